@@ -1,0 +1,145 @@
+"""Sums, products, quotients and what belongs to them: add sub mul div neg abs sign, the guarded product and casts.
+
+Integer arithmetic wraps around and integer division does not trap, in C as in NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradgen.ir import Op, define
+from gradgen.ops.calls import cast as cast_to
+from gradgen.ops.calls import mulz, sign
+from gradgen.ops.elementwise import by_dtype, elementwise, libm, numbers
+from gradgen.spelling import (
+    AND,
+    OR,
+    PRODUCT,
+    SUM,
+    TERNARY,
+    UNARY,
+    Expr,
+    call,
+    helper,
+    infix,
+    prefix,
+    template,
+)
+from gradgen.types import C_NAMES, DTYPES, Type, dtype_name
+from gradgen.value import Value, unbroadcast
+
+_plus, _minus = infix("+", SUM), infix("-", SUM)
+_times, _over = infix("*", PRODUCT), infix("/", PRODUCT)
+
+ADD = elementwise(
+    "add", "same", np.add,
+    "a + b; for two truth values, or.",
+    sympy="a + b", bounded=(True, True), commutative=True, symbol="+", functions=(np.add,),
+    numpy=_plus, python=_plus,
+    c=by_dtype(_plus, helper("wrap_add"), infix("||", OR)),
+)  # fmt: skip
+SUB = elementwise(
+    "sub", "number", np.subtract,
+    "a - b.",
+    sympy="a - b", bounded=(True, True), symbol="-", functions=(np.subtract,),
+    numpy=_minus, python=_minus, c=by_dtype(_minus, helper("wrap_sub")),
+)  # fmt: skip
+MUL = elementwise(
+    "mul", "same", np.multiply,
+    "a * b; for two truth values, and.",
+    sympy="a*b", commutative=True, symbol="*", functions=(np.multiply,),
+    numpy=_times, python=_times,
+    c=by_dtype(_times, helper("wrap_mul"), infix("&&", AND)),
+)  # fmt: skip
+DIV = elementwise(
+    "div", "float", np.true_divide,
+    "a / b, in floating point for integers too.",
+    sympy="a/b", symbol="/", functions=(np.true_divide,),
+    numpy=_over, python=_over, c=_over,
+)  # fmt: skip
+NEG = elementwise(
+    "neg", "number", np.negative,
+    "-x.",
+    sympy="-x", bounded=(True,), symbol="-", functions=(np.negative,),
+    numpy=prefix("-"), python=prefix("-"), c=by_dtype(prefix("-"), helper("wrap_neg")),
+)  # fmt: skip
+ABS = elementwise(
+    "abs", "same", np.abs,
+    "The magnitude of x.",
+    partials=(lambda y, x: sign(x),),  # SymPy's sign has no value at NaN, and this is shorter
+    bounded=(True,), functions=(np.absolute,), kink="abs(x): 0 at 0",
+    numpy=call("np.abs"), python=call("abs"),
+    c=by_dtype(libm("fabs"), helper("wrap_abs"), template("{0}")),
+)  # fmt: skip
+SIGN = elementwise(
+    "sign", "number", np.sign,
+    "-1, 0 or 1 by the sign of x; NaN stays NaN.",
+    partials=(None,), functions=(np.sign,), kink="sign(x): 0 everywhere",
+    numpy=call("np.sign"), python=helper("sign"),
+    c=numbers("{0} > 0. ? 1. : {0} < 0. ? -1. : {0}", TERNARY),
+)  # fmt: skip
+
+
+# -- the guarded product
+def _mulz(a: Any, p: Any) -> Any:
+    with np.errstate(invalid="ignore"):
+        return np.where(np.equal(a, 0), np.zeros_like(a), np.multiply(a, p))
+
+
+MULZ = elementwise(
+    "mulz", "number", _mulz,
+    "a * p, and 0 where a is 0, whatever p is: the product of a cotangent and a partial that may be infinite.",
+    # The product rule in mulz itself; a select on a == 0 would lose the second term (rule 9 of DESIGN).
+    vjp=(
+        lambda y_bar, y, a, p: unbroadcast(mulz(y_bar, p), a.type),
+        lambda y_bar, y, a, p: unbroadcast(mulz(a, y_bar), p.type),
+    ),
+    jvp=(lambda a_dot, y, a, p: mulz(a_dot, p), lambda p_dot, y, a, p: mulz(a, p_dot)),
+    numpy=helper("mulz"),
+    python=template("0.0 if {0} == 0.0 else {0} * {1}", TERNARY, (PRODUCT, PRODUCT + 1)),
+    c=numbers("{0} == 0. ? 0. : {0} * {1}", TERNARY, (PRODUCT, PRODUCT + 1)),
+)  # fmt: skip
+
+
+# -- casts
+def _cast_type(x: Type, dtype: str) -> Type:
+    return x.with_dtype(dtype_name(dtype))
+
+
+def _cast_back(y_bar: Value, y: Value, x: Value, dtype: str) -> Value | None:
+    return cast_to(y_bar, dtype=x.type.dtype) if dtype[0] == "f" and x.type.is_float else None
+
+
+def _cast_tangent(x_dot: Value, y: Value, x: Value, dtype: str) -> Value | None:
+    return cast_to(x_dot, dtype=dtype) if dtype[0] == "f" else None
+
+
+def _cast_c(operands: Any, node: Any, target: Any) -> Expr:
+    """C's own cast, but a float that no integer can hold becomes the smallest one, as NumPy on x86."""
+    (x,) = operands
+    dtype = node.type.dtype
+    if dtype == "bool":
+        return Expr(f"{x.at(SUM)} != 0", SUM - 1)
+    if dtype[0] == "i" and node.args[0].type.is_float:
+        return Expr(f"{target.helper('to_int', node)}({x.text})")
+    return Expr(f"({C_NAMES[dtype]}){x.at(UNARY)}", UNARY)
+
+
+def _cast_python(operands: Any, node: Any, target: Any) -> Expr:
+    kind = {"f": "float", "i": "int", "b": "bool"}[node.type.dtype[0]]
+    return Expr(f"{kind}({operands[0].text})")
+
+
+def _cast_numpy(operands: Any, node: Any, target: Any) -> Expr:
+    return Expr(f"{operands[0].at(15 - 1)}.astype(np.{DTYPES[node.type.dtype].name})")
+
+
+CAST = define(Op(
+    "cast", _cast_type, lambda x, dtype: np.asarray(x).astype(DTYPES[dtype]),
+    "x in another dtype, as astype does it: floats are truncated to integers, and that has no gradient.",
+    vjp=(_cast_back,), jvp=(_cast_tangent,), elementwise=True, flops=0,
+    operand_dtypes=lambda types, result: tuple(ty.dtype for ty in types),
+    numpy=_cast_numpy, python=_cast_python, c=_cast_c,
+))  # fmt: skip

@@ -1,0 +1,52 @@
+"""Ops as functions, for partials and other rules: `sin(x)` makes the statement `sin` on x.
+
+The op is looked up when the function is called, so that a rule may name an op whose record comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradgen.ir import OPS
+from gradgen.value import Value, apply
+
+
+def _caller(name: str) -> Callable[..., Value]:
+    def call(*args: Any, **params: Any) -> Value:
+        return apply(OPS[name], *args, **params)
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+cast = _caller("cast")
+mulz = _caller("mulz")
+sign = _caller("sign")
+power = _caller("power")
+square = _caller("square")
+reciprocal = _caller("reciprocal")
+sqrt = _caller("sqrt")
+cbrt = _caller("cbrt")
+exp = _caller("exp")
+log = _caller("log")
+log1p = _caller("log1p")
+sin = _caller("sin")
+cos = _caller("cos")
+sinh = _caller("sinh")
+cosh = _caller("cosh")
+tanh = _caller("tanh")
+hypot = _caller("hypot")
+sigmoid = _caller("sigmoid")
+digamma = _caller("digamma")
+trigamma = _caller("trigamma")
+tetragamma = _caller("tetragamma")
+floor_divide = _caller("floor_divide")
+rint = _caller("rint")
+maximum = _caller("maximum")
+where = _caller("where")
+less = _caller("less")
+greater = _caller("greater")
+equal = _caller("equal")
+logical_and = _caller("logical_and")
+logical_or = _caller("logical_or")

@@ -1,0 +1,51 @@
+"""Comparisons, logic and tests of floats: truth values, through which no gradient flows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradgen.ir import Op
+from gradgen.ops.elementwise import elementwise, promoted, truths
+from gradgen.spelling import AND, COMPARE, NOT, OR, call, infix, prefix
+
+
+def _comparison(name: str, ufunc: Any, symbol: str, words: str, commutative: bool = False) -> Op:
+    # In Python a < b < c is a chain, not (a < b) < c: neither side may be a bare comparison.
+    spell = infix(symbol, COMPARE, COMPARE + 1, COMPARE + 1)
+    return elementwise(
+        name, "bool", ufunc, f"Whether a is {words} b.",
+        partials=(None, None), commutative=commutative, symbol=symbol, functions=(ufunc,),
+        operand_dtypes=promoted, numpy=spell, python=spell, c=spell,
+    )  # fmt: skip
+
+
+EQUAL = _comparison("equal", np.equal, "==", "equal to", commutative=True)
+NOT_EQUAL = _comparison("not_equal", np.not_equal, "!=", "unequal to", commutative=True)
+LESS = _comparison("less", np.less, "<", "less than")
+LESS_EQUAL = _comparison("less_equal", np.less_equal, "<=", "at most")
+GREATER = _comparison("greater", np.greater, ">", "greater than")
+GREATER_EQUAL = _comparison("greater_equal", np.greater_equal, ">=", "at least")
+
+LOGICAL_AND = elementwise(
+    "logical_and", "bool", np.logical_and,
+    "Whether both are true; a number is true unless it is 0.",
+    partials=(None, None), commutative=True, symbol="&", functions=(np.logical_and, np.bitwise_and),
+    operand_dtypes=truths,
+    numpy=call("np.logical_and"), python=infix("and", AND), c=infix("&&", AND),
+)  # fmt: skip
+LOGICAL_OR = elementwise(
+    "logical_or", "bool", np.logical_or,
+    "Whether one of them is true; a number is true unless it is 0.",
+    partials=(None, None), commutative=True, symbol="|", functions=(np.logical_or, np.bitwise_or),
+    operand_dtypes=truths,
+    numpy=call("np.logical_or"), python=infix("or", OR), c=infix("||", OR),
+)  # fmt: skip
+LOGICAL_NOT = elementwise(
+    "logical_not", "bool", np.logical_not,
+    "Whether x is false; a number is false if it is 0.",
+    partials=(None,), symbol="~", functions=(np.logical_not, np.invert),
+    operand_dtypes=truths,
+    numpy=call("np.logical_not"), python=prefix("not ", NOT), c=prefix("!"),
+)  # fmt: skip
