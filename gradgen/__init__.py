@@ -1,0 +1,1 @@
+"""gradgen: plain NumPy function in, standalone NumPy or C gradient source out."""

@@ -1,0 +1,92 @@
+"""Stability rewrites, taken before any derivative, because differentiation would fix the unstable form.
+
+Each rule carries its validity; results are never less accurate than the plain form. `canonical(False)` turns them off.
+
+    log(1 + exp(x)), log1p(exp(x))  ->  softplus(x)      all x; the plain form overflows above 709
+    sqrt(x * x), sqrt(square(x))    ->  abs(x)           all x, exact; the plain form over- and underflows
+    log(sum(exp(x)))                ->  logsumexp(x)     all x
+    exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from gradgen.ir import CONST, OPS, Function
+from gradgen.rewriting import Rule, rewrite
+from gradgen.value import Value, apply
+
+
+class _Settings(threading.local):
+    enabled = True
+
+
+_settings = _Settings()
+
+
+@contextlib.contextmanager
+def canonical(enabled: bool) -> Iterator[None]:
+    """Within the block, whether stability rewrites are applied (`Options.rewrite`)."""
+    saved, _settings.enabled = _settings.enabled, enabled
+    try:
+        yield
+    finally:
+        _settings.enabled = saved
+
+
+def canonicalise(fn: Function) -> Function:
+    """`fn` with numerically better forms of the same functions."""
+    return rewrite(fn, _rules()) if _settings.enabled else fn
+
+
+def is_number(value: Value, number: float) -> bool:
+    return value.op is CONST and not value.type.shape and value.params["value"] == number
+
+
+def _one_plus(value: Value) -> Value | None:
+    """x, if value is 1 + x or x + 1."""
+    if value.op.name == "add":
+        a, b = value.args
+        if is_number(a, 1.0):
+            return b
+        if is_number(b, 1.0):
+            return a
+    return None
+
+
+def _log(node: Value, args: tuple[Value, ...]) -> Value | None:
+    (x,) = args
+    rest = _one_plus(x)
+    if rest is not None:
+        if rest.op.name == "exp":
+            return apply(OPS["softplus"], rest.args[0])
+        return apply(OPS["log1p"], rest)
+    if x.op.name == "sum" and x.args[0].op.name == "exp":
+        return apply(OPS["logsumexp"], x.args[0].args[0], **x.params)
+    return None
+
+
+def _log1p(node: Value, args: tuple[Value, ...]) -> Value | None:
+    (x,) = args
+    return apply(OPS["softplus"], x.args[0]) if x.op.name == "exp" else None
+
+
+def _sqrt(node: Value, args: tuple[Value, ...]) -> Value | None:
+    (x,) = args
+    if x.op.name == "square" or (x.op.name == "mul" and x.args[0] is x.args[1]):
+        return apply(OPS["abs"], x.args[0])
+    return None
+
+
+def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:
+    a, b = args
+    if a.op.name == "exp" and is_number(b, 1.0) and a.type is node.type:
+        return apply(OPS["expm1"], a.args[0])
+    return None
+
+
+def _rules() -> dict[object, list[Rule]]:
+    table = {"log": _log, "log1p": _log1p, "sqrt": _sqrt, "sub": _sub}
+    return {OPS[name]: [rule] for name, rule in table.items()}

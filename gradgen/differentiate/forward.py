@@ -1,0 +1,91 @@
+"""Forward mode: tangents beside the statements of a Function, linear in their number.
+
+An op that is linear in an operand is its own tangent there. A missing tangent is absent, not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradgen.ir import LEAVES, OPS, Function
+from gradgen.ops.index import zeros
+from gradgen.value import Trace, Value, apply
+
+
+def forward(fn: Function, wrt: Sequence[int]) -> Function:
+    """The Function with one more input per number in `wrt` (that input's tangent), returning fn's outputs, then their tangents."""
+    with Trace(trusted=True) as trace:
+        trace.inputs = list(fn.inputs)
+        trace.requires = dict.fromkeys(fn.requires)
+        dots: dict[int, Value] = {}
+        for i in wrt:
+            p = fn.inputs[i]
+            dots[id(p)] = trace.input(p.type, f"{p.name}_dot" if p.name else None)
+        for node in fn.body:
+            trace.body.append(node)
+            if node.type.dtype[0] != "f":
+                continue
+            site = node.site
+            trace.site = (site[0], site[1], "forward") if site else ("", 0, "forward")
+            dot = tangent(node, dots)
+            if dot is not None:
+                if node.name and dot.name is None and dot.op not in LEAVES:
+                    dot.name = f"{node.name}_dot"
+                dots[id(node)] = dot
+        trace.site = ("", 0, "forward")
+        tangents = [
+            dots[id(v)] if id(v) in dots else zeros(v.type) for v in fn.outputs
+        ]
+    result = trace.function(fn.name, [*fn.outputs, *tangents], fn.title)
+    result.notes = fn.notes
+    return result
+
+
+def tangent(node: Value, dots: dict[int, Value]) -> Value | None:
+    """The tangent of one statement from those of its operands; None if none of them has one."""
+    op, args = node.op, node.args
+    if not any(id(a) in dots for a in args):
+        return None
+    if op.jvp == "jointly":
+        moved = [
+            dots.get(id(a)) or zeros(a.type) if a.type.is_float else a for a in args
+        ]
+        return apply(op, *moved, **node.params)
+    total: Value | None = None
+    for i, a in enumerate(args):
+        dot = dots.get(id(a))
+        if dot is None:
+            continue
+        part = _part(node, i, dot)
+        if part is not None:
+            total = part if total is None else apply(OPS["add"], total, part)
+    if total is not None and total.type is not node.type:
+        if total.type.shape != node.type.shape:
+            total = apply(OPS["broadcast"], total, shape=node.type.shape)
+        if total.type.dtype != node.type.dtype:
+            total = apply(OPS["cast"], total, dtype=node.type.dtype)
+    return total
+
+
+def _part(node: Value, i: int, dot: Value) -> Value | None:
+    op, args = node.op, node.args
+    if op.partials is not None and op.jvp is None:
+        partial = op.partials[i]
+        if partial is None:
+            return None
+        p = partial(node, *args)
+        if p.__class__ is int and p == 1:
+            return dot
+        if p.__class__ is int and p == -1:
+            return apply(OPS["neg"], dot)
+        # 0 times an infinite partial (a constant direction through sqrt at 0) is no motion at all.
+        return apply(OPS["mulz"] if op.unbounded[i] else OPS["mul"], dot, p)
+    rules = op.jvp
+    if not isinstance(rules, tuple):
+        return None
+    rule = rules[i] if i < len(rules) else None
+    if rule == "linear":
+        return apply(op, *args[:i], dot, *args[i + 1 :], **node.params)
+    if rule is None or isinstance(rule, str):
+        return None
+    return rule(dot, node, *args, **node.params)

@@ -1,0 +1,247 @@
+"""The array IR: typed SSA statements in closed Functions.
+
+    Op         one record: type rule, meaning, derivative, spelling, loop nest   (records live in gradgen.ops)
+    Node       one SSA value: op, operands, params, type; user's name and line    (gradgen.value.Value is the only subclass)
+    Function   inputs, body in order, outputs; closed: every operand is an input, a leaf or an earlier statement
+
+Leaves (`param`, `const`, `size`) are operands but not statements: they are not in the body. Nodes are immutable once made
+and may be shared between Functions, so a pass keeps what it does not change. Nothing here recurses over the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import GradgenError
+from gradgen.sites import Site, cite
+from gradgen.sizes import Dim, letters
+from gradgen.spelling import Spelling
+from gradgen.types import Type
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """Everything that gradgen knows of one operation.
+
+    infer       (*types, **params) -> Type of the result; raises ShapeError or SpecError
+    evaluate    (*arrays, **params) -> array: the meaning, in NumPy
+    partials    elementwise ops: one function (y, *args) -> dy/d(arg i) per operand, or None where it is zero
+    vjp         other ops: one rule (y_bar, y, *args, **params) -> arg_bar per operand, or one rule with the
+                operand's number first, for ops with any number of operands; None where the result does not depend smoothly on it
+    jvp         other ops: one rule (x_dot, y, *args, **params) -> y_dot per operand; "linear" applies the op itself
+                with the operand replaced; the word "jointly" alone: the op is linear in all its operands at once
+    bounded     per operand, whether the partial is finite wherever the operands are (sin, tanh)
+    unbounded   per operand, whether the partial is infinite at an ordinary point (sqrt at 0): its product is always `mulz`
+    masks       the cotangents that leave this op may be exact zeros of a branch not taken (where, max, clip)
+    operand_dtypes  elementwise ops: (types, result) -> the dtype in which each operand is read; by default the result's
+    sympy       elementwise ops: the op as a SymPy expression in its operands' names, from which the table of
+                partials is derived; empty where the partials are declared by hand
+    functions   NumPy and SciPy functions that mean exactly this op
+    store       ops that return operand 0 with a part of it changed: the NumPy statement that does it in place
+    nest        (lowering, node) -> None: builds the loop nest of a structured op
+    """
+
+    name: str
+    infer: Callable[..., Type]
+    evaluate: Callable[..., Any]
+    doc: str
+    partials: tuple[Callable[..., Any] | None, ...] | None = None
+    vjp: tuple[Callable[..., Any] | None, ...] | Callable[..., Any] | None = None
+    jvp: tuple[Callable[..., Any] | str | None, ...] | str | None = None
+    bounded: tuple[bool, ...] = (False, False, False)
+    unbounded: tuple[bool, ...] = (False, False, False)
+    masks: bool = False
+    elementwise: bool = False
+    commutative: bool = False
+    symbol: str = ""
+    kink: str = ""
+    flops: int = 1
+    numpy: Spelling | None = None
+    python: Spelling | None = None
+    c: Spelling | None = None
+    operand_dtypes: Callable[..., tuple[str, ...]] | None = None
+    sympy: str = ""
+    functions: tuple[Any, ...] = ()
+    store: Spelling | None = None
+    nest: Callable[..., None] | None = None
+    memo: dict[tuple[Type, ...], Type] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+OPS: dict[str, Op] = {}
+
+
+def define(op: Op) -> Op:
+    """Enter a record; a name is given once."""
+    if op.name in OPS:
+        raise ValueError(f"op {op.name} is already defined")
+    OPS[op.name] = op
+    return op
+
+
+class Node:
+    """One SSA value. `owner` is the trace that made it (None for constants and eager values)."""
+
+    __slots__ = ("args", "name", "op", "owner", "params", "site", "type")
+    op: Op
+    args: tuple[Any, ...]
+    params: dict[str, Any]
+    type: Type
+    name: str | None
+    site: Site | None
+    owner: Any
+
+
+NO_PARAMS: dict[str, Any] = {}
+
+
+def _leaf(*types: Type, **params: Any) -> Type:
+    raise GradgenError("a leaf has the type that it was made with")
+
+
+PARAM = define(Op("param", _leaf, _leaf, "An input of a Function."))
+CONST = define(Op("const", _leaf, _leaf, "A number or array known at trace time: params value."))
+SIZE = define(Op("size", _leaf, _leaf, "A dimension as an i64 number: params size."))
+LEAVES = frozenset((PARAM, CONST, SIZE))
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """An entry check that the trace relies on: `left >= right` (or `==`), because of the user's line."""
+
+    left: Dim
+    relation: str
+    right: Dim
+    site: Site | None
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.relation} {self.right}"
+
+
+@dataclass(eq=False)
+class Function:
+    """A closed program: `outputs` from `inputs` by the statements of `body`, in order.
+
+    requires: entry checks on sizes.  title: what it computes, for headers.
+    """
+
+    name: str
+    inputs: list[Any]
+    outputs: list[Any]
+    body: list[Any]
+    requires: tuple[Requirement, ...] = ()
+    title: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def with_body(self, body: list[Any], outputs: list[Any]) -> Function:
+        """The same interface with another body: what a pass returns."""
+        return Function(
+            self.name, self.inputs, outputs, body, self.requires, self.title, self.notes
+        )
+
+    def letters(self) -> list[str]:
+        """Letters of the sizes of the inputs, in the order of their first appearance."""
+        found: dict[str, None] = {}
+        for value in self.inputs:
+            for dim in value.type.shape:
+                for name in letters(dim):
+                    found.setdefault(name)
+        return list(found)
+
+    def __str__(self) -> str:
+        return show(self)
+
+
+def use_counts(fn: Function) -> dict[int, int]:
+    """How often each value is read, by id; an output counts as a read."""
+    counts: dict[int, int] = {}
+    get = counts.get
+    for node in fn.body:
+        for arg in node.args:
+            counts[id(arg)] = get(id(arg), 0) + 1
+    for node in fn.outputs:
+        counts[id(node)] = get(id(node), 0) + 1
+    return counts
+
+
+def verify(fn: Function, after: str = "") -> None:
+    """Every operand is defined before use, once, and every type is what its op's rule says. GradgenError if not."""
+    where = f" after {after}" if after else ""
+    defined = {id(v) for v in fn.inputs}
+    for node in fn.body:
+        for arg in node.args:
+            if id(arg) not in defined and arg.op not in LEAVES:
+                raise GradgenError(
+                    f"internal: {node.op} reads {arg.op} before it is defined{where}"
+                )
+            if arg.op is PARAM and id(arg) not in defined:
+                raise GradgenError(f"internal: {node.op} reads a foreign input {arg.name}{where}")
+        if id(node) in defined:
+            raise GradgenError(f"internal: {node.op} is defined twice{where}")
+        defined.add(id(node))
+        expected = infer(node.op, node.args, node.params)
+        if expected is not node.type:
+            raise GradgenError(
+                f"internal: {node.op} has type {node.type}, its rule says {expected}{where}"
+            )
+    for out in fn.outputs:
+        if id(out) not in defined and out.op not in LEAVES:
+            raise GradgenError(f"internal: output {out.op} is not defined{where}")
+
+
+def infer(op: Op, args: Iterable[Any], params: dict[str, Any]) -> Type:
+    """The type of `op(*args, **params)` by the op's own rule; remembered for ops without params."""
+    types = tuple([a.type for a in args])
+    memo = op.memo
+    if memo is not None and not params:
+        ty = memo.get(types)
+        if ty is None:
+            ty = memo[types] = op.infer(*types)
+        return ty
+    return op.infer(*types, **params)
+
+
+def show(fn: Function) -> str:
+    """The Function as text, one statement a line: `%3 z : f64[n] = add %2 b    model.py:5`."""
+    names: dict[int, str] = {}
+    taken: dict[str, int] = {}
+
+    def name_of(node: Any) -> str:
+        known = names.get(id(node))
+        if known is not None:
+            return known
+        if node.op is CONST:
+            value = node.params["value"]
+            text = repr(value.item()) if np.ndim(value) == 0 else f"const {node.type}"
+            return text
+        if node.op is SIZE:
+            return str(node.params["size"])
+        base = node.name or "%"
+        count = taken.get(base, 0)
+        taken[base] = count + 1
+        text = f"{base}{count}" if base == "%" else base if not count else f"{base}.{count}"
+        names[id(node)] = text
+        return text
+
+    lines = [
+        f"{fn.name}({', '.join(f'{name_of(v)}: {v.type}' for v in fn.inputs)})"
+        + (f"  requires {', '.join(map(str, fn.requires))}" if fn.requires else "")
+    ]
+    for node in fn.body:
+        args = " ".join(name_of(a) for a in node.args)
+        params = " ".join(f"{k}={v}" for k, v in node.params.items())
+        text = f"  {name_of(node)}: {node.type} = {node.op}"
+        text += f" {args}" if args else ""
+        text += f" {params}" if params else ""
+        lines.append(f"{text:<60} {cite(node.site)}".rstrip())
+    lines.append(f"  return {', '.join(name_of(v) for v in fn.outputs)}")
+    return "\n".join(lines)

@@ -1,0 +1,158 @@
+"""Contractions: matmul for every rank, outer, dot, inner.
+
+    matmul(a, b)   (k)(k) -> (),  (m,k)(k) -> (m),  (k)(k,n) -> (n),  (...,m,k)(...,k,n) -> (...,m,n)
+    outer(a, b)    (m)(n) -> (m,n)
+
+Every derivative of a contraction is a contraction: the rules below are the textbook's (M. Giles, "Collected matrix derivative
+results for forward and reverse mode AD", 2008, section 2.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import ShapeError
+from gradgen.ir import Op, define
+from gradgen.ops.reduce import as_value
+from gradgen.ops.shape import reshape, swapaxes, transpose
+from gradgen.sizes import product
+from gradgen.spelling import PRODUCT, Expr, infix
+from gradgen.types import Type, broadcast, promote
+from gradgen.value import Value, apply, implements, unbroadcast
+
+
+def _matmul_type(a: Type, b: Type) -> Type:
+    k = a.shape[-1]
+    l = b.shape[0] if b.ndim == 1 else b.shape[-2]  # noqa: E741
+    if k != l:
+        raise ShapeError(
+            f"matmul needs equal inner sizes, got {a} @ {b}",
+            "Sizes are equal when their names are; transpose an operand or give both one letter.",
+        )
+    batch = broadcast("matmul", a.shape[:-2], b.shape[:-2])
+    rows = a.shape[-2:-1]
+    columns = b.shape[-1:] if b.ndim > 1 else ()
+    return Type.of(promote(a.dtype, b.dtype), (*batch, *rows, *columns))
+
+
+def _t(x: Value) -> Value:
+    return swapaxes(x, -1, -2)
+
+
+def _matmul_a(y_bar: Value, y: Value, a: Value, b: Value) -> Value:
+    if a.type.ndim == 1 and b.type.ndim == 1:
+        a_bar = y_bar * b
+    elif b.type.ndim == 1:
+        a_bar = apply(OUTER, y_bar, b)
+    elif a.type.ndim == 1:
+        a_bar = apply(MATMUL, b, y_bar)
+    else:
+        a_bar = apply(MATMUL, y_bar, _t(b))
+    return unbroadcast(a_bar, a.type)
+
+
+def _matmul_b(y_bar: Value, y: Value, a: Value, b: Value) -> Value:
+    if a.type.ndim == 1 and b.type.ndim == 1:
+        b_bar = y_bar * a
+    elif b.type.ndim == 1:
+        b_bar = apply(MATMUL, y_bar, a)
+    elif a.type.ndim == 1:
+        b_bar = apply(OUTER, a, y_bar)
+    else:
+        b_bar = apply(MATMUL, _t(a), y_bar)
+    return unbroadcast(b_bar, b.type)
+
+
+MATMUL = define(
+    Op(
+        "matmul",
+        _matmul_type,
+        lambda a, b: np.matmul(a, b),
+        "Matrix product; vectors count as rows on the left and columns on the right.",
+        vjp=(_matmul_a, _matmul_b),
+        jvp=("linear", "linear"),
+        numpy=infix("@", PRODUCT),
+        nest=lambda lowering, node: lowering.matmul(node),
+    )
+)
+
+
+def _outer_type(a: Type, b: Type) -> Type:
+    return Type.of(promote(a.dtype, b.dtype), (*a.shape, *b.shape))
+
+
+OUTER = define(
+    Op(
+        "outer",
+        _outer_type,
+        lambda a, b: np.outer(a, b),
+        "All products of an element of a and one of b.",
+        vjp=(
+            lambda y_bar, y, a, b: unbroadcast(apply(MATMUL, y_bar, b), a.type),
+            lambda y_bar, y, a, b: unbroadcast(apply(MATMUL, a, y_bar), b.type),
+        ),
+        jvp=("linear", "linear"),
+        numpy=lambda operands, node, target: Expr(f"np.outer({operands[0].text}, {operands[1].text})"),
+        nest=lambda lowering, node: lowering.outer(node),
+    )
+)
+
+
+@implements(np.matmul)
+def matmul(a: Any, b: Any) -> Value:
+    """`a @ b` by NumPy's rules; scalars are refused, as there."""
+    a, b = as_value(a), as_value(b)
+    if not a.type.shape or not b.type.shape:
+        raise ShapeError(f"matmul needs arrays, got {a.type} @ {b.type}", "Use * for scalars.")
+    if a.type.ndim > 2 and b.type.ndim == 1:
+        out = matmul(a, reshape(b, (*b.type.shape, 1)))
+        return reshape(out, out.type.shape[:-1])
+    if b.type.ndim > 2 and a.type.ndim == 1:
+        out = matmul(reshape(a, (1, *a.type.shape)), b)
+        return reshape(out, (*out.type.shape[:-2], out.type.shape[-1]))
+    return apply(MATMUL, a, b)
+
+
+@implements(np.dot)
+def dot(a: Any, b: Any) -> Value:
+    """np.dot: a product for scalars, matmul up to two dimensions, else a sum over a's last and b's last but one axis."""
+    a, b = as_value(a), as_value(b)
+    if not a.type.shape or not b.type.shape:
+        return a * b
+    if a.type.ndim <= 2 and b.type.ndim <= 2:
+        return apply(MATMUL, a, b)
+    if b.type.ndim == 1:
+        return matmul(a, b)
+    k = b.type.ndim - 2
+    columns = transpose(b, [k, *(j for j in range(b.type.ndim) if j != k)])
+    flat = matmul(
+        reshape(a, (product(a.type.shape[:-1]), a.type.shape[-1])),
+        reshape(columns, (columns.type.shape[0], product(columns.type.shape[1:]))),
+    )
+    return reshape(flat, (*a.type.shape[:-1], *columns.type.shape[1:]))
+
+
+@implements(np.outer)
+def outer(a: Any, b: Any) -> Value:
+    a, b = reshape(as_value(a), -1), reshape(as_value(b), -1)
+    return apply(OUTER, a, b)
+
+
+@implements(np.inner)
+def inner(a: Any, b: Any) -> Value:
+    a, b = as_value(a), as_value(b)
+    if not a.type.shape or not b.type.shape:
+        return a * b
+    if a.type.ndim <= 2 and b.type.ndim == 1:
+        return apply(MATMUL, a, b)
+    order = (b.type.ndim - 1, *range(b.type.ndim - 1))
+    return dot(a, transpose(b, order) if b.type.ndim <= 2 else swapaxes(b, -1, -2))
+
+
+@implements(np.vdot)
+def vdot(a: Any, b: Any) -> Value:
+    return apply(MATMUL, reshape(as_value(a), -1), reshape(as_value(b), -1))
+
+

@@ -1,0 +1,514 @@
+"""Indexing: basic slices, integer-array gather, and their adjoints, which add into a part of an array.
+
+    slice(x, index=)            x[index]; one entry per axis: an int or size (the axis goes), or a Span
+    slice_add(acc, v, index=)   acc with v added at [index]; slice_set puts v there
+    gather(x, *indices, axis=)  x at integer arrays that index consecutive axes from `axis` on; repeated indices are fine
+    scatter_add(acc, v, *indices, axis=)   acc with v added there, repeated indices adding up
+
+A slice of symbolic size n may need a fact about n (`x[:3]` needs n >= 3): it becomes an entry check of the function.
+Not supported: boolean masks that are traced, assignment through integer arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradgen.errors import ShapeError, SpecError, UnsupportedError
+from gradgen.ir import OPS, Op, define
+from gradgen.ops.reduce import as_value
+from gradgen.ops.shape import reshape, transpose
+from gradgen.sizes import Dim, Size, add, floordiv, max0, mul, nonnegative
+from gradgen.spelling import Expr
+from gradgen.types import Shape, Type, broadcast, promote
+from gradgen.value import (
+    CONST,
+    Handle,
+    Trace,
+    Value,
+    any_value,
+    apply,
+    constant,
+    current_trace,
+    dim_or_none,
+    implements,
+    unbroadcast,
+)
+
+
+class Span(NamedTuple):
+    """A slice in Python's terms; `None` where Python's default stands. Bounds may be sizes."""
+
+    start: Dim | None = None
+    stop: Dim | None = None
+    step: int = 1
+
+    def __str__(self) -> str:
+        return span_text(self, str)
+
+
+Index = tuple[Any, ...]
+
+
+class Extent1(NamedTuple):
+    """A resolved entry of an index: elements start, start + step, ... of an axis; `kept` False for an integer."""
+
+    start: Dim
+    length: Dim
+    step: int
+    kept: bool
+
+
+def resolve(entry: Any, dim: Dim, trace: Trace | None = None) -> Extent1:
+    """Where `entry` lies on an axis of length `dim`; facts about symbolic sizes are required of `trace`."""
+    if not isinstance(entry, Span):
+        if isinstance(entry, int) and entry < 0:
+            _require(trace, dim, mul(entry, -1))
+            return Extent1(add(dim, entry), 1, 1, False)
+        _require(trace, dim, add(entry, 1))
+        return Extent1(entry, 1, 1, False)
+    start, stop, step = entry
+    if all(d is None or isinstance(d, int) for d in (start, stop, dim)):
+        lo, hi, by = slice(start, stop, step).indices(dim)  # type: ignore[arg-type]
+        return Extent1(lo, len(range(lo, hi, by)), by, True)
+    if step < 0:
+        if start is not None or stop is not None:
+            raise UnsupportedError(
+                f"a slice with bounds and a negative step needs a size known at trace time, got {dim}",
+                "Write x[lo:hi][::-1].",
+            )
+        return Extent1(add(dim, -1), floordiv(add(dim, -step - 1), -step), step, True)
+    if start is None:
+        start = 0
+    if isinstance(start, int) and start < 0:
+        _require(trace, dim, -start)
+        start = add(dim, start)
+    if stop is None:
+        hi: Dim = dim
+    elif isinstance(stop, int) and stop < 0:
+        hi = add(dim, stop)
+    else:
+        hi = stop
+        if not nonnegative(add(dim, mul(stop, -1))):
+            _require(trace, dim, stop)
+    length = max0(add(hi, mul(start, -1)))
+    if step != 1:
+        length = floordiv(add(length, step - 1), step)
+    return Extent1(start, length, step, True)
+
+
+def _require(trace: Trace | None, dim: Dim, least: Dim) -> None:
+    if isinstance(dim, int) and isinstance(least, int):
+        if dim < least:
+            raise ShapeError(f"an index needs an axis of at least {least} elements, got {dim}")
+    elif trace is not None and not nonnegative(add(dim, mul(least, -1))):
+        trace.require(dim, ">=", least)
+
+
+def extents(shape: Shape, index: Index) -> list[Extent1]:
+    """Every entry of an index resolved against the shape it indexes."""
+    return [resolve(entry, dim) for entry, dim in zip(index, shape, strict=True)]
+
+
+def _slice_type(x: Type, index: Index) -> Type:
+    return x.with_shape(tuple(e.length for e in extents(x.shape, index) if e.kept))
+
+
+def python_index(index: Index) -> tuple[Any, ...]:
+    """The index as NumPy takes it, once its sizes are numbers."""
+    return tuple(slice(e.start, e.stop, e.step) if isinstance(e, Span) else e for e in index)
+
+
+# -- text
+def span_text(span: Span, size: Any) -> str:
+    """`1:`, `:-1`, `n - 1 :: 2`, with the blanks around `:` that formatters set for compound bounds."""
+    bounds = ["" if b is None else size(b) for b in (span.start, span.stop)]
+    compound = any(not b.lstrip("-").replace("_", "a").isalnum() for b in bounds if b)
+    left, right = bounds
+    if compound:
+        text = f"{left} :" if left else ":"
+        text += f" {right}" if right else ""
+    else:
+        text = f"{left}:{right}"
+    if span.step != 1:
+        text += f"{' ' if compound else ''}:{span.step}" if not compound else f" : {span.step}"
+    return text
+
+
+def index_text(index: Index, size: Any) -> str:
+    """The inside of the brackets; trailing full slices are left out."""
+    entries = list(index)
+    while len(entries) > 1 and entries[-1] == Span():
+        entries.pop()
+    return ", ".join(span_text(e, size) if isinstance(e, Span) else size(e) for e in entries)
+
+
+def _slice_spell(operands: Any, node: Any, target: Any) -> Expr:
+    return Expr(f"{operands[0].at(14)}[{index_text(node.params['index'], target.size)}]")
+
+
+def _slice_store(symbol: str) -> Any:
+    def spell(operands: Any, node: Any, target: Any) -> Expr:
+        inside = index_text(node.params["index"], target.size) if node.params["index"] else "..."
+        return Expr(f"{operands[0].text}[{inside}] {symbol} {operands[1].text}")
+
+    return spell
+
+
+# -- slices
+def zeros(ty: Type) -> Value:
+    """Zeros of a type: the accumulator that an adjoint starts from."""
+    zero = constant(0, ty.dtype)
+    return zero if not ty.shape else apply(OPS["broadcast"], zero, shape=ty.shape)
+
+
+def is_zeros(value: Value) -> bool:
+    """Whether `value` is what `zeros` makes."""
+    if value.op is OPS["broadcast"]:
+        value = value.args[0]
+    return value.op is CONST and not value.type.shape and not value.params["value"]
+
+
+def _evaluate_update(kind: str) -> Any:
+    def evaluate(acc: Any, v: Any, index: Index) -> Any:
+        out = np.array(acc)
+        where = python_index(index)
+        if kind == "add":
+            out[where] += v
+        else:
+            out[where] = v
+        return out
+
+    return evaluate
+
+
+def _update_type(acc: Type, v: Type, index: Index) -> Type:
+    part = _slice_type(acc, index)
+    if broadcast("assignment", v.shape, part.shape) != part.shape:
+        raise ShapeError(f"assignment into {part} needs a value that fits, got {v}")
+    return acc
+
+
+SLICE = define(
+    Op(
+        "slice",
+        _slice_type,
+        lambda x, index: np.asarray(x)[python_index(index)],
+        "A basic slice.",
+        vjp=(
+            lambda y_bar, y, x, index: apply(SLICE_ADD, zeros(x.type), y_bar, index=index),
+        ),
+        jvp=("linear",),
+        flops=0,
+        numpy=_slice_spell,
+        nest=lambda lowering, node: lowering.slice(node),
+    )
+)
+
+SLICE_ADD = define(
+    Op(
+        "slice_add",
+        _update_type,
+        _evaluate_update("add"),
+        "The first operand with the second added to a slice of it.",
+        vjp=(
+            lambda y_bar, y, acc, v, index: y_bar,
+            lambda y_bar, y, acc, v, index: unbroadcast(apply(SLICE, y_bar, index=index), v.type),
+        ),
+        jvp="jointly",
+        store=_slice_store("+="),
+        nest=lambda lowering, node: lowering.slice_update(node, "add"),
+    )
+)
+
+SLICE_SET = define(
+    Op(
+        "slice_set",
+        _update_type,
+        _evaluate_update("set"),
+        "The first operand with a slice of it replaced by the second.",
+        vjp=(
+            lambda y_bar, y, acc, v, index: apply(
+                SLICE_SET, y_bar, constant(0, y_bar.type.dtype), index=index
+            ),
+            lambda y_bar, y, acc, v, index: unbroadcast(apply(SLICE, y_bar, index=index), v.type),
+        ),
+        jvp="jointly",
+        flops=0,
+        store=_slice_store("="),
+        nest=lambda lowering, node: lowering.slice_update(node, "set"),
+    )
+)
+
+
+# -- integer arrays
+def _gather_type(x: Type, *indices: Type, axis: int) -> Type:
+    for ty in indices:
+        if ty.dtype not in ("i64", "i32"):
+            raise SpecError(f"an index array needs integers, got {ty}")
+    shape = broadcast("index arrays", *(ty.shape for ty in indices))
+    return x.with_shape((*x.shape[:axis], *shape, *x.shape[axis + len(indices) :]))
+
+
+def _gather_index(indices: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
+    return (*(slice(None),) * axis, *indices)
+
+
+def _scatter_evaluate(acc: Any, v: Any, *indices: Any, axis: int) -> Any:
+    out = np.array(acc)
+    np.add.at(out, _gather_index(indices, axis), v)
+    return out
+
+
+def _scatter_vjp(i: int, y_bar: Value, y: Value, acc: Value, v: Value, *indices: Value, axis: int) -> Any:
+    if i == 0:
+        return y_bar
+    return unbroadcast(apply(GATHER, y_bar, *indices, axis=axis), v.type) if i == 1 else None
+
+
+def _gather_text(operands: Any, axis: int) -> str:
+    return ", ".join([":"] * axis + [x.text for x in operands])
+
+
+GATHER = define(
+    Op(
+        "gather",
+        _gather_type,
+        lambda x, *indices, axis: np.asarray(x)[_gather_index(indices, axis)],
+        "Elements at integer indices; negative ones count from the end, repeated ones are fine.",
+        vjp=lambda i, y_bar, y, x, *indices, axis: (
+            apply(SCATTER_ADD, zeros(x.type), y_bar, *indices, axis=axis) if i == 0 else None
+        ),
+        jvp=("linear",),
+        flops=0,
+        numpy=lambda operands, node, target: Expr(
+            f"{operands[0].at(14)}[{_gather_text(operands[1:], node.params['axis'])}]"
+        ),
+        nest=lambda lowering, node: lowering.gather(node),
+    )
+)
+
+SCATTER_ADD = define(
+    Op(
+        "scatter_add",
+        lambda acc, v, *indices, axis: acc,
+        _scatter_evaluate,
+        "The first operand with the second added at integer indices; repeated indices add up.",
+        vjp=_scatter_vjp,
+        jvp="jointly",
+        store=lambda operands, node, target: Expr(
+            f"np.add.at({operands[0].text}, "
+            + _scatter_where(operands[2:], node.params["axis"])
+            + f", {operands[1].text})"
+        ),
+        nest=lambda lowering, node: lowering.scatter_add(node),
+    )
+)
+
+
+def _scatter_where(operands: Any, axis: int) -> str:
+    if len(operands) == 1 and not axis:
+        return operands[0].text
+    inside = ", ".join(["slice(None)"] * axis + [x.text for x in operands])
+    return f"({inside})"
+
+
+# -- x[...]
+def _entries(x: Value, index: Any) -> list[Any]:
+    """The index with `...` expanded: Nones (new axes) and one entry per axis of x."""
+    given = list(index) if isinstance(index, tuple) else [index]
+    out: list[Any] = []
+    consumed = sum(e is not None and e is not Ellipsis for e in given)
+    for e in given:
+        if isinstance(e, np.ndarray) and e.dtype == np.bool_ and e.ndim > 1:
+            consumed += e.ndim - 1
+    if consumed > x.type.ndim:
+        raise ShapeError(f"an index needs at most {x.type.ndim} entries for {x.type}, got {consumed}")
+    if sum(e is Ellipsis for e in given) > 1:
+        raise ShapeError("an index needs at most one ellipsis")
+    fill = [Span()] * (x.type.ndim - consumed)
+    for e in given:
+        if e is Ellipsis:
+            out.extend(fill)
+            fill = []
+        elif isinstance(e, slice):
+            out.append(_span(e))
+        elif isinstance(e, (list, np.ndarray)) and not any_value(e):
+            out.extend(_integers(e))
+        elif isinstance(e, (list, tuple)):
+            out.append(as_value(e))
+        else:
+            out.append(_entry(e))
+    return out + fill
+
+
+def _integers(e: Any) -> list[Any]:
+    array = np.asarray(e)
+    if array.dtype == np.bool_:
+        return [constant(k) for k in np.nonzero(array)]  # the mask is known: so is the count
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise SpecError(f"an index array needs integers, got {array.dtype}")
+    return [constant(array.astype(np.int64))] if array.ndim else [int(array)]
+
+
+def _entry(e: Any) -> Any:
+    if e is None:
+        return None
+    dim = dim_or_none(e)
+    if dim is not None:
+        return dim
+    if isinstance(e, Value):
+        if e.type.dtype == "bool":
+            raise UnsupportedError(
+                "indexing with a traced mask gives a shape that depends on data",
+                "Write np.where(mask, x, 0.0) and sum, or index with integers.",
+            )
+        if e.type.dtype not in ("i64", "i32"):
+            raise SpecError(f"an index needs integers, got {e.type}")
+        return as_value(e)
+    raise SpecError(f"an index needs integers, slices or integer arrays, got {type(e).__name__}")
+
+
+def _span(s: slice) -> Span:
+    parts: list[Dim | None] = []
+    for bound in (s.start, s.stop, s.step):
+        dim = None if bound is None else dim_or_none(bound)
+        if bound is not None and dim is None:
+            raise SpecError(
+                f"a slice needs integers or sizes as bounds, got {type(bound).__name__}",
+                "A slice whose length depends on data has no fixed shape; use np.where with a mask.",
+            )
+        parts.append(dim)
+    start, stop, step = parts
+    if isinstance(step, Size) or step == 0:
+        raise SpecError(f"a slice needs a non-zero integer step, got {step}")
+    by = 1 if step is None else int(step)
+    if by > 0 and isinstance(start, int) and start == 0:
+        start = None
+    return Span(start, stop, by)
+
+
+@implements("getitem")
+def getitem(x: Value, index: Any) -> Value:
+    """`x[index]` for basic and integer-array indices, NumPy's rules for where the indexed axes go."""
+    x = as_value(x)
+    entries = _entries(x, index)
+    arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
+    if arrays:
+        # With an array in the index, NumPy counts integers as arrays too.
+        entries = [
+            constant(e) if isinstance(e, int) and e is not None else e for e in entries
+        ]
+        arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
+    trace = current_trace()
+    basic: list[Any] = []
+    axis = 0
+    for e in entries:
+        if e is None:
+            continue
+        basic.append(Span() if isinstance(e, Value) else e)
+        resolve(basic[-1], x.type.shape[axis], trace)
+        axis += 1
+    basic = [_canonical(e, dim) for e, dim in zip(basic, x.type.shape, strict=True)]
+    out = x
+    if any(e != Span() for e in basic):
+        out = apply(SLICE, x, index=tuple(basic))
+    if arrays:
+        return _advanced(out, entries, arrays)
+    if any(e is None for e in entries):
+        rest = iter(out.type.shape)
+        dims = [1 if e is None else next(rest) for e in entries if e is None or isinstance(e, Span)]
+        return reshape(out, tuple(dims))
+    return out
+
+
+def _canonical(entry: Any, dim: Dim) -> Any:
+    """One spelling for one slice: bounds that say nothing are None."""
+    if not isinstance(entry, Span):
+        return entry
+    start, stop, step = entry
+    if step > 0 and stop is not None and (stop == dim or (isinstance(stop, int) and isinstance(dim, int) and stop >= dim)):
+        stop = None
+    return Span(start, stop, step)
+
+
+def _advanced(x: Value, entries: list[Any], arrays: list[int]) -> Value:
+    """Gather after the basic part: adjacent index arrays stay where they are, others go to the front."""
+    kept = [e for e in entries if e is None or isinstance(e, (Span, Value))]
+    positions, axis = [], 0  # axes of x that are indexed by arrays
+    for e in kept:
+        if isinstance(e, Value):
+            positions.append(axis)
+        axis += e is not None
+    indices = [e for e in kept if isinstance(e, Value)]
+    places = [k for k, e in enumerate(kept) if isinstance(e, Value)]
+    adjacent = places == list(range(places[0], places[0] + len(places)))
+    if not adjacent:
+        rest = [k for k in range(x.type.ndim) if k not in positions]
+        x = transpose(x, positions + rest)
+        kept = [e for e in kept if isinstance(e, Value)] + [e for e in kept if not isinstance(e, Value)]
+        positions = list(range(len(positions)))
+    out = apply(GATHER, x, *indices, axis=positions[0])
+    if any(e is None for e in kept):
+        width = out.type.ndim - (x.type.ndim - len(indices))
+        dims: list[Dim] = []
+        rest_dims = list(out.type.shape)
+        done = False
+        for e in kept:
+            if e is None:
+                dims.append(1)
+            elif isinstance(e, Value):
+                if not done:
+                    dims.extend(rest_dims[:width])
+                    del rest_dims[:width]
+                    done = True
+            else:
+                dims.append(rest_dims.pop(0))
+        out = reshape(out, tuple(dims))
+    return out
+
+
+@implements("setitem")
+def setitem(x: Value, index: Any, v: Any) -> Value:
+    """`x` after `x[index] = v`, for a basic index."""
+    x = as_value(x)
+    entries = [e for e in _entries(x, index) if e is not None]
+    if any(isinstance(e, Value) for e in entries):
+        raise UnsupportedError(
+            "assignment through an integer array is not differentiated by gradgen",
+            "Build the array by indexing the source (x[idx]), or assign slices and single elements.",
+        )
+    trace = current_trace()
+    for e, dim in zip(entries, x.type.shape, strict=True):
+        resolve(e, dim, trace)
+    value = as_value(v)
+    if value.type.dtype != x.type.dtype:
+        if promote(value.type.dtype, x.type.dtype) != x.type.dtype and not x.type.is_float:
+            raise SpecError(
+                f"assignment into {x.type} needs integers, got {value.type}",
+                "Make the array with a floating dtype.",
+            )
+        value = apply(OPS["cast"], value, dtype=x.type.dtype)
+    if not x.type.shape:
+        return value
+    return apply(SLICE_SET, x, value, index=tuple(_canonical(e, d) for e, d in zip(entries, x.type.shape, strict=True)))
+
+
+@implements("view")
+def view(handle: Handle, index: Any) -> Any:
+    """`handle[index]`: a view for a basic index, as in NumPy, so that writes to it reach the parent."""
+    part = getitem(handle.resolve(), index)
+    basic = part.type.shape and part.op in (SLICE, OPS["param"]) and not isinstance(index, (list, np.ndarray))
+    return Handle(None, handle, index) if basic else part
+
+
+@implements(np.take)
+def take(x: Any, indices: Any, axis: Any = None) -> Value:
+    x = as_value(x)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    axis = int(axis) % x.type.ndim
+    return getitem(x, (*(slice(None),) * axis, indices if isinstance(indices, Value) else np.asarray(indices)))

@@ -1,0 +1,361 @@
+"""Reductions: sum, prod, max, min, logsumexp over axes, and the linear recurrence that prod's derivative needs.
+
+Params: `axes`, a sorted tuple of non-negative axis numbers; `keepdims`. Conventions: ties of max and min share the cotangent
+evenly; prod is differentiated without division, so zeros among the factors are right in every order.
+Not supported: `where=` and `initial=`; `dtype=` other than the operand's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import ShapeError, SpecError
+from gradgen.ir import OPS, Op, define
+from gradgen.sizes import product
+from gradgen.spelling import Expr, Spelling
+from gradgen.types import DTYPES, Shape, Type
+from gradgen.value import Extent, Value, apply, constant, current_trace, implements
+
+Axes = tuple[int, ...]
+
+
+# -- shapes
+def reduced_shape(shape: Shape, axes: Axes, keepdims: bool) -> Shape:
+    if keepdims:
+        return tuple(1 if k in axes else dim for k, dim in enumerate(shape))
+    return tuple(dim for k, dim in enumerate(shape) if k not in axes)
+
+
+def spread(y: Value, x: Value, axes: Axes, keepdims: bool) -> Value:
+    """`y`, reduced from x over `axes`, with the reduced axes back as ones, so that it broadcasts against x."""
+    shape = reduced_shape(x.type.shape, axes, True)
+    lead = len(axes) == 0 or axes == tuple(range(len(axes)))
+    if keepdims or lead or y.type.shape == shape:
+        return y  # leading axes come back by broadcasting alone
+    return apply(OPS["reshape"], y, shape=shape)
+
+
+def full_like(y: Value, x: Value) -> Value:
+    """`y` broadcast to the shape of x."""
+    if y.type.shape == x.type.shape:
+        return y
+    return apply(OPS["broadcast"], y, shape=x.type.shape)
+
+
+def _infer(kind: str) -> Any:
+    def infer(x: Type, axes: Axes, keepdims: bool = False) -> Type:
+        dtype = x.dtype
+        if kind == "sum" and dtype in ("bool", "i32"):
+            dtype = "i64"
+        if kind == "float" and not x.is_float:
+            dtype = "f64"
+        return Type.of(dtype, reduced_shape(x.shape, axes, keepdims))
+
+    return infer
+
+
+def _spell(name: str) -> Spelling:
+    def spell(operands: Any, node: Any, target: Any) -> Expr:
+        axes, ndim = node.params["axes"], node.args[0].type.ndim
+        text = operands[0].text
+        if len(axes) != ndim or node.params.get("keepdims"):
+            text += f", axis={axes[0] if len(axes) == 1 else axes}"
+        if node.params.get("keepdims"):
+            text += ", keepdims=True"
+        callee = target.helper(name[1:], node) if name.startswith("_") else name
+        return Expr(f"{callee}({text})")
+
+    return spell
+
+
+def _nest(kind: str) -> Any:
+    def nest(lowering: Any, node: Any) -> None:
+        lowering.reduce(node, kind)
+
+    return nest
+
+
+# -- sum
+def _sum_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    return full_like(spread(y_bar, x, axes, keepdims), x)
+
+
+SUM = define(
+    Op(
+        "sum",
+        _infer("sum"),
+        lambda x, axes, keepdims=False: np.sum(x, axis=axes, keepdims=keepdims),
+        "Sum of the elements over axes.",
+        vjp=(_sum_vjp,),
+        jvp=("linear",),
+        numpy=_spell("np.sum"),
+        nest=_nest("sum"),
+    )
+)
+
+
+# -- max and min
+def _extreme_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    hit = apply(OPS["equal"], x, spread(y, x, axes, keepdims))
+    ties = apply(SUM, apply(OPS["cast"], hit, dtype=x.type.dtype), axes=axes, keepdims=keepdims)
+    share = spread(y_bar / ties, x, axes, keepdims)
+    return apply(OPS["where"], hit, share, 0.0)
+
+
+def _extreme_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    hit = apply(OPS["equal"], x, spread(y, x, axes, keepdims))
+    ties = apply(SUM, apply(OPS["cast"], hit, dtype=x.type.dtype), axes=axes, keepdims=keepdims)
+    return apply(SUM, apply(OPS["where"], hit, x_dot, 0.0), axes=axes, keepdims=keepdims) / ties
+
+
+for _name, _function in (("max", np.max), ("min", np.min)):
+    define(
+        Op(
+            f"reduce_{_name}",
+            _infer("same"),
+            lambda x, axes, keepdims=False, f=_function: f(x, axis=axes, keepdims=keepdims),
+            f"The {_name}imum over axes; NaN if one of the elements is.",
+            vjp=(_extreme_vjp,),
+            jvp=(_extreme_jvp,),
+            masks=True,
+            kink=f"{_name} over an axis: ties share the derivative evenly",
+            numpy=_spell(f"np.{_name}"),
+            nest=_nest(_name),
+        )
+    )
+
+
+# -- prod, and the linear recurrence that is its derivative's loop
+def _prod_rule(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    """d prod(x) / d x_i is the product of the others: products of what is before and of what is after."""
+    return spread(y_bar, x, axes, keepdims) * _others(x, axes)
+
+
+def _prod_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    return apply(SUM, x_dot * _others(x, axes), axes=axes, keepdims=keepdims)
+
+
+def _others(x: Value, axes: Axes) -> Value:
+    shape = x.type.shape
+    kept = tuple(k for k in range(len(shape)) if k not in axes)
+    order = kept + axes
+    moved = x if order == tuple(range(len(shape))) else apply(OPS["transpose"], x, axes=order)
+    flat_shape = (*(shape[k] for k in kept), product(tuple(shape[k] for k in axes)))
+    flat = apply(OPS["reshape"], moved, shape=flat_shape) if len(axes) != 1 else moved
+    zero = apply(OPS["broadcast"], constant(0.0, x.type.dtype), shape=flat_shape)
+    before = apply(RECURRENCE, flat, zero, reverse=False, lag=True, initial=1.0)
+    after = apply(RECURRENCE, flat, zero, reverse=True, lag=True, initial=1.0)
+    others = before * after
+    if len(axes) != 1:
+        others = apply(OPS["reshape"], others, shape=tuple(shape[k] for k in order))
+    if order != tuple(range(len(shape))):
+        back = tuple(order.index(k) for k in range(len(shape)))
+        others = apply(OPS["transpose"], others, axes=back)
+    return others
+
+
+PROD = define(
+    Op(
+        "prod",
+        _infer("sum"),
+        lambda x, axes, keepdims=False: np.prod(x, axis=axes, keepdims=keepdims),
+        "Product of the elements over axes; differentiated without division.",
+        vjp=(_prod_rule,),
+        jvp=(_prod_jvp,),
+        numpy=_spell("np.prod"),
+        nest=_nest("prod"),
+    )
+)
+
+
+def recurrence(a: Any, b: Any, reverse: bool, lag: bool, initial: float) -> Any:
+    """r_i = b_i + c_i r_{i-1} over the last axis, c_i = a_i, or a_{i-1} with lag; r_0 = b_0 + initial.
+
+    reverse runs from the other end, with i+1 for i-1.
+    """
+    n = a.shape[-1]
+    r = np.array(b, dtype=np.result_type(a, b))
+    step = -1 if reverse else 1
+    for i in range(n)[::step]:
+        first = i == (n - 1 if reverse else 0)
+        if first:
+            r[..., i] += initial
+        else:
+            r[..., i] += a[..., i - step if lag else i] * r[..., i - step]
+    return r
+
+
+def _recurrence_b(y_bar: Value, y: Value, a: Value, b: Value, **p: Any) -> Value:
+    """The transpose of the linear map b -> r: the recurrence from the other end, own for lagged."""
+    return apply(RECURRENCE, a, y_bar, reverse=not p["reverse"], lag=not p["lag"], initial=0.0)
+
+
+def _recurrence_a(y_bar: Value, y: Value, a: Value, b: Value, **p: Any) -> Value:
+    """c_i multiplies r_{i-1} and adds to r_i, whose cotangent is b_bar_i."""
+    b_bar = _recurrence_b(y_bar, y, a, b, **p)
+    later = p["reverse"] != p["lag"]
+    return (y * _shift(b_bar, not p["reverse"])) if p["lag"] else (b_bar * _shift(y, later))
+
+
+def _recurrence_a_dot(a_dot: Value, y: Value, a: Value, b: Value, **p: Any) -> Value:
+    forced = (
+        _shift(a_dot * y, p["reverse"]) if p["lag"] else a_dot * _shift(y, p["reverse"])
+    )
+    return apply(RECURRENCE, a, forced, reverse=p["reverse"], lag=p["lag"], initial=0.0)
+
+
+def _recurrence_b_dot(b_dot: Value, y: Value, a: Value, b: Value, **p: Any) -> Value:
+    return apply(RECURRENCE, a, b_dot, reverse=p["reverse"], lag=p["lag"], initial=0.0)
+
+
+def _shift(x: Value, later: bool) -> Value:
+    """x moved by one along the last axis, a zero entering: y_i = x_{i+1} if later, else x_{i-1}."""
+    from gradgen.ops.index import Span
+
+    whole = (Span(),) * (x.type.ndim - 1)
+    high, low = (*whole, Span(1, None)), (*whole, Span(None, -1))
+    zero = apply(OPS["broadcast"], constant(0.0, x.type.dtype), shape=x.type.shape)
+    part = apply(OPS["slice"], x, index=high if later else low)
+    return apply(OPS["slice_add"], zero, part, index=low if later else high)
+
+
+def _recurrence_spell(operands: Any, node: Any, target: Any) -> Expr:
+    p = node.params
+    text = ", ".join(x.text for x in operands)
+    text += f", reverse={p['reverse']}, lag={p['lag']}, initial={p['initial']}"
+    return Expr(f"{target.helper('recurrence', node)}({text})")
+
+
+RECURRENCE = define(
+    Op(
+        "recurrence",
+        lambda a, b, **p: b,
+        recurrence,
+        "Linear recurrence over the last axis: r_i = b_i + c_i r_{i-1}.",
+        vjp=(_recurrence_a, _recurrence_b),
+        jvp=(_recurrence_a_dot, _recurrence_b_dot),
+        numpy=_recurrence_spell,
+        nest=lambda lowering, node: lowering.recurrence(node),
+    )
+)
+
+
+# -- logsumexp
+def logsumexp_array(x: Any, axes: Axes, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, np.zeros_like(top))
+    with np.errstate(divide="ignore"):
+        total = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
+    return total if keepdims else np.squeeze(total, axis=axes)
+
+
+def _logsumexp_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    weights = apply(OPS["exp"], x - spread(y, x, axes, keepdims))
+    return spread(y_bar, x, axes, keepdims) * weights
+
+
+def _logsumexp_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+    weights = apply(OPS["exp"], x - spread(y, x, axes, keepdims))
+    return apply(SUM, x_dot * weights, axes=axes, keepdims=keepdims)
+
+
+LOGSUMEXP = define(
+    Op(
+        "logsumexp",
+        _infer("float"),
+        logsumexp_array,
+        "log(sum(exp(x))) over axes, without overflow; its derivative is the softmax.",
+        vjp=(_logsumexp_vjp,),
+        jvp=(_logsumexp_jvp,),
+        numpy=_spell("_logsumexp"),
+        nest=_nest("logsumexp"),
+    )
+)
+
+
+# -- NumPy's functions
+def axes_of(what: str, x: Value, axis: Any) -> Axes:
+    """NumPy's axis argument (None, int, tuple; negative counts from the end) as a sorted tuple."""
+    ndim = x.type.ndim
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    found = []
+    for k in given:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+            raise SpecError(f"{what} needs an integer axis, got {k!r}")
+        if not -ndim <= k < ndim:
+            raise ShapeError(f"{what} needs an axis of {x.type}, got axis {k}")
+        found.append(int(k) % ndim)
+    if len(set(found)) != len(found):
+        raise ShapeError(f"{what} needs different axes, got {axis}")
+    return tuple(sorted(found))
+
+
+def as_value(x: Any) -> Value:
+    """An operand of a function as a Value."""
+    from gradgen.value import Handle, lift
+
+    if isinstance(x, Value) and not isinstance(x, Handle):
+        return x
+    return lift(SUM, (x,))[0]
+
+
+def reduction(op: Op, what: str) -> Any:
+    def reduce(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Value:
+        x = as_value(x)
+        if dtype is not None and np.dtype(dtype) != DTYPES[x.type.dtype]:
+            x = apply(OPS["cast"], x, dtype=str(Type.of(_dtype(dtype)).dtype))
+        axes = axes_of(what, x, axis)
+        if op.name in ("reduce_max", "reduce_min"):
+            trace = current_trace()
+            if trace is not None:
+                for k in axes:
+                    trace.require(x.type.shape[k], ">=", 1)
+        if not axes and op is not LOGSUMEXP:
+            return x
+        if keepdims is True:
+            return apply(op, x, axes=axes, keepdims=True)
+        return apply(op, x, axes=axes)
+
+    return reduce
+
+
+def _dtype(dtype: Any) -> str:
+    from gradgen.types import dtype_name
+
+    return dtype_name(dtype)
+
+
+sum_ = reduction(SUM, "np.sum")
+implements(np.sum, (np.add, "reduce"))(sum_)
+implements(np.prod, (np.multiply, "reduce"))(reduction(PROD, "np.prod"))
+
+
+def _without_dtype(op: Op, what: str) -> Any:
+    inner = reduction(op, what)
+
+    def reduce(x: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Value:
+        return inner(x, axis, keepdims=keepdims)
+
+    return reduce
+
+
+implements(np.max, np.amax, (np.maximum, "reduce"))(_without_dtype(OPS["reduce_max"], "np.max"))
+implements(np.min, np.amin, (np.minimum, "reduce"))(_without_dtype(OPS["reduce_min"], "np.min"))
+logsumexp = _without_dtype(LOGSUMEXP, "logsumexp")
+implements("logsumexp")(lambda x, axis=None, b=None, keepdims=False: logsumexp(x, axis, None, keepdims))
+
+
+@implements(np.mean)
+def mean(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Value:
+    """The sum over axes divided by the number of elements."""
+    x = as_value(x)
+    axes = axes_of("np.mean", x, axis)
+    count = product(tuple(x.type.shape[k] for k in axes))
+    total = sum_(x, axis, dtype, None, keepdims)
+    if not total.type.is_float:
+        total = apply(OPS["cast"], total, dtype="f64")
+    return total / (float(count) if isinstance(count, int) else Extent(count))

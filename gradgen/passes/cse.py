@@ -1,0 +1,63 @@
+"""Common subexpressions: equal op, operands and params are computed once.
+
+Scope: the Function's own statements. Constants are equal by type and bit pattern, sizes by normal form. Of two equal values the one
+that the user named gives its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradgen.ir import CONST, SIZE, Function
+from gradgen.rewriting import with_args
+from gradgen.value import Value
+
+
+def cse(fn: Function) -> Function:
+    """`fn` with each distinct computation once, where it stands first."""
+    seen: dict[Any, Value] = {}
+    leaves: dict[Any, Value] = {}
+    new: dict[int, Value] = {}
+    body: list[Value] = []
+    for node in fn.body:
+        args = node.args
+        changed = False
+        resolved = []
+        for a in args:
+            b = new.get(id(a))
+            if b is None:
+                b = a
+                if a.op is CONST or a.op is SIZE:
+                    b = leaves.setdefault(_leaf_key(a), a)
+                    new[id(a)] = b
+            changed = changed or b is not a
+            resolved.append(b)
+        op = node.op
+        ids = [id(a) for a in resolved]
+        if len(ids) == 2 and op.commutative and ids[0] > ids[1] and resolved[0].type is resolved[1].type:
+            ids.reverse()  # only within the key: the statement keeps the user's order
+        key = (op, *ids) if not node.params else (op, *ids, _params_key(node.params))
+        known = seen.get(key)
+        if known is not None:
+            if known.name is None and node.name is not None:
+                known.name = node.name
+            new[id(node)] = known
+            continue
+        if changed:
+            copy = with_args(node, tuple(resolved))
+            new[id(node)] = copy
+            node = copy
+        seen[key] = node
+        body.append(node)
+    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+
+
+def _leaf_key(node: Value) -> Any:
+    if node.op is SIZE:
+        return "size", node.params["size"]
+    array = node.params["value"]
+    return node.type, array.tobytes() if array.size <= 64 else id(array)
+
+
+def _params_key(params: dict[str, Any]) -> Any:
+    return tuple(sorted((k, v if v.__hash__ else id(v)) for k, v in params.items()))

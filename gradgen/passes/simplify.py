@@ -1,0 +1,248 @@
+"""Folding of constants and algebraic simplification: rules `before -> after`, each with where it holds.
+
+"exact": the same bits for every input, NaN, infinities and signed zeros included. "rounding": equal as real numbers; the last digits
+may differ, and the form after is no less accurate. `x*0 -> 0` is false for floats and is not here; nor is `x + 0.0 -> x`
+(it would keep -0.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gradgen.ir import CONST, OPS, SIZE, Function
+from gradgen.ops.index import is_zeros
+from gradgen.rewriting import Rule, rewrite
+from gradgen.types import DTYPES
+from gradgen.types import broadcast as broadcast_shapes
+from gradgen.value import Value, apply, constant
+
+Args = tuple[Value, ...]
+_LARGEST_FOLD = 64
+_tables: dict[str, dict[object, list[Rule]]] = {}
+
+
+def simplify(fn: Function) -> Function:
+    """`fn` with constants folded and the algebra below applied, once at each statement."""
+    if "rules" not in _tables:
+        _tables["rules"] = _rules()
+    return rewrite(fn, _tables["rules"])
+
+
+def _is(value: Value, number: float) -> bool:
+    if value.op is not CONST or value.type.shape:
+        return False
+    v = value.params["value"]
+    return bool(v == number) and not (number == 0 and np.signbit(v))
+
+
+def _neg(value: Value) -> Value | None:
+    return value.args[0] if value.op is OPS["neg"] else None
+
+
+# -- constants: an elementwise op of small constants is computed now  (exact)
+def _fold(node: Value, args: Args) -> Value | None:
+    for a in args:
+        if a.op is not CONST:
+            return None
+    if node.op.name == "mulz" or not node.type.static:
+        return None
+    if np.prod(node.type.shape, dtype=int) > _LARGEST_FOLD:
+        return None
+    with np.errstate(all="ignore"):
+        value = node.op.evaluate(*[a.params["value"] for a in args], **node.params)
+    return constant(np.asarray(value, DTYPES[node.type.dtype]), node.type.dtype)
+
+
+# -- broadcast: an elementwise op broadcasts by itself  (exact)
+def _unspread(node: Value, args: Args) -> Value | None:
+    broadcast = OPS["broadcast"]
+    for a in args:
+        if a.op is broadcast:
+            break
+    else:
+        return None
+    plain = list(args)
+    for k, a in enumerate(args):
+        if a.op is broadcast:
+            inner = a.args[0]
+            rest = [b.type.shape for j, b in enumerate(plain) if j != k]
+            try:
+                shape = broadcast_shapes("", inner.type.shape, *rest)
+            except ValueError:
+                continue
+            if shape == node.type.shape:
+                plain[k] = inner
+    if all(x is y for x, y in zip(plain, args, strict=True)):
+        return None
+    return apply(node.op, *plain, **node.params)
+
+
+
+
+def _add(node: Value, args: Args) -> Value | None:
+    a, b = args
+    if (inner := _neg(b)) is not None:  # a + -b -> a - b  exact
+        return apply(OPS["sub"], a, inner)
+    if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact
+        return apply(OPS["sub"], b, inner)
+    return _factor(node, a, b)
+
+
+def _sub(node: Value, args: Args) -> Value | None:
+    a, b = args
+    if (inner := _neg(b)) is not None:  # a - -b -> a + b  exact
+        return apply(OPS["add"], a, inner)
+    if _is(b, 0.0) and a.type is node.type:  # x - 0.0 -> x  exact
+        return a
+    return _factor(node, a, b)
+
+
+def _factor(node: Value, a: Value, b: Value) -> Value | None:
+    """s*a + s*b -> s*(a + b), and the same for differences and quotients, s a scalar.  rounding; one product less"""
+    if a.op is not b.op or not node.type.shape or a is b:
+        return None
+    if a.op is OPS["mul"]:
+        for i in (0, 1):
+            for j in (0, 1):
+                s = a.args[i]
+                if not s.type.shape and (s is b.args[j] or (_equal_leaf(s, b.args[j]))):
+                    return _times(s, apply(node.op, a.args[1 - i], b.args[1 - j]), i == 0)
+    if a.op is OPS["div"]:
+        s = a.args[1]
+        if not s.type.shape and (s is b.args[1] or _equal_leaf(s, b.args[1])):
+            return apply(OPS["div"], apply(node.op, a.args[0], b.args[0]), s)
+    return None
+
+
+def _equal_leaf(a: Value, b: Value) -> bool:
+    if a.op is SIZE and b.op is SIZE:
+        return bool(a.params["size"] == b.params["size"])
+    return a.op is CONST and b.op is CONST and a.type is b.type and a.params["value"] == b.params["value"]
+
+
+def _times(s: Value, x: Value, left: bool) -> Value:
+    out = apply(OPS["mul"], s, x) if left else apply(OPS["mul"], x, s)
+    return _mul(out, out.args) or out
+
+
+def _mul(node: Value, args: Args) -> Value | None:
+    a, b = args
+    for x, y in ((a, b), (b, a)):
+        if _is(x, 1.0) and y.type is node.type:  # 1 * y -> y  exact
+            return y
+        if _is(x, -1.0) and y.type is node.type:  # -1 * y -> -y  exact
+            return apply(OPS["neg"], y)
+    na, nb = _neg(a), _neg(b)
+    if na is not None and nb is not None:  # -a * -b -> a * b  exact
+        return apply(OPS["mul"], na, nb)
+    if na is not None:  # -a * b -> -(a * b)  exact
+        return apply(OPS["neg"], apply(OPS["mul"], na, b))
+    if nb is not None:  # a * -b -> -(a * b)  exact
+        return apply(OPS["neg"], apply(OPS["mul"], a, nb))
+    for x, y in ((a, b), (b, a)):  # y * (1 / c) -> y / c, rounding: one error instead of two
+        if x.op is OPS["div"] and _is(x.args[0], 1.0):
+            return apply(OPS["div"], y, x.args[1])
+        if x.op is OPS["reciprocal"]:
+            return apply(OPS["div"], y, x.args[0])
+    for x, y in ((a, b), (b, a)):  # c * (d * z) -> (c * d) * z for powers of two: exact but for under- and overflow
+        if x.op is CONST and not x.type.shape and y.op is OPS["mul"]:
+            for k in (0, 1):
+                d = y.args[k]
+                if d.op is CONST and not d.type.shape and d.type is x.type and (_two(x) or _two(d)):
+                    product = constant(x.params["value"] * d.params["value"], x.type.dtype)
+                    rest = y.args[1 - k]
+                    if _is(product, 1.0) and rest.type is node.type:
+                        return rest
+                    return apply(OPS["mul"], product, rest)
+    return None
+
+
+def _two(value: Value) -> bool:
+    """Whether a constant is a power of two."""
+    v = float(value.params["value"])
+    return v != 0 and bool(np.isfinite(v)) and abs(np.frexp(v)[0]) == 0.5
+
+
+def _div(node: Value, args: Args) -> Value | None:
+    a, b = args
+    if _is(b, 1.0) and a.type is node.type:  # x / 1 -> x  exact
+        return a
+    if (inner := _neg(a)) is not None:  # -a / b -> -(a / b)  exact
+        return apply(OPS["neg"], apply(OPS["div"], inner, b))
+    return None
+
+
+def _double_neg(node: Value, args: Args) -> Value | None:
+    return _neg(args[0])  # --x -> x  exact
+
+
+def _mulz(node: Value, args: Args) -> Value | None:
+    a, p = args
+    known = a.op is CONST and bool(np.all(a.params["value"] != 0))
+    finite = p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
+    if known or finite:  # the guard has nothing to guard  exact
+        return apply(OPS["mul"], a, p)
+    return None
+
+
+def _where(node: Value, args: Args) -> Value | None:
+    c, a, b = args
+    if a is b and a.type is node.type:  # where(c, a, a) -> a  exact
+        return a
+    if c.op is CONST and not c.type.shape:
+        taken = a if c.params["value"] else b
+        return taken if taken.type is node.type else None
+    return None
+
+
+def _same(node: Value, args: Args) -> Value | None:
+    """A move or cast to the type that is there already.  exact"""
+    x = args[0]
+    if x.type is node.type and node.op is not OPS["transpose"]:
+        return x
+    if node.op is OPS["reshape"] and x.op is OPS["reshape"]:
+        inner = x.args[0]
+        return inner if inner.type is node.type else apply(node.op, inner, **node.params)
+    if node.op is OPS["transpose"] and x.op is OPS["transpose"]:
+        axes = tuple(x.params["axes"][k] for k in node.params["axes"])
+        if axes == tuple(range(len(axes))):
+            return x.args[0]
+        return apply(node.op, x.args[0], axes=axes)
+    if node.op is OPS["broadcast"] and x.op is OPS["broadcast"]:
+        return apply(node.op, x.args[0], **node.params)
+    return None
+
+
+def _sum(node: Value, args: Args) -> Value | None:
+    """sum of -x -> -(sum of x)  exact;  sum of one number many times -> the number times how often  rounding"""
+    (x,) = args
+    if x.op is OPS["neg"]:
+        return apply(OPS["neg"], apply(node.op, x.args[0], **node.params))
+    if x.op is OPS["broadcast"] and x.type.is_float and not x.args[0].type.shape and not node.type.shape:
+        size = x.type.size
+        if isinstance(size, int):
+            return apply(OPS["mul"], x.args[0], constant(float(size), x.type.dtype))
+    return None
+
+
+def _slice_add(node: Value, args: Args) -> Value | None:
+    """zeros with v added everywhere -> v  (0.0 + -0.0 is 0.0: the sign of a zero cotangent says nothing)"""
+    acc, v = args
+    return v if v.type is node.type and is_zeros(acc) else None
+
+
+def _rules() -> dict[object, list[Rule]]:
+    table: dict[object, list[Rule]] = {}
+    for op in OPS.values():
+        if op.elementwise:
+            table[op] = [_fold, _unspread]
+    special: dict[str, Callable[[Value, Args], Value | None]] = {
+        "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _double_neg, "mulz": _mulz, "where": _where,
+        "cast": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
+        "slice_add": _slice_add,
+    }  # fmt: skip
+    for name, rule in special.items():
+        table.setdefault(OPS[name], []).append(rule)
+    return table

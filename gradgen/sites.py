@@ -1,0 +1,71 @@
+"""Where in the user's code a value was made: found from the call stack, printed relative to the project.
+
+A site is `(filename, line)`, with a third element "reverse" or "forward" on statements that differentiation made. Emitted text cites it as `model.py:12`, `cell 3:5` in a notebook, `<string>:1` otherwise, never
+as an absolute path, so that the text is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import sys
+
+Site = tuple[str, int] | tuple[str, int, str]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Model code that happens to live inside the package; a user's line may be in these.
+_MODELS = frozenset(_PACKAGE + name for name in ("demo.py", "nn.py"))
+_internal: dict[str, bool] = {}
+
+
+def is_internal(filename: str) -> bool:
+    """Whether `filename` belongs to gradgen itself or to NumPy, SciPy or the standard library's plumbing."""
+    known = _internal.get(filename)
+    if known is None:
+        path = filename.replace(os.sep, "/")
+        known = _internal[filename] = filename not in _MODELS and (
+            filename.startswith(_PACKAGE)
+            or "/site-packages/numpy/" in path
+            or "/site-packages/scipy/" in path
+            or os.path.basename(path) in ("functools.py", "contextlib.py")
+            or filename.startswith("<__array_function__")
+        )
+    return known
+
+
+def user_site(depth: int = 2) -> Site | None:
+    """The innermost frame, `depth` callers up or further, that is not gradgen's own; None if there is none."""
+    try:
+        frame = sys._getframe(depth)
+    except ValueError:
+        return None
+    internal = _internal.get
+    while frame is not None:
+        name = frame.f_code.co_filename
+        skip = internal(name)
+        if skip is None:
+            skip = is_internal(name)
+        if not skip:
+            return name, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def cite(site: Site | None) -> str:
+    """`model.py:12`: the file's base name and line, or `cell 3:5` for a notebook cell; empty for None."""
+    if site is None or not site[0]:
+        return ""
+    filename, line = site[0], site[1]
+    if filename.startswith("<"):
+        cell = re.match(r"<ipython-input-(\d+)-", filename)
+        return f"cell {cell[1]}:{line}" if cell else f"<string>:{line}"
+    if "ipykernel_" in filename:
+        return f"cell:{line}"
+    return f"{os.path.basename(filename)}:{line}"
+
+
+def describe(site: Site) -> str:
+    """The citation and the source text of the line, for error messages."""
+    text = linecache.getline(site[0], site[1]).strip()
+    return f"{cite(site)}: {text}" if text else cite(site)

@@ -1,0 +1,75 @@
+"""How an op is written in a target language: text with its precedence, so that parentheses are set only where they must be.
+
+One abstract scale serves Python and C. A spelling is a function `(operands, node, target) -> Expr`: `operands` are Exprs, `node` the
+statement (for its params and types), `target` the printer, which spells sizes and dtypes and notes the helpers in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+COMMA, TERNARY, OR, AND, NOT, COMPARE, BITOR, BITXOR, BITAND, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(15)
+
+
+class Expr(NamedTuple):
+    """Text of an expression and how tightly its outermost operator binds."""
+
+    text: str
+    precedence: int = ATOM
+
+    def at(self, precedence: int) -> str:
+        """The text as an operand that must bind at least as tightly as `precedence`."""
+        return self.text if self.precedence >= precedence else f"({self.text})"
+
+
+Spelling = Callable[[Sequence[Expr], Any, Any], Expr]
+
+
+def infix(symbol: str, precedence: int, left: int | None = None, right: int | None = None) -> Spelling:
+    """`a symbol b`; by default left-associative: the right operand must bind more tightly."""
+    left = precedence if left is None else left
+    right = precedence + 1 if right is None else right
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        a, b = operands
+        return Expr(f"{a.at(left)} {symbol} {b.at(right)}", precedence)
+
+    return spell
+
+
+def prefix(symbol: str, precedence: int = UNARY) -> Spelling:
+    """`-a`: a nested prefix is parenthesised, since `--a` is another token in C."""
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        return Expr(f"{symbol}{operands[0].at(precedence + 1)}", precedence)
+
+    return spell
+
+
+def call(name: str) -> Spelling:
+    """`name(a, b)`."""
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        return Expr(f"{name}({', '.join(x.text for x in operands)})")
+
+    return spell
+
+
+def helper(name: str) -> Spelling:
+    """A call of one of our own routines, which the printer then defines in the file (see `ops.helpers`)."""
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        return Expr(f"{target.helper(name, node)}({', '.join(x.text for x in operands)})")
+
+    return spell
+
+
+def template(text: str, precedence: int = ATOM, at: Sequence[int] = ()) -> Spelling:
+    """`text` with `{0}`, `{1}` for operands; `at[i]` is what operand i must bind like (default: nothing, as in a call)."""
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        texts = [x.at(at[i] if i < len(at) else COMMA) for i, x in enumerate(operands)]
+        return Expr(text.format(*texts), precedence)
+
+    return spell

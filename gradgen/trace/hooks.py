@@ -1,0 +1,362 @@
+"""What the rewritten copy of a user's function does at assignments, subscripts and calls.
+
+On plain Python values each hook behaves exactly as plain Python. On Values: assignments give names; array constructors make
+arrays that can be assigned into; builtins and `math` functions that reach no NumPy protocol are mapped to ops; calls of the
+user's own functions enter their rewritten copies; random numbers are refused.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+import operator
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import TraceError, UnsupportedError
+from gradgen.ir import CONST, PARAM
+from gradgen.ops.shape import array as array_of
+from gradgen.ops.shape import as_dtype, broadcast_to, shape_of
+from gradgen.sites import is_internal
+from gradgen.trace.rewrite import rewrite
+from gradgen.types import dtype_name
+from gradgen.value import (
+    FUNCTIONS,
+    Handle,
+    Value,
+    any_value,
+    constant,
+    current_trace,
+    dispatch,
+)
+
+_STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
+_HOOKS = sys.modules[__name__]
+CALLS: dict[Any, Callable[..., Any]] = {}
+_user_files: dict[str, bool] = {}
+
+
+def is_user_code(code: types.CodeType) -> bool:
+    """Whether a function is entered by its rewritten copy: not gradgen's, NumPy's, SciPy's or the standard library's."""
+    name = code.co_filename
+    known = _user_files.get(name)
+    if known is None:
+        path = os.path.realpath(name)
+        library = path.startswith(_STDLIB) and "site-packages" not in path
+        known = _user_files[name] = not library and not is_internal(name)
+    return known
+
+
+def enter(f: Any) -> Any:
+    """The rewritten copy of a user's function or method; `f` itself where there is none."""
+    if isinstance(f, types.MethodType):
+        inner = enter(f.__func__)
+        return f if inner is f.__func__ else types.MethodType(inner, f.__self__)
+    if isinstance(f, types.FunctionType):
+        if not is_user_code(f.__code__):
+            return f
+        note_captures(f)
+        return rewrite(f, _HOOKS) or f
+    if isinstance(f, functools.partial):
+        return functools.partial(enter(f.func), *f.args, **f.keywords)
+    method = getattr(type(f), "__call__", None)
+    if isinstance(method, types.FunctionType) and is_user_code(method.__code__):
+        return types.MethodType(enter(method), f)
+    return f
+
+
+_captured_names: dict[int, str] = {}
+
+
+def note_captures(f: types.FunctionType) -> None:
+    """Remember under which global or closure name an array is known, to name it so when it is captured."""
+    code = f.__code__
+    for name in code.co_names:
+        value = f.__globals__.get(name)
+        if isinstance(value, np.ndarray):
+            _captured_names[id(value)] = name
+    for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            continue
+        if isinstance(value, np.ndarray):
+            _captured_names[id(value)] = name
+
+
+def captured_name(value: Any) -> str | None:
+    """The user's name of a captured array, if it was seen in a function that was entered."""
+    return _captured_names.get(id(value))
+
+
+# -- the hooks
+def assign(name: str, value: Any) -> Any:
+    """`name = value`: a Value without a name takes it."""
+    if isinstance(value, Value):
+        node: Any = value.state if isinstance(value, Handle) else value
+        if node is not None and node.name is None and node.op is not PARAM and node.op is not CONST:
+            node.name = name
+    elif isinstance(value, np.ndarray):
+        _captured_names.setdefault(id(value), name)
+    return value
+
+
+_INPLACE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.iadd,
+    "-": operator.isub,
+    "*": operator.imul,
+    "/": operator.itruediv,
+    "//": operator.ifloordiv,
+    "%": operator.imod,
+    "**": operator.ipow,
+    "@": operator.imatmul,
+    "&": operator.iand,
+    "|": operator.ior,
+    "^": operator.ixor,
+    "<<": operator.ilshift,
+    ">>": operator.irshift,
+}
+_PLAIN = {symbol: getattr(operator, f.__name__[1:]) for symbol, f in _INPLACE.items() if symbol not in "&|"}
+_PLAIN |= {"&": operator.and_, "|": operator.or_}
+
+
+def inplace(symbol: str, old: Any, value: Any) -> Any:
+    """`old symbol= value`: arrays made inside the function are written in place, other Values are rebound."""
+    if isinstance(old, Handle):
+        old[...] = _PLAIN[symbol](old.resolve(), value)
+        return old
+    if isinstance(old, Value):
+        if old.op is PARAM and old.type.shape:
+            raise UnsupportedError(
+                f"in-place {symbol}= on an argument changes the caller's array",
+                f"Write {old.name or 'x'} = {old.name or 'x'} {symbol} ..., or copy it first.",
+            )
+        return _PLAIN[symbol](old, value)
+    if isinstance(old, np.ndarray) and any_value(value):
+        raise UnsupportedError(
+            "in-place arithmetic on a plain array needs plain numbers, got a traced Value",
+            "Write a = a + v, or make the array inside the function with np.zeros.",
+        )
+    return _INPLACE[symbol](old, value)
+
+
+def make_slice(start: Any, stop: Any, step: Any) -> slice:
+    return slice(start, stop, step)
+
+
+def getitem(obj: Any, index: Any) -> Any:
+    """`obj[index]`: a plain array indexed by a Value becomes a constant."""
+    if isinstance(obj, (np.ndarray, list, tuple)) and index_has_value(index):
+        if not isinstance(obj, np.ndarray):
+            if isinstance(index, Value) and not isinstance(index, Handle) and not any_value(obj):
+                obj = np.asarray(obj)
+            elif any_value(obj):
+                obj = array_of(obj)
+        if isinstance(obj, np.ndarray):
+            obj = constant(obj, name=captured_name(obj))
+        return FUNCTIONS["getitem"](obj, index)
+    return obj[index]
+
+
+def index_has_value(index: Any) -> bool:
+    if isinstance(index, slice):
+        return any(isinstance(b, Value) for b in (index.start, index.stop, index.step))
+    if isinstance(index, tuple):
+        return any(index_has_value(i) for i in index)
+    return isinstance(index, Value)
+
+
+def setitem(obj: Any, index: Any, value: Any) -> None:
+    """`obj[index] = value`."""
+    if isinstance(obj, np.ndarray) and (any_value(value) or index_has_value(index)):
+        raise UnsupportedError(
+            "assignment of a traced Value needs an array made inside the function, got a plain NumPy array",
+            "Make it with np.zeros, np.empty, np.ones or np.full inside the traced function.",
+        )
+    obj[index] = value
+
+
+def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
+    """`obj[index] symbol= value`."""
+    if isinstance(obj, Handle):
+        obj[index] = _PLAIN[symbol](FUNCTIONS["getitem"](obj.resolve(), index), value)
+        return
+    item = getitem(obj, index)
+    setitem(obj, index, inplace(symbol, item, value))
+
+
+def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """`fn(*args, **kwargs)`."""
+    try:
+        special = CALLS.get(fn)
+    except TypeError:  # an unhashable callable
+        special = None
+    if special is not None:
+        return special(*args, **kwargs)
+    cls = type(fn)
+    if cls is np.ufunc:
+        for a in args:
+            if isinstance(a, Value):
+                return dispatch(fn, args, kwargs)
+        return fn(*args, **kwargs)
+    if cls is types.FunctionType:
+        if is_user_code(fn.__code__):
+            return enter(fn)(*args, **kwargs)
+    elif cls is types.MethodType or isinstance(fn, functools.partial):
+        return enter(fn)(*args, **kwargs)
+    elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
+        return call(fn.__wrapped__, *args, **kwargs)  # a cache would keep Values of a trace that ends
+    elif not isinstance(fn, (type, types.BuiltinFunctionType)):
+        return enter(fn)(*args, **kwargs)
+    module = getattr(fn, "__module__", None) or ""
+    if module.startswith("numpy"):
+        if module.startswith("numpy.random"):
+            _refuse_random(fn)
+        if any_value((args, tuple(kwargs.values()))):
+            return dispatch(fn, args, kwargs)
+    elif isinstance(getattr(fn, "__self__", None), (np.random.Generator, np.random.RandomState)):
+        _refuse_random(fn)
+    return fn(*args, **kwargs)
+
+
+def _refuse_random(fn: Any) -> None:
+    raise UnsupportedError(
+        f"{getattr(fn, '__name__', 'a random function')} draws random numbers inside a traced function: "
+        "they would be frozen into the code",
+        "Draw them outside and pass them as an argument.",
+    )
+
+
+# -- calls that reach no protocol
+def _calls(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def enter_all(hook: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            CALLS[function] = hook
+        return hook
+
+    return enter_all
+
+
+@_calls(len)
+def _len(x: Any) -> Any:
+    return x.shape[0] if isinstance(x, Value) and x.type.shape else builtins.len(x)
+
+
+def _filled(fill: Any, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def make(shape: Any, dtype: Any = float, order: str = "C", **kwargs: Any) -> Any:
+        if current_trace() is None or kwargs or order != "C":
+            return plain(shape, dtype, order, **kwargs)
+        name = dtype_name(dtype)
+        dims = shape_of(plain.__name__, shape)
+        return Handle(broadcast_to(constant(fill, name), dims) if dims else constant(fill, name))
+
+    return make
+
+
+# np.empty promises nothing about its contents; zeros keep what is read before it is written well defined.
+CALLS[np.zeros] = _filled(0, np.zeros)
+CALLS[np.empty] = _filled(0, np.empty)
+CALLS[np.ones] = _filled(1, np.ones)
+
+
+@_calls(np.full)
+def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> Any:
+    if current_trace() is None:
+        return np.full(shape, fill_value, dtype, order)
+    value = array_of(fill_value, dtype)
+    if not isinstance(value, Value):
+        value = constant(value)
+    return Handle(broadcast_to(value, shape_of("np.full", shape)))
+
+
+def _made(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A constructor whose result the user may assign into when it is made from a Value."""
+
+    def make(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, Value):
+            return Handle(dispatch(function, (x, *args), kwargs))
+        return function(x, *args, **kwargs)
+
+    return make
+
+
+for _function in (np.zeros_like, np.ones_like, np.full_like, np.copy):
+    CALLS[_function] = _made(_function)
+CALLS[np.empty_like] = _made(np.zeros_like)
+
+
+@_calls(np.array)
+def _array(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
+    if any_value(x):
+        return Handle(array_of(x, dtype))
+    return np.array(x, dtype, **kwargs)
+
+
+@_calls(np.asarray, np.asanyarray, np.ascontiguousarray)
+def _asarray(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
+    if isinstance(x, Value):
+        return x if dtype is None else as_dtype(x, dtype)
+    return array_of(x, dtype) if any_value(x) else np.asarray(x, dtype, **kwargs)
+
+
+@_calls(builtins.sum)
+def _sum(items: Any, /, start: Any = 0) -> Any:
+    if isinstance(items, Value):
+        return FUNCTIONS[np.sum](items, 0) + start
+    return builtins.sum(items, start)
+
+
+def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    def pick(*items: Any, **kwargs: Any) -> Any:
+        found = list(items[0]) if len(items) == 1 and not kwargs and any_value(items[0]) else list(items)
+        if not kwargs and any(isinstance(v, Value) for v in found):
+            return functools.reduce(FUNCTIONS[function], found)
+        return plain(*items, **kwargs)
+
+    return pick
+
+
+CALLS[builtins.max] = _extreme(builtins.max, np.maximum)
+CALLS[builtins.min] = _extreme(builtins.min, np.minimum)
+
+
+def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    def compute(*args: Any) -> Any:
+        if any(isinstance(a, Value) for a in args):
+            return dispatch(function, args, {})
+        return plain(*args)
+
+    return compute
+
+
+_MATH = (
+    "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil hypot fabs exp2 cbrt degrees radians"
+)
+for _name in _MATH.split():
+    if hasattr(math, _name):
+        CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
+for _name, _numpy in {
+    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+}.items():  # fmt: skip
+    CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
+for _name in ("erf", "erfc", "lgamma"):
+    CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
+
+
+
+
+def check_own(value: Value) -> None:
+    """TraceError unless `value` may be used in the open trace."""
+    trace = current_trace()
+    if trace is not None and value.owner is not None:
+        trace.operand(value)
+    elif value.owner is not None:
+        raise TraceError(f"{value!r} belongs to a trace that has ended")

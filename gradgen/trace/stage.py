@@ -1,0 +1,125 @@
+"""Trace a function to a closed Function, and put a Function's statements into the open trace.
+
+Every transform stages (rule 8): trace at the operands' types, transform, inline. There are no tags or levels, hence no
+perturbation confusion. What a function reads from an enclosing trace becomes an explicit input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import SpecError
+from gradgen.ir import CONST, LEAVES, PARAM, Function
+from gradgen.ops.reduce import as_value
+from gradgen.trace.hooks import enter
+from gradgen.tree import Tree, flatten, paths, unflatten
+from gradgen.types import Type, type_of
+from gradgen.value import Extent, Handle, Trace, Value, apply, constant, current_trace
+
+
+@dataclass
+class Staged:
+    """A traced function: `function` of `operands` (what it was called with, then what it closed over)."""
+
+    function: Function
+    operands: list[Any]
+    result: Tree
+
+
+def is_dynamic(leaf: Any) -> bool:
+    """Whether a leaf of an argument is traced: arrays, floats and Values; ints, bools, None, strings are static."""
+    if isinstance(leaf, Extent):
+        return False
+    if isinstance(leaf, (Value, np.ndarray)):
+        return True
+    return isinstance(leaf, (float, np.generic)) and not isinstance(leaf, np.bool_)
+
+
+def leaf_type(leaf: Any) -> Type:
+    return leaf.type if isinstance(leaf, Value) else type_of(np.asarray(leaf))
+
+
+def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "fn") -> Staged:
+    """Trace `f(*args)` at the types of the dynamic leaves of args.
+
+    names: a name for each argument. Raises SpecError when the result holds anything but Values and numbers.
+    """
+    leaves: list[Any] = []
+    trees: list[Tree] = []
+    labels: list[str] = []
+    for k, arg in enumerate(args):
+        found, tree = flatten(arg)
+        leaves += found
+        trees.append(tree)
+        root = names[k] if k < len(names) else f"x{k}"
+        labels += ["_".join([root, *map(str, path)]) for path in paths(tree)]
+    operands = [leaf for leaf in leaves if is_dynamic(leaf)]
+    with Trace() as trace:
+        inner = [
+            trace.input(leaf_type(leaf), _input_name(leaf, label)) if is_dynamic(leaf) else leaf
+            for leaf, label in zip(leaves, labels, strict=True)
+        ]
+        source = iter(inner)
+        result = enter(f)(*[unflatten(tree, source) for tree in trees])
+        outputs, tree = results(f, result)
+    function = trace.function(name, outputs)
+    operands += [outer for outer, _ in trace.free.values()]
+    parent = current_trace()
+    if parent is not None:
+        for need in trace.requires:
+            parent.requires.setdefault(need)
+    return Staged(function, operands, tree)
+
+
+def _input_name(leaf: Any, label: str) -> str:
+    return leaf.name if isinstance(leaf, Value) and leaf.op is PARAM and leaf.name else label
+
+
+def results(f: Any, result: Any) -> tuple[list[Value], Tree]:
+    """The leaves of what a function returned, as Values of the open trace."""
+    leaves, tree = flatten(result)
+    return [as_result(f, leaf) for leaf in leaves], tree
+
+
+def as_result(f: Any, leaf: Any) -> Value:
+    trace = current_trace()
+    if isinstance(leaf, (Value, np.ndarray, int, float, np.generic)):
+        value = as_value(leaf) if not isinstance(leaf, Handle) else leaf.resolve()
+        return trace.operand(value) if trace is not None else value
+    name = getattr(f, "__name__", "the function")
+    raise SpecError(
+        f"{name} needs to return Values (or a structure of them), got {type(leaf).__name__}",
+        "Return the computed number or array; a function without a return statement returns None.",
+    )
+
+
+def inline(fn: Function, operands: Sequence[Any]) -> list[Value]:
+    """The outputs of `fn` on `operands`, its statements appended to the open trace with their names and lines."""
+    trace = current_trace()
+    assert trace is not None
+    env: dict[int, Value] = {id(p): as_value(v) for p, v in zip(fn.inputs, operands, strict=True)}
+    saved = trace.site
+    try:
+        for node in fn.body:
+            trace.site = node.site
+            args = [env[id(a)] if id(a) in env else _leaf(a) for a in node.args]
+            copy = apply(node.op, *args, **node.params)
+            if copy.name is None:
+                copy.name = node.name
+            env[id(node)] = copy
+    finally:
+        trace.site = saved
+    for need in fn.requires:
+        trace.requires.setdefault(need)
+    return [env[id(v)] if id(v) in env else _leaf(v) for v in fn.outputs]
+
+
+def _leaf(node: Value) -> Value:
+    assert node.op in LEAVES
+    if node.op is CONST:
+        return constant(node.params["value"], node.type.dtype, node.name)
+    return node

@@ -1,0 +1,935 @@
+"""`Value`, the one handle that users and rules compute with, and `apply`, the one way to make a statement.
+
+    eager    a Value with data, as in micrograd: apply computes at once and remembers the operands; `backward` walks them
+    traced   a Value without data, made while a Trace is open: apply appends a statement to it
+
+User code, derivative rules and rewrites all call `apply(op, *operands, **params)`; so a rule written once runs eagerly, traces,
+prints to every target and can be differentiated again. `cotangent` is the reverse rule of one operand of one statement: what
+`backward` and the compiler's reverse mode share, and the only place where `mulz` guards are set.
+
+NumPy's own functions arrive through `__array_ufunc__` and `__array_function__` and are looked up in `FUNCTIONS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
+from gradgen.ir import CONST, NO_PARAMS, OPS, PARAM, SIZE, Function, Node, Op, Requirement, infer
+from gradgen.sites import Site, user_site
+from gradgen.sizes import Dim, Size, add, floordiv, mul
+from gradgen.types import DTYPES, F64, Type, dtype_name, floating, promote, type_of
+
+# NumPy function, ufunc, (ufunc, method name) or a foreign library's function -> implementation on Values.
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+
+def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: the function stands for these library functions whenever a Value is among the arguments."""
+
+    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            FUNCTIONS[function] = implementation
+        return implementation
+
+    return enter
+
+
+class Operators:
+    """Python's operators, NumPy's protocols and an array's methods, all by way of `apply` and `FUNCTIONS`."""
+
+    __slots__ = ()
+    __array_priority__ = 1000.0
+
+    def __add__(self, other: Any) -> Value:
+        return apply(OPS["add"], self, other)
+
+    def __radd__(self, other: Any) -> Value:
+        return apply(OPS["add"], other, self)
+
+    def __sub__(self, other: Any) -> Value:
+        return apply(OPS["sub"], self, other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return apply(OPS["sub"], other, self)
+
+    def __mul__(self, other: Any) -> Value:
+        return apply(OPS["mul"], self, other)
+
+    def __rmul__(self, other: Any) -> Value:
+        return apply(OPS["mul"], other, self)
+
+    def __truediv__(self, other: Any) -> Value:
+        return apply(OPS["div"], self, other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return apply(OPS["div"], other, self)
+
+    def __floordiv__(self, other: Any) -> Value:
+        return apply(OPS["floor_divide"], self, other)
+
+    def __rfloordiv__(self, other: Any) -> Value:
+        return apply(OPS["floor_divide"], other, self)
+
+    def __mod__(self, other: Any) -> Value:
+        return apply(OPS["remainder"], self, other)
+
+    def __rmod__(self, other: Any) -> Value:
+        return apply(OPS["remainder"], other, self)
+
+    def __pow__(self, other: Any) -> Value:
+        return FUNCTIONS[np.power](self, other)
+
+    def __rpow__(self, other: Any) -> Value:
+        return FUNCTIONS[np.power](other, self)
+
+    def __matmul__(self, other: Any) -> Value:
+        return FUNCTIONS[np.matmul](self, other)
+
+    def __rmatmul__(self, other: Any) -> Value:
+        return FUNCTIONS[np.matmul](other, self)
+
+    def __neg__(self) -> Value:
+        return apply(OPS["neg"], self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Value:
+        return apply(OPS["abs"], self)
+
+    def __eq__(self, other: object) -> Any:
+        return apply(OPS["equal"], self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return apply(OPS["not_equal"], self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return apply(OPS["less"], self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return apply(OPS["less_equal"], self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return apply(OPS["greater"], self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return apply(OPS["greater_equal"], self, other)
+
+    def __and__(self, other: Any) -> Value:
+        return apply(OPS["logical_and"], self, other)
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Value:
+        return apply(OPS["logical_or"], self, other)
+
+    __ror__ = __or__
+
+    def __xor__(self, other: Any) -> Value:
+        return apply(OPS["not_equal"], self, other)
+
+    __rxor__ = __xor__
+
+    def __invert__(self) -> Value:
+        return apply(OPS["logical_not"], self)
+
+    __hash__ = object.__hash__
+
+    # -- NumPy's protocols
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return dispatch(ufunc if method == "__call__" else (ufunc, method), inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return dispatch(function, args, kwargs)
+
+    # -- an array's methods: each is the NumPy function of the same name
+    def __getitem__(self, index: Any) -> Any:
+        return FUNCTIONS["getitem"](self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise UnsupportedError(
+            "assignment into an array needs an array made inside the function (np.zeros, np.empty, x.copy()), "
+            "got an argument or a computed Value",
+            "Write out = x.copy(); out[i] = v.",
+        )
+
+    def __len__(self) -> int:
+        shape = self.shape  # type: ignore[attr-defined]
+        if not shape:
+            raise TypeError("len() of a 0-d Value")
+        if not isinstance(shape[0], int):
+            raise TraceError(
+                f"len() needs a size known at trace time, got {shape[0].params['size']}",
+                "Use x.shape[0], which stays symbolic.",
+            )
+        return shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[i] for i in range(len(self))])
+
+    def sum(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.sum, (self, axis), kwargs)
+
+    def prod(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.prod, (self, axis), kwargs)
+
+    def mean(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.mean, (self, axis), kwargs)
+
+    def max(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.max, (self, axis), kwargs)
+
+    def min(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.min, (self, axis), kwargs)
+
+    def clip(self, *args: Any, **kwargs: Any) -> Any:
+        return dispatch(np.clip, (self, *args), kwargs)
+
+    def dot(self, other: Any) -> Any:
+        return FUNCTIONS[np.dot](self, other)
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        return dispatch(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
+
+    def transpose(self, *axes: Any) -> Any:
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+            axes = axes[0]
+        return FUNCTIONS[np.transpose](self, axes or None)
+
+    def ravel(self, **kwargs: Any) -> Any:
+        return dispatch(np.ravel, (self,), kwargs)
+
+    def flatten(self, **kwargs: Any) -> Any:
+        return dispatch(np.ravel, (self,), kwargs)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        return FUNCTIONS[np.squeeze](self, axis)
+
+    def take(self, indices: Any, axis: Any = None) -> Any:
+        return FUNCTIONS[np.take](self, indices, axis)
+
+    def astype(self, dtype: Any, **kwargs: Any) -> Any:
+        return FUNCTIONS["astype"](self, dtype)
+
+    def copy(self) -> Any:
+        return FUNCTIONS[np.copy](self)
+
+    @property
+    def T(self) -> Any:
+        return FUNCTIONS[np.transpose](self)
+
+    # -- micrograd's methods
+    def relu(self) -> Any:
+        return FUNCTIONS[np.maximum](self, 0.0)
+
+    def exp(self) -> Value:
+        return apply(OPS["exp"], self)
+
+    def log(self) -> Value:
+        return apply(OPS["log"], self)
+
+    def tanh(self) -> Value:
+        return apply(OPS["tanh"], self)
+
+    # -- conversions that would cut the gradient silently
+    def _refuse(self, what: str, remedy: str) -> Any:
+        value: Any = self
+        if getattr(value, "_data", None) is not None:
+            raise TraceError(f"{what} of a Value is not taken silently", "Use its .data.")
+        raise TraceError(f"{what} needs a number, got a traced {value.type}", remedy)
+
+    def __bool__(self) -> bool:
+        value: Any = self
+        if getattr(value, "_data", None) is not None and np.size(value._data) == 1:
+            return bool(value._data)  # a branch on an eager number is define-by-run, as in micrograd
+        return self._refuse(
+            "a truth value (if, while, and, or, not)",
+            "Write np.where(condition, a, b), which computes and differentiates both.",
+        )
+
+    def __float__(self) -> float:
+        return self._refuse("float()", "Leave the float() out: the Value itself is the number.")
+
+    def __int__(self) -> int:
+        return self._refuse("int()", "Use np.floor(x), or x.astype(int) for an index.")
+
+    def __complex__(self) -> complex:
+        return self._refuse("complex()", "gradgen differentiates real functions.")
+
+    def __index__(self) -> int:
+        return self._refuse(
+            "an integer index or count", "Index with x[i] on a Value, or make the count static."
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._refuse(
+            "np.asarray()",
+            "Build arrays of Values with np.array([...]) or np.stack inside a traced function.",
+        )
+
+    def item(self) -> float:
+        return self._refuse("item()", "Leave the item() out.")
+
+    tolist = item
+
+
+class Value(Operators, Node):
+    """An eager scalar or array that remembers how it was computed, or a value of a trace.
+
+    Value(data, label=""): a leaf. `data` is a number or array (integers become float64); `.data` is a float for a
+    scalar. `.grad` is dloss/dself after `loss.backward()`, which accumulates; zeros before. Both are assignable.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_grad")
+
+    def __init__(
+        self, data: Any, _children: tuple[Any, ...] = (), _op: str = "", label: str = ""
+    ) -> None:
+        if isinstance(data, Value):
+            data = data.data
+        array = np.asarray(data)
+        if array.dtype.kind in "iub" and array.dtype != np.bool_:
+            array = array.astype(np.float64)
+        if array.dtype.kind not in "fb":
+            raise SpecError(f"a Value needs real numbers, got {array.dtype}")
+        self.op = LEAF
+        self.args = tuple(_children)
+        self.params = NO_PARAMS
+        self.type = type_of(array)
+        self.name = label or None
+        self.site = None
+        self.owner = None
+        self._data = float(array) if self.type is F64 else array
+        self._grad = None
+
+    # -- data and gradient
+    @property
+    def data(self) -> Any:
+        """The number or array; assignable. TraceError on a traced Value, which has none."""
+        if self._data is None:
+            raise TraceError(f".data needs an eager Value, got a traced {self.type}")
+        return self._data
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        self._data = float(data) if self.type is F64 else np.asarray(data, DTYPES[self.type.dtype])
+        if np.shape(self._data) != self.type.shape:
+            self.type = self.type.with_shape(np.shape(self._data))
+
+    @property
+    def grad(self) -> Any:
+        """d(last backward's result)/d(self), accumulated; zeros of the Value's shape before."""
+        if self._grad is None:
+            shape = self.type.shape
+            return 0.0 if not shape else np.zeros(shape, DTYPES[self.type.dtype])
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Any) -> None:
+        self._grad = grad
+
+    @property
+    def label(self) -> str:
+        return self.name or ""
+
+    @label.setter
+    def label(self, label: str) -> None:
+        self.name = label or None
+
+    @property
+    def _prev(self) -> set[Any]:
+        return {a for a in self.args if a.op is not CONST}
+
+    @property
+    def _op(self) -> str:
+        return "" if self.op is LEAF else self.op.symbol or self.op.name
+
+    # -- shape
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        shape = self.type.shape
+        for dim in shape:
+            if not isinstance(dim, int):
+                return tuple([d if isinstance(d, int) else Extent(d) for d in shape])
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> Any:
+        size = self.type.size
+        return size if isinstance(size, int) else Extent(size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return DTYPES[self.type.dtype]
+
+    def backward(self, y_bar: Any = None) -> None:
+        """Add d(self)/d(v) to `.grad` of every Value v that self was computed from.
+
+        y_bar: cotangent of self's shape; 1 by default, which a scalar alone allows.
+        """
+        if self._data is None:
+            raise TraceError("backward() needs an eager Value, got a traced one", "Use gg.grad.")
+        if y_bar is None:
+            if self.type.shape:
+                raise ShapeError(
+                    f"backward() needs a scalar, got {self.type}", "Pass y_bar, or sum() first."
+                )
+            y_bar = 1.0
+        backward(self, np.asarray(y_bar, DTYPES[self.type.dtype]))
+
+    def __repr__(self) -> str:
+        if self._data is None:
+            return f"Value({self.name + ': ' if self.name else ''}{self.type})"
+        return f"Value(data={self._data}, grad={self.grad})"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self) if self._data is None else format(self._data, spec)
+
+
+class Extent(Value):
+    """A symbolic size used as a number: `x.shape[0]`. Sums and products of sizes stay sizes."""
+
+    __slots__ = ()
+
+    def __init__(self, size: Dim, name: str | None = None) -> None:
+        self.op = SIZE
+        self.args = ()
+        self.params = {"size": size}
+        self.type = Type.of("i64")
+        self.name = name
+        self.site = None
+        self.owner = None
+        self._data = None
+        self._grad = None
+
+    def _combine(self, other: Any, op: Callable[[Dim, Dim], Dim], swap: bool = False) -> Any:
+        dim = dim_or_none(other)
+        if dim is None:
+            return None
+        mine = self.params["size"]
+        result = op(dim, mine) if swap else op(mine, dim)
+        return result if isinstance(result, int) else Extent(result)
+
+    def __add__(self, other: Any) -> Any:
+        result = self._combine(other, add)
+        return Operators.__add__(self, other) if result is None else result
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        result = self._combine(other, lambda a, b: add(a, mul(b, -1)))
+        return Operators.__sub__(self, other) if result is None else result
+
+    def __rsub__(self, other: Any) -> Any:
+        result = self._combine(other, lambda a, b: add(a, mul(b, -1)), swap=True)
+        return Operators.__rsub__(self, other) if result is None else result
+
+    def __mul__(self, other: Any) -> Any:
+        result = self._combine(other, mul)
+        return Operators.__mul__(self, other) if result is None else result
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        result = self._combine(other, floordiv)
+        return Operators.__floordiv__(self, other) if result is None else result
+
+    def __eq__(self, other: object) -> Any:
+        if dim_or_none(other) == self.params["size"]:
+            return True
+        return Operators.__eq__(self, other)
+
+    def __ne__(self, other: object) -> Any:
+        if dim_or_none(other) == self.params["size"]:
+            return False
+        return Operators.__ne__(self, other)
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return str(self.params["size"])
+
+    def __format__(self, spec: str) -> str:
+        return str(self.params["size"])
+
+    def __index__(self) -> int:
+        raise TraceError(
+            f"a count needs a number known at trace time, got the symbolic size {self.params['size']}",
+            "Compute on whole arrays, or give the size a number in the spec.",
+        )
+
+
+def dim_or_none(value: Any) -> Dim | None:
+    """A dimension from an int, NumPy integer, Size or Extent; None for anything else."""
+    if isinstance(value, (int, Size)) and not isinstance(value, bool):
+        return value
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, Value) and value.op is SIZE:
+        return value.params["size"]
+    return None
+
+
+def _leaf_type(*types: Type, **params: Any) -> Type:
+    return types[0]
+
+
+LEAF = Op("leaf", _leaf_type, _leaf_type, "An eager Value made by the user.")
+
+
+# -- traces
+class Trace:
+    """A Function under construction; `with Trace(...) as trace:` makes it the one that `apply` appends to.
+
+    trusted: operands are not checked for belonging here (derivative rules and passes reuse the nodes of the Function
+    that they transform).  site: when set, the line given to new statements instead of the user's current one.
+    """
+
+    __slots__ = ("body", "consts", "free", "inputs", "parent", "requires", "site", "trusted")
+
+    def __init__(self, trusted: bool = False, site: Site | None = None) -> None:
+        self.body: list[Value] = []
+        self.inputs: list[Value] = []
+        self.consts: dict[Any, Value] = {}
+        self.free: dict[int, tuple[Value, Value]] = {}
+        self.parent: Trace | None = None
+        self.requires: dict[Requirement, None] = {}
+        self.site = site
+        self.trusted = trusted
+
+    def __enter__(self) -> Trace:
+        self.parent = _STATE.trace
+        _STATE.trace = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _STATE.trace = self.parent
+
+    def input(self, ty: Type, name: str | None = None) -> Value:
+        """A new parameter of the Function."""
+        node = new_node(PARAM, (), NO_PARAMS, ty, None, self)
+        node.name = name
+        self.inputs.append(node)
+        return node
+
+    def require(self, left: Dim, relation: str, right: Dim) -> None:
+        """Note an entry check on sizes; what can be decided now is (ShapeError)."""
+        if isinstance(left, int) and isinstance(right, int):
+            if not (left >= right if relation == ">=" else left == right):
+                raise ShapeError(f"a size needs to be {relation} {right}, got {left}")
+            return
+        self.requires.setdefault(Requirement(left, relation, right, self.site or user_site()))
+
+    def operand(self, value: Value) -> Value:
+        """`value` as an operand in this trace: itself, a captured constant, or a new input for an outer trace's value."""
+        owner = value.owner
+        if owner is self or self.trusted:
+            return value
+        if owner is None:
+            if value._data is not None:
+                return constant(value._data, value.type.dtype, value.name)
+            return value
+        outer = self.parent
+        while outer is not None and outer is not owner:
+            outer = outer.parent
+        if outer is None:
+            raise TraceError(
+                f"a traced function needs its own Values, got {value!r} of another trace",
+                "Pass it as an argument, or return it from the function that made it.",
+            )
+        known = self.free.get(id(value))
+        if known is None:
+            known = self.free[id(value)] = (value, self.input(value.type, value.name))
+        return known[1]
+
+    def function(self, name: str, outputs: list[Value], title: str = "") -> Function:
+        return Function(name, self.inputs, outputs, self.body, tuple(self.requires), title)
+
+
+class _State(threading.local):
+    trace: Trace | None = None
+
+
+_STATE = _State()
+
+
+def current_trace() -> Trace | None:
+    """The innermost open trace of this thread."""
+    return _STATE.trace
+
+
+def new_node(
+    op: Op, args: tuple[Any, ...], params: dict[str, Any], ty: Type, site: Site | None, owner: Any
+) -> Value:
+    """A Value with nothing checked and nothing appended."""
+    node = Value.__new__(Value)
+    node.op = op
+    node.args = args
+    node.params = params
+    node.type = ty
+    node.name = None
+    node.site = site
+    node.owner = owner
+    node._data = None
+    node._grad = None
+    return node
+
+
+def constant(value: Any, dtype: str | None = None, name: str | None = None) -> Value:
+    """A constant of the current trace, interned by type and bit pattern (0.0 is not -0.0); eager outside of one."""
+    array = np.asarray(value, None if dtype is None else DTYPES[dtype])
+    trace = _STATE.trace
+    ty = type_of(array)
+    if trace is None:
+        node = new_node(CONST, (), {"value": array}, ty, None, None)
+        node._data = array.item() if ty is F64 else array
+        return node
+    key = (ty, array.tobytes() if array.size <= 64 else id(value))
+    known = trace.consts.get(key)
+    if known is None:
+        if array.size > 64 or array is value:
+            # The text that is emitted must not change when the user's array does later.
+            array = array.copy()
+        known = trace.consts[key] = new_node(CONST, (), {"value": array, "key": value}, ty, None, None)
+        known.params = {"value": array}
+        known._grad = value  # keeps id(value) from being given to another array while the trace is open
+    if name and known.name is None:
+        known.name = name
+    return known
+
+
+def is_scalar_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.generic))
+
+
+def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
+    """Operands as Values: Python numbers are weak (they take the dtype of what they meet), lists become arrays."""
+    dtype = None
+    weak = False
+    out = list(args)
+    for i, a in enumerate(out):
+        if isinstance(a, Value):
+            node = a.resolve() if isinstance(a, Handle) else a
+            out[i] = node
+            d = node.type.dtype
+            dtype = d if dtype is None or dtype == d else promote(dtype, d)
+        elif is_scalar_number(a):
+            weak = True
+        else:
+            out[i] = a = _array(op, a)
+            if isinstance(a, Value):
+                d = a.type.dtype
+                dtype = d if dtype is None or dtype == d else promote(dtype, d)
+    for i, a in enumerate(out):
+        if isinstance(a, Value):
+            continue
+        if isinstance(a, np.ndarray):
+            # A captured float array is as weak as a literal: it never widens f32.
+            weak_float = a.dtype.kind == "f" and dtype == "f32"
+            out[i] = constant(a, "f32" if weak_float else None)
+            if dtype is None:
+                dtype = out[i].type.dtype
+    if weak:
+        for i, a in enumerate(out):
+            if not isinstance(a, Value):
+                out[i] = constant(a, _weak_dtype(a, dtype))
+    return tuple(out)
+
+
+def _weak_dtype(number: Any, dtype: str | None) -> str:
+    if isinstance(number, (bool, np.bool_)):
+        return "bool"
+    if isinstance(number, (int, np.integer)):
+        if not -(2**63) <= int(number) < 2**63:
+            return "f64"
+        return "i64" if dtype is None or dtype == "bool" else dtype
+    if isinstance(number, np.complexfloating):
+        raise UnsupportedError("complex numbers are refused", "gradgen differentiates real functions.")
+    return "f64" if dtype is None else floating(dtype)
+
+
+def _array(op: Op, value: Any) -> Any:
+    """An operand that is neither Value nor number: an array, or a list (of Values, perhaps)."""
+    if isinstance(value, (list, tuple)) and any_value(value):
+        return FUNCTIONS["array"](value)
+    if isinstance(value, Size):
+        return Extent(value)
+    if callable(getattr(value, "__array__", None)) or isinstance(value, (list, tuple)):
+        array = np.asarray(value)
+        if array.dtype.kind in "fiub":
+            return array
+        if array.dtype.kind == "c":
+            raise UnsupportedError("complex numbers are refused", "Differentiate real and imaginary part apart.")
+    raise SpecError(f"{op.name} needs numbers, arrays or Values, got {type(value).__name__}")
+
+
+def any_value(tree: Any) -> bool:
+    """Whether a Value is somewhere in nested lists and tuples; iterative, so that depth does not matter."""
+    stack = [tree]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Value):
+            return True
+        if isinstance(item, (list, tuple)):
+            stack.extend(item)
+    return False
+
+
+# -- the one way to make a statement
+def apply(op: Op, *args: Any, **params: Any) -> Value:
+    """The result of `op` on `args`: computed at once outside of a trace, a new statement inside one.
+
+    Raises ShapeError or SpecError where the op's type rule does, TraceError for operands of another trace.
+    """
+    trace = _STATE.trace
+    if trace is None:
+        return _eager(op, args, params)
+    for a in args:
+        if a.__class__ is not Value or (a.owner is not trace and not trace.trusted):
+            args = tuple([trace.operand(a) for a in lift(op, args)])
+            break
+    if params or op.memo is None:
+        ty = op.infer(*[a.type for a in args], **params)
+    else:
+        key = tuple([a.type for a in args])
+        known = op.memo.get(key)
+        if known is None:
+            known = op.memo[key] = op.infer(*key)
+        ty = known
+    node = Value.__new__(Value)
+    node.op = op
+    node.args = args
+    node.params = params or NO_PARAMS
+    node.type = ty
+    node.name = None
+    node.site = trace.site or user_site(2)
+    node.owner = trace
+    node._data = None
+    node._grad = None
+    trace.body.append(node)
+    return node
+
+
+def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
+    for a in args:
+        if a.__class__ is not Value or a._data is None:
+            args = lift(op, args)
+            break
+    for a in args:
+        if a._data is None:
+            raise TraceError(
+                f"{op.name} needs Values of an open trace, got {a!r} of one that has ended",
+                "A traced Value lives only while its function is traced: return it instead of storing it.",
+            )
+    ty = infer(op, args, params)
+    data = op.evaluate(*[a._data for a in args], **params)
+    node = new_node(op, args, params or NO_PARAMS, ty, None, None)
+    node._data = float(data) if ty is F64 else np.asarray(data, DTYPES[ty.dtype])
+    return node
+
+
+class Handle(Value):
+    """An array made inside a traced function, into which the user assigns; each write makes a new SSA value.
+
+    A view (`row = out[0]`) holds its parent and index, so that a write to it reaches the parent, as in NumPy.
+    """
+
+    __slots__ = ("index", "parent", "state")
+
+    def __init__(self, state: Value | None, parent: Handle | None = None, index: Any = None) -> None:
+        self.state = state
+        self.parent = parent
+        self.index = index
+        first = self.resolve()
+        self.op, self.args, self.params, self.type = first.op, first.args, first.params, first.type
+        self.name, self.site, self.owner = None, first.site, first.owner
+        self._data = self._grad = None
+
+    def resolve(self) -> Value:
+        """The SSA value that the array is now."""
+        if self.parent is not None:
+            return FUNCTIONS["getitem"](self.parent.resolve(), self.index)
+        assert self.state is not None
+        return self.state
+
+    def __getitem__(self, index: Any) -> Any:
+        return FUNCTIONS["view"](self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if self.parent is not None:
+            inner = FUNCTIONS["setitem"](self.resolve(), index, value)
+            self.parent[self.index] = inner
+            return
+        name = self.state.name if self.state is not None else None
+        self.state = FUNCTIONS["setitem"](self.resolve(), index, value)
+        if self.state.name is None:
+            self.state.name = name
+
+    def copy(self) -> Any:
+        return Handle(self.resolve())
+
+
+def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call gradgen's implementation of a NumPy function; UnsupportedError names function and argument if there is none."""
+    implementation = FUNCTIONS.get(function)
+    if implementation is None:
+        raise UnsupportedError(
+            f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)
+        )
+    if kwargs or len(args) > 1:
+        try:
+            inspect.signature(implementation).bind(*args, **kwargs)
+        except TypeError as error:
+            raise UnsupportedError(
+                f"{_function_name(function)} is not supported with these arguments: {error}",
+                "Leave the argument out, or write the computation with whole-array operations.",
+            ) from None
+    return implementation(*args, **kwargs)
+
+
+def _function_name(function: Any) -> str:
+    if isinstance(function, tuple):
+        return f"np.{function[0].__name__}.{function[1]}"
+    module = getattr(function, "__module__", None) or ("numpy" if isinstance(function, np.ufunc) else "")
+    if not module and hasattr(function, "__self__"):
+        module = type(function.__self__).__name__
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", repr(function))
+    return f"{module}.{name}".replace("numpy.", "np.").replace("np._core.", "np.").lstrip(".")
+
+
+_ALTERNATIVES = {
+    "sort": "Sorting depends on data; sum or max over the axis is differentiable.",
+    "nonzero": "The result's shape depends on data; use np.where(mask, x, 0.0).",
+    "unique": "The result's shape depends on data; use masks with np.where.",
+    "einsum": "Write it with @, np.sum and broadcasting.",
+    "argmax": "Use np.max, or compute the index outside and pass it as an i64 argument.",
+}
+
+
+def _alternative(function: Any) -> str:
+    name = getattr(function, "__name__", "")
+    return _ALTERNATIVES.get(
+        name, "Write it with the functions in `gradgen ops`, or teach it with gg.register."
+    )
+
+
+# -- reverse rule of one operand, shared by eager backward and the compiler's reverse mode
+def cotangent(
+    node: Value,
+    i: int,
+    y_bar: Value,
+    y: Value,
+    args: tuple[Value, ...],
+    masked: bool,
+) -> Value | None:
+    """What `y_bar` contributes to the cotangent of operand i of `node`; None if nothing flows there.
+
+    masked: y_bar may hold exact zeros of a branch not taken, where the partial may be inf or nan; the product is then
+    `mulz` (0 where y_bar is 0), unless the partial is bounded. Rule 9 of DESIGN: a select there would make
+    second derivatives silently wrong, a plain product would make NaN.
+    """
+    op = node.op
+    if op.partials is not None:
+        partial = op.partials[i]
+        if partial is None:
+            return None
+        p = partial(y, *args)
+        if p.__class__ is int and (p == 1 or p == -1):
+            x_bar = y_bar if p == 1 else apply(OPS["neg"], y_bar)
+        elif (op.unbounded[i] or (masked and not op.bounded[i])) and not (
+            _finite(p) or _nonzero(y_bar)
+        ):
+            x_bar = apply(OPS["mulz"], y_bar, p)
+        else:
+            x_bar = apply(OPS["mul"], y_bar, p)
+        return unbroadcast(x_bar, args[i].type)
+    rules = op.vjp
+    if rules is None:
+        return None
+    if callable(rules):
+        return rules(i, y_bar, y, *args, **node.params)
+    rule = rules[i]
+    return None if rule is None else rule(y_bar, y, *args, **node.params)
+
+
+def _finite(p: Any) -> bool:
+    if isinstance(p, Value):
+        return p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
+    return math.isfinite(p)
+
+
+def _nonzero(value: Value) -> bool:
+    return value.op is CONST and bool(np.all(value.params["value"] != 0))
+
+
+def unbroadcast(x_bar: Value, ty: Type) -> Value:
+    """Sum a cotangent back over the axes along which an operand of type `ty` was broadcast; give it ty's dtype."""
+    if x_bar.type is ty:
+        return x_bar
+    shape, target = x_bar.type.shape, ty.shape
+    if shape != target:
+        lead = len(shape) - len(target)
+        axes = tuple(range(lead)) + tuple(
+            lead + k for k, dim in enumerate(target) if dim == 1 and shape[lead + k] != 1
+        )
+        if axes:
+            x_bar = apply(OPS["sum"], x_bar, axes=axes)
+        if x_bar.type.shape != target:
+            x_bar = apply(OPS["reshape"], x_bar, shape=target)
+    if x_bar.type.dtype != ty.dtype:
+        x_bar = apply(OPS["cast"], x_bar, dtype=ty.dtype)
+    return x_bar
+
+
+def backward(root: Value, y_bar: Any) -> None:
+    """Reverse mode over the operands that eager Values remember: one sweep, no recursion, `.grad` accumulates."""
+    order: list[Value] = []
+    seen: set[int] = set()
+    stack: list[tuple[Value, bool]] = [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((a, False) for a in node.args if a.type.dtype[0] == "f" and a.op is not CONST)
+    bars: dict[int, Any] = {id(root): y_bar}
+    masked: set[int] = set()
+    for node in reversed(order):
+        bar = bars.pop(id(node), None)
+        if bar is None:
+            continue
+        node._grad = bar if node._grad is None else node._grad + bar
+        if node.type is F64:
+            node._grad = float(node._grad)
+        if not node.args or node.op is LEAF:
+            continue
+        guard = id(node) in masked or node.op.masks
+        y, args = _detached(node), tuple(_detached(a) for a in node.args)
+        for i, a in enumerate(node.args):
+            if id(a) not in seen:
+                continue
+            x_bar = cotangent(node, i, constant(bar), y, args, guard)
+            if x_bar is not None:
+                known = bars.get(id(a))
+                bars[id(a)] = x_bar._data if known is None else known + x_bar._data
+                if guard:
+                    masked.add(id(a))
+
+
+def _detached(node: Value) -> Value:
+    leaf = new_node(LEAF if node.op is not CONST else CONST, (), node.params, node.type, None, None)
+    leaf._data = node._data
+    return leaf
