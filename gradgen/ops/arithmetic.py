@@ -13,8 +13,10 @@ from gradgen.ir import Op, define
 from gradgen.ops.calls import cast as cast_to
 from gradgen.ops.calls import mulz, sign
 from gradgen.ops.elementwise import by_dtype, elementwise, libm, numbers
+from gradgen.ops.helpers import run
 from gradgen.spelling import (
     AND,
+    ATOM,
     OR,
     PRODUCT,
     SUM,
@@ -83,13 +85,8 @@ SIGN = elementwise(
 
 
 # -- the guarded product
-def _mulz(a: Any, p: Any) -> Any:
-    with np.errstate(invalid="ignore"):
-        return np.where(np.equal(a, 0), np.zeros_like(a), np.multiply(a, p))
-
-
 MULZ = elementwise(
-    "mulz", "number", _mulz,
+    "mulz", "number", run("mulz"),
     "a * p, and 0 where a is 0, whatever p is: the product of a cotangent and a partial that may be infinite.",
     # The product rule in mulz itself; a select on a == 0 would lose the second term (rule 9 of DESIGN).
     vjp=(
@@ -133,11 +130,11 @@ def _cast_python(operands: Any, node: Any, target: Any) -> Expr:
 
 
 def _cast_numpy(operands: Any, node: Any, target: Any) -> Expr:
-    return Expr(f"{operands[0].at(15 - 1)}.astype(np.{DTYPES[node.type.dtype].name})")
+    return Expr(f"{operands[0].at(ATOM)}.astype(np.{DTYPES[node.type.dtype]})")
 
 
 CAST = define(Op(
-    "cast", _cast_type, lambda x, dtype: np.asarray(x).astype(DTYPES[dtype]),
+    "cast", _cast_type, lambda x, dtype: np.asarray(x, DTYPES[dtype]),
     "x in another dtype, as astype does it: floats are truncated to integers, and that has no gradient.",
     vjp=(_cast_back,), jvp=(_cast_tangent,), elementwise=True, flops=0,
     operand_dtypes=lambda types, result: tuple(ty.dtype for ty in types),

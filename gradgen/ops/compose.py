@@ -1,41 +1,130 @@
-"""NumPy functions that are one or several elementwise ops with NumPy's arguments."""
+"""NumPy's elementwise functions on Values: those that are one op, entered from the records, and those made of several.
+
+np.where np.clip np.positive np.fabs np.isinf np.logical_xor np.bitwise_and|or|xor np.invert np.radians np.degrees astype
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradgen.errors import UnsupportedError
+from gradgen.errors import SpecError, UnsupportedError
 from gradgen.ir import OPS, Op
-from gradgen.ops import arithmetic, logic, power, select, transcendental  # noqa: F401
-from gradgen.ops.calls import cast, where as where_
+from gradgen.ops import calls
 from gradgen.types import dtype_name
-from gradgen.value import FUNCTIONS, apply, implements
+from gradgen.value import FUNCTIONS, Value, apply, implements
+
+
+def _function(op: Op) -> Callable[..., Any]:
+    """The op as NumPy's function: positional operands only, so that `out=` and `where=` are refused by name."""
+    if len(op.partials or op.vjp or ()) == 1:  # type: ignore[arg-type]
+
+        def unary(x: Any) -> Any:
+            return apply(op, x)
+
+        return unary
+
+    def binary(a: Any, b: Any) -> Any:
+        return apply(op, a, b)
+
+    return binary
+
+
+for _op in tuple(OPS.values()):
+    for _numpy_function in _op.functions if _op.elementwise else ():
+        FUNCTIONS[_numpy_function] = _function(_op)
 
 
 @implements(np.where)
 def where(condition: Any, *branches: Any) -> Any:
     if len(branches) != 2:
-        raise UnsupportedError("np.where(condition) has a shape that depends on data", "use a mask: np.where(mask, x, 0.0).")
-    return where_(condition, *branches)
+        raise UnsupportedError(
+            "np.where(condition) has a shape that depends on data",
+            "Keep the shape and mask: np.where(condition, x, 0.0).",
+        )
+    return calls.where(condition, *branches)
+
+
+@implements(np.clip)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """np.clip; a bound that is absent is infinite, so that the slope is 1 at the other one too."""
+    lo, hi = (a_min if min is None else min), (a_max if max is None else max)
+    if isinstance(a, Value) and not a.type.is_float and (lo is None or hi is None):
+        # Integers have no infinity, and no slope.
+        x = a if lo is None else FUNCTIONS[np.maximum](a, lo)
+        return x if hi is None else FUNCTIONS[np.minimum](x, hi)
+    return calls.clip(a, -math.inf if lo is None else lo, math.inf if hi is None else hi)
 
 
 @implements("astype")
 def astype(x: Any, dtype: Any) -> Any:
     name = dtype_name(dtype)
-    return x if x.type.dtype == name else cast(x, dtype=name)
+    return x if x.type.dtype == name else calls.cast(x, dtype=name)
 
 
-def _enter(op: Op) -> None:
-    def call(*args: Any) -> Any:
-        return apply(op, *args)
-
-    call.__name__ = op.name
-    for function in op.functions:
-        FUNCTIONS[function] = call
+@implements(np.positive)
+def positive(x: Any) -> Any:
+    return x
 
 
-for _op in OPS.values():
-    if _op.elementwise:
-        _enter(_op)
+@implements(np.fabs)
+def fabs(x: Any) -> Any:
+    return abs(x if x.type.is_float else calls.cast(x, dtype="f64"))
+
+
+@implements(np.isinf)
+def isinf(x: Any) -> Any:
+    return calls.equal(abs(x), math.inf)
+
+
+@implements(np.radians, np.deg2rad)
+def radians(x: Any) -> Any:
+    return x * (math.pi / 180.0)
+
+
+@implements(np.degrees, np.rad2deg)
+def degrees(x: Any) -> Any:
+    return x * (180.0 / math.pi)
+
+
+# -- operators on bits: on truth values only, where they are logic
+def _truths(symbol: str, *operands: Any) -> None:
+    for x in operands:
+        is_value = isinstance(x, Value)
+        if (x.type.dtype != "bool") if is_value else (np.asarray(x).dtype != np.bool_):
+            raise SpecError(
+                f"{symbol} needs truth values, got {x.type if is_value else type(x).__name__}",
+                "Compare first, e.g. (x > 0) & (y > 0); bits of integers are not supported.",
+            )
+
+
+@implements(np.bitwise_and)
+def bitwise_and(a: Any, b: Any) -> Any:
+    _truths("&", a, b)
+    return calls.logical_and(a, b)
+
+
+@implements(np.bitwise_or)
+def bitwise_or(a: Any, b: Any) -> Any:
+    _truths("|", a, b)
+    return calls.logical_or(a, b)
+
+
+@implements(np.bitwise_xor)
+def bitwise_xor(a: Any, b: Any) -> Any:
+    _truths("^", a, b)
+    return calls.not_equal(a, b)
+
+
+@implements(np.invert)
+def invert(x: Any) -> Any:
+    _truths("~", x)
+    return calls.logical_not(x)
+
+
+@implements(np.logical_xor)
+def logical_xor(a: Any, b: Any) -> Any:
+    return calls.not_equal(calls.not_equal(a, 0), calls.not_equal(b, 0))

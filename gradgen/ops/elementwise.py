@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradgen.errors import SpecError
-from gradgen.ir import Op, define
+from gradgen.ir import CONST, Op, define
 from gradgen.ops.partials import PARTIALS
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import Type, broadcast, floating, promote
@@ -51,24 +51,19 @@ def truths(types: Sequence[Type], result: Type) -> tuple[str, ...]:
     return ("bool",) * len(types)
 
 
-def elementwise(
-    name: str, kind: str, evaluate: Callable[..., Any], doc: str, **fields: Any
-) -> Op:
+def elementwise(name: str, kind: str, evaluate: Callable[..., Any], doc: str, **fields: Any) -> Op:
     """Enter the record of an elementwise op; its partials come from the generated table unless given."""
     if fields.get("sympy"):
         fields.setdefault("partials", PARTIALS.get(name))
     fields.setdefault("infer", type_rule(name, kind))
-    return define(
-        Op(name=name, evaluate=evaluate, doc=doc, elementwise=True, memo={}, **fields)
-    )
+    return define(Op(name=name, evaluate=evaluate, doc=doc, elementwise=True, memo={}, **fields))
 
 
 def literal(value: Any) -> Any:
     """The number of a constant scalar operand; None for anything else."""
-    params = getattr(value, "params", None)
-    if not params or "value" not in params or value.type.shape:
+    if getattr(value, "op", None) is not CONST or value.type.shape:
         return None
-    return params["value"].item()
+    return value.params["value"].item()
 
 
 # -- spellings

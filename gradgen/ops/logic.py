@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gradgen.ir import Op
 from gradgen.ops.elementwise import elementwise, promoted, truths
-from gradgen.spelling import AND, COMPARE, NOT, OR, call, infix, prefix
+from gradgen.spelling import AND, COMPARE, NOT, OR, Expr, Spelling, call, infix, prefix
+from gradgen.types import Type
 
 
 def _comparison(name: str, ufunc: Any, symbol: str, words: str, commutative: bool = False) -> Op:
@@ -31,21 +33,51 @@ GREATER_EQUAL = _comparison("greater_equal", np.greater_equal, ">=", "at least")
 LOGICAL_AND = elementwise(
     "logical_and", "bool", np.logical_and,
     "Whether both are true; a number is true unless it is 0.",
-    partials=(None, None), commutative=True, symbol="&", functions=(np.logical_and, np.bitwise_and),
+    partials=(None, None), commutative=True, symbol="&", functions=(np.logical_and,),
     operand_dtypes=truths,
     numpy=call("np.logical_and"), python=infix("and", AND), c=infix("&&", AND),
 )  # fmt: skip
 LOGICAL_OR = elementwise(
     "logical_or", "bool", np.logical_or,
     "Whether one of them is true; a number is true unless it is 0.",
-    partials=(None, None), commutative=True, symbol="|", functions=(np.logical_or, np.bitwise_or),
+    partials=(None, None), commutative=True, symbol="|", functions=(np.logical_or,),
     operand_dtypes=truths,
     numpy=call("np.logical_or"), python=infix("or", OR), c=infix("||", OR),
 )  # fmt: skip
 LOGICAL_NOT = elementwise(
     "logical_not", "bool", np.logical_not,
     "Whether x is false; a number is false if it is 0.",
-    partials=(None,), symbol="~", functions=(np.logical_not, np.invert),
+    partials=(None,), symbol="~", functions=(np.logical_not,),
     operand_dtypes=truths,
     numpy=call("np.logical_not"), python=prefix("not ", NOT), c=prefix("!"),
+)  # fmt: skip
+
+
+def _own_dtype(types: Sequence[Type], result: Type) -> tuple[str, ...]:
+    return tuple(ty.dtype for ty in types)
+
+
+def _c_test(integers: str) -> Spelling:
+    """C's macro of the op's name for floats; a constant answer for integers."""
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        if not node.args[0].type.is_float:
+            return Expr(integers)
+        # The macros are ints; != 0 makes them truth values.
+        return Expr(f"{node.op.name}({operands[0].text}) != 0", COMPARE)
+
+    return spell
+
+
+ISNAN = elementwise(
+    "isnan", "bool", np.isnan,
+    "Whether x is not a number.",
+    partials=(None,), functions=(np.isnan,), operand_dtypes=_own_dtype,
+    numpy=call("np.isnan"), python=call("math.isnan"), c=_c_test("false"),
+)  # fmt: skip
+ISFINITE = elementwise(
+    "isfinite", "bool", np.isfinite,
+    "Whether x is neither infinite nor NaN.",
+    partials=(None,), functions=(np.isfinite,), operand_dtypes=_own_dtype,
+    numpy=call("np.isfinite"), python=call("math.isfinite"), c=_c_test("true"),
 )  # fmt: skip

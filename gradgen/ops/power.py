@@ -5,7 +5,7 @@
     square, reciprocal, sqrt, cbrt
 
 `raise_to` is what `**` and np.power do: for an exponent known at trace time it picks the cheapest of them. A slope is never
-computed by dividing by x. Integers to negative integer powers: ValueError in NumPy, as there; 0 in C (but 1 and -1 have their powers).
+computed by dividing by x. Integers to negative integer powers: ValueError in NumPy, as there; what 1 / x**-n truncates to in C.
 """
 
 from __future__ import annotations
@@ -88,19 +88,22 @@ def _base_slope(y: Value, a: Value, b: Value) -> Any:
 
 def _exponent_slope(y: Value, a: Value, b: Value) -> Any:
     """d(a**b)/db = a**b * log(a), and 0 where a**b is 0, at a = 0: the product in `mulz`."""
-    base = literal(a) if a.op is CONST else None
+    base = literal(a)
     if base is not None and base > 0:
         return y * math.log(base)
     return calls.mulz(y, calls.log(a))
 
 
-def _power_text(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
-    """`a ** b` where no operand can be a plain Python number that would turn complex; else a call."""
-    base = literal(node.args[0]) if node.args[0].op is CONST else None
-    if node.type.dtype[0] == "i" or (base is not None and base > 0):
-        return _raised(*operands)
-    module = "np.power" if target.name == "numpy" else "math.pow"
-    return Expr(f"{module}({operands[0].text}, {operands[1].text})")
+def _text(function: str) -> Spelling:
+    """`a ** b` where no operand can be a plain Python number that would turn complex; else a call of `function`."""
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        base = literal(node.args[0])
+        if node.type.dtype[0] == "i" or (base is not None and base > 0):
+            return _raised(*operands)
+        return Expr(f"{function}({operands[0].text}, {operands[1].text})")
+
+    return spell
 
 
 POWER_OP = elementwise(
@@ -110,13 +113,13 @@ POWER_OP = elementwise(
     partials=(_base_slope, _exponent_slope), unbounded=(True, False),
     symbol="**", flops=TRANSCENDENTAL,
     kink="a**b: slope in a 0 for b = 0; slope in b 0 at a = 0",
-    numpy=_power_text, python=_power_text, c=by_dtype(libm("pow"), helper("int_power")),
+    numpy=_text("np.power"), python=_text("math.pow"), c=by_dtype(libm("pow"), helper("int_power")),
 )  # fmt: skip
 
 
 # -- a constant exponent
 def _constant_slope(y: Value, x: Value, n: Value) -> Any:
-    number = literal(n) if n.op is CONST else None
+    number = literal(n)
     return _base_slope(y, x, n) if number is None else number * raise_to(x, number - 1)
 
 
@@ -126,12 +129,14 @@ def _exponent(node: Any) -> Any:
     return int(n) if n is not None and math.isfinite(n) and n == int(n) else n
 
 
-def _powc_text(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
-    n = _exponent(node)
-    if isinstance(n, int):
-        return _raised(operands[0], Expr(str(n), UNARY if n < 0 else POWER + 1))
-    module = "np.power" if target.name == "numpy" else "math.pow"
-    return Expr(f"{module}({operands[0].text}, {operands[1].text})")
+def _constant_text(function: str) -> Spelling:
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        n = _exponent(node)
+        if isinstance(n, int):
+            return _raised(operands[0], Expr(str(n), UNARY if n < 0 else POWER + 1))
+        return Expr(f"{function}({operands[0].text}, {operands[1].text})")
+
+    return spell
 
 
 def _powc_c(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
@@ -153,7 +158,7 @@ POWC = elementwise(
     "x ** n for a constant number n that is not between 0 and 1.",
     partials=(_constant_slope, None),  # by hand: SymPy would divide by x
     symbol="**", flops=TRANSCENDENTAL,
-    numpy=_powc_text, python=_powc_text, c=_powc_c,
+    numpy=_constant_text("np.power"), python=_constant_text("math.pow"), c=_powc_c,
 )  # fmt: skip
 
 
@@ -161,7 +166,7 @@ def raise_to(a: Any, b: Any) -> Any:
     """a ** b by the cheapest op: nothing for 1, square for 2, reciprocal for -1, sqrt for 0.5, powc or power."""
     n = b
     if isinstance(b, Value):
-        n = literal(b) if b.op is CONST else None
+        n = literal(b)
     elif not isinstance(b, (int, float, np.number)):
         n = b.item() if isinstance(b, np.ndarray) and b.ndim == 0 else None
     if n is None or not isinstance(a, Value):

@@ -1,59 +1,73 @@
 """Choosing between operands: where, maximum, minimum, clip.
 
-Their rules are selects on the condition, not products with a 0-1 partial: a cotangent that is inf or nan on the branch not taken
-(the slope of sqrt at 0, after a clip) then contributes nothing.
+Their rules are selects on the condition, not products with a slope of 0 or 1: a cotangent that is inf or nan where the branch
+was not taken (the slope of sqrt at 0, after a clip) then contributes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from gradgen.ir import CONST, Op, define
-from gradgen.ops.calls import greater, less, logical_and, maximum, where
-from gradgen.ops.elementwise import by_dtype, elementwise, literal, type_rule
+from gradgen.ir import CONST, Op
+from gradgen.ops.calls import equal, greater, less, less_equal, logical_and, maximum, where
+from gradgen.ops.elementwise import elementwise, literal
 from gradgen.spelling import TERNARY, Expr, call, helper, template
-from gradgen.types import Type
+from gradgen.types import Type, broadcast, promote
 from gradgen.value import Value, unbroadcast
 
 
 def _where_type(c: Type, a: Type, b: Type) -> Type:
-    from gradgen.types import broadcast, promote
-
     return Type.of(promote(a.dtype, b.dtype), broadcast("where", c.shape, a.shape, b.shape))
 
 
-WHERE = define(Op(
-    "where", _where_type, np.where,
+WHERE = elementwise(
+    "where", "same", np.where,
     "a where c is true, else b.",
+    infer=_where_type,
     vjp=(
         None,
         lambda y_bar, y, c, a, b: unbroadcast(where(c, y_bar, 0.0), a.type),
         lambda y_bar, y, c, a, b: unbroadcast(where(c, 0.0, y_bar), b.type),
     ),
-    jvp=(None, lambda a_dot, y, c, a, b: where(c, a_dot, 0.0), lambda b_dot, y, c, a, b: where(c, 0.0, b_dot)),
-    masks=True, elementwise=True, memo={}, functions=(),
+    jvp=(
+        None,
+        lambda a_dot, y, c, a, b: where(c, a_dot, 0.0),
+        lambda b_dot, y, c, a, b: where(c, 0.0, b_dot),
+    ),
+    masks=True,
     operand_dtypes=lambda types, result: ("bool", result.dtype, result.dtype),
     numpy=call("np.where"),
     python=template("{1} if {0} else {2}", TERNARY, (TERNARY + 1, TERNARY + 1, TERNARY)),
     c=template("{0} ? {1} : {2}", TERNARY, (TERNARY + 1, TERNARY, TERNARY)),
-))  # fmt: skip
+)  # fmt: skip
 
 
+# -- maximum and minimum
 def _share(bar: Value, wins: Value, a: Value, b: Value) -> Value:
-    """What flows to the operand of a maximum or minimum that wins where `wins`; at a tie of a and b, half of it.
+    """What flows to the operand that wins where `wins` is true; at a tie of a and b, half of it.
 
-    A constant wins its ties: nothing flows there. The policy `ties="first"` would be decided here.
+    A constant wins its ties: nothing flows to the other. The policy `ties="first"` would be decided here.
     """
     if a.op is CONST or b.op is CONST:
         return where(wins, bar, 0.0)
-    return where(wins, bar, where(a == b, 0.5 * bar, 0.0))
+    return where(wins, bar, where(equal(a, b), 0.5 * bar, 0.0))
+
+
+def _constant_last(operands: Sequence[Expr], node: Any) -> tuple[Expr, Expr] | None:
+    """(variable, number), if one operand is a number: then a shorter text passes NaN on."""
+    for i, arg in enumerate(node.args):
+        number = literal(arg)
+        if number is not None and number == number:
+            return operands[1 - i], operands[i]
+    return None
 
 
 def _extremum(name: str, ufunc: Any, beats: Any, symbol: str) -> Op:
     """maximum or minimum; `beats(a, b)` says whether a wins over b, as `symbol` does in source text."""
-    other = "<" if symbol == ">" else ">"
+    reverse = "<" if symbol == ">" else ">"
 
     def first(bar: Value, y: Value, a: Value, b: Value) -> Value:
         return _share(bar, beats(a, b), a, b)
@@ -61,28 +75,21 @@ def _extremum(name: str, ufunc: Any, beats: Any, symbol: str) -> Op:
     def second(bar: Value, y: Value, a: Value, b: Value) -> Value:
         return _share(bar, beats(b, a), a, b)
 
-    def constant_last(operands: Any, node: Any) -> tuple[Expr, Expr] | None:
-        """(variable, constant), if one operand is a number: then a shorter text passes NaN on as well."""
-        args = getattr(node, "args", ())
-        for i, arg in enumerate(args):
-            if literal(arg) is not None and literal(arg) == literal(arg):
-                return operands[1 - i], operands[i]
-        return None
+    def python(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        # Python's max(x, 0.0) is x unless 0.0 > x, hence NaN for NaN; max(0.0, x) would lose it.
+        pair = _constant_last(operands, node)
+        if pair is None and node.type.is_float:
+            return helper(name)(operands, node, target)
+        return call(name[:3])(pair or operands, node, target)
 
-    def python(operands: Any, node: Any, target: Any) -> Expr:
-        # Python's max(x, 0.0) answers x unless 0.0 > x, hence NaN for NaN; max(0.0, x) would lose it.
-        pair = constant_last(operands, node)
-        if pair is not None:
-            return Expr(f"{name[:3]}({pair[0].text}, {pair[1].text})")
-        return Expr(f"{target.helper(name, node)}({operands[0].text}, {operands[1].text})")
-
-    def c(operands: Any, node: Any, target: Any) -> Expr:
-        pair = constant_last(operands, node)
+    def c(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        pair = _constant_last(operands, node)
         if pair is not None:
             x, k = (e.at(TERNARY + 1) for e in pair)
-            return Expr(f"{x} {other} {k} ? {k} : {x}", TERNARY)
+            return Expr(f"{x} {reverse} {k} ? {k} : {x}", TERNARY)
         a, b = (e.at(TERNARY + 1) for e in operands)
-        return Expr(f"{a} {symbol} {b} || {a} != {a} ? {a} : {b}", TERNARY)
+        nan = f" || {a} != {a}" if node.type.is_float else ""
+        return Expr(f"{a} {symbol} {b}{nan} ? {a} : {b}", TERNARY)
 
     return elementwise(
         name, "same", ufunc,
@@ -99,3 +106,46 @@ def _extremum(name: str, ufunc: Any, beats: Any, symbol: str) -> Op:
 
 MAXIMUM = _extremum("maximum", np.maximum, greater, ">")
 MINIMUM = _extremum("minimum", np.minimum, less, "<")
+
+
+# -- clip
+def _inside(bar: Value, y: Value, x: Value, lo: Value, hi: Value) -> Value:
+    return where(logical_and(less_equal(lo, x), less_equal(x, hi)), bar, 0.0)
+
+
+def _below(bar: Value, y: Value, x: Value, lo: Value, hi: Value) -> Value:
+    return where(logical_and(less(x, lo), less_equal(lo, hi)), bar, 0.0)
+
+
+def _above(bar: Value, y: Value, x: Value, lo: Value, hi: Value) -> Value:
+    return where(less(hi, maximum(x, lo)), bar, 0.0)
+
+
+def _clip_python(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    if any(literal(bound) is None for bound in node.args[1:]):
+        return helper("clip")(operands, node, target)
+    x, lo, hi = (e.text for e in operands)
+    return Expr(f"min(max({x}, {lo}), {hi})")
+
+
+def _clip_c(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    """With numbers for bounds, two comparisons, both false for NaN."""
+    lo, hi = (literal(bound) for bound in node.args[1:])
+    if lo is None or hi is None or not lo <= hi:
+        return helper("clip")(operands, node, target)
+    x, lo, hi = (e.at(TERNARY + 1) for e in operands)
+    return Expr(f"{x} < {lo} ? {lo} : {x} > {hi} ? {hi} : {x}", TERNARY)
+
+
+CLIP = elementwise(
+    "clip", "number", lambda x, lo, hi: np.minimum(np.maximum(x, lo), hi),
+    "x held between lo and hi; hi where the bounds cross.",
+    vjp=(
+        lambda y_bar, y, x, lo, hi: unbroadcast(_inside(y_bar, y, x, lo, hi), x.type),
+        lambda y_bar, y, x, lo, hi: unbroadcast(_below(y_bar, y, x, lo, hi), lo.type),
+        lambda y_bar, y, x, lo, hi: unbroadcast(_above(y_bar, y, x, lo, hi), hi.type),
+    ),
+    jvp=(_inside, _below, _above), masks=True, flops=2,
+    kink="clip(x, lo, hi): slope 1 in the closed interval",
+    numpy=call("np.clip"), python=_clip_python, c=_clip_c,
+)  # fmt: skip

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.ir import CONST, Op
+from gradgen.ir import Op
 from gradgen.ops import calls
 from gradgen.ops.elementwise import TRANSCENDENTAL, elementwise, libm, literal
+from gradgen.ops.helpers import run
 from gradgen.spelling import call, helper
 from gradgen.value import Value
 
 
-def _function(name: str, ufunc: Any, doc: str, sympy: str, libm_name: str = "", **fields: Any) -> Op:
+def _function(
+    name: str, ufunc: Any, doc: str, sympy: str, libm_name: str = "", **fields: Any
+) -> Op:
     """A function of one number that NumPy, Python's math and C's libm all have."""
     libm_name = libm_name or name
     return elementwise(
@@ -77,13 +80,8 @@ ARCTAN2 = elementwise(
 )  # fmt: skip
 
 
-def _gap(a: Any, b: Any) -> Any:
-    with np.errstate(invalid="ignore"):
-        return np.where(np.equal(a, b), np.zeros_like(a), np.subtract(a, b))
-
-
 GAP = elementwise(
-    "gap", "number", _gap,
+    "gap", "number", run("gap"),
     "a - b, and 0 where they are equal, infinities included.",
     # An op of its own because a select on a == b would lose the slope there, and with it second derivatives.
     partials=(lambda y, a, b: 1, lambda y, a, b: -1), bounded=(True, True),
@@ -93,8 +91,8 @@ GAP = elementwise(
 
 def _weight(y: Value, a: Value, b: Value) -> Any:
     """d logaddexp(a, b)/da = exp(a) / (exp(a) + exp(b)) = sigmoid(a - b); half at two equal infinities."""
-    left = literal(a) if a.op is CONST else None
-    right = literal(b) if b.op is CONST else None
+    left = literal(a)
+    right = literal(b)
     if right == 0:
         return calls.sigmoid(a)
     if left == 0:
