@@ -5,6 +5,7 @@ Integer arithmetic wraps around and integer division does not trap, in C as in N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,14 @@ SIGN = elementwise(
 
 
 # -- the guarded product
+def _mulz_python(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    """A conditional expression where a is a name: then the partial is not evaluated at its pole."""
+    a, p = operands
+    if not a.text.isidentifier():
+        return helper("mulz")(operands, node, target)
+    return Expr(f"0.0 if {a.text} == 0.0 else {a.text} * {p.at(PRODUCT + 1)}", TERNARY)
+
+
 MULZ = elementwise(
     "mulz", "number", run("mulz"),
     "a * p, and 0 where a is 0, whatever p is: the product of a cotangent and a partial that may be infinite.",
@@ -95,7 +104,7 @@ MULZ = elementwise(
     ),
     jvp=(lambda a_dot, y, a, p: mulz(a_dot, p), lambda p_dot, y, a, p: mulz(a, p_dot)),
     numpy=helper("mulz"),
-    python=template("0.0 if {0} == 0.0 else {0} * {1}", TERNARY, (PRODUCT, PRODUCT + 1)),
+    python=_mulz_python,
     c=numbers("{0} == 0. ? 0. : {0} * {1}", TERNARY, (PRODUCT, PRODUCT + 1)),
 )  # fmt: skip
 
@@ -103,6 +112,11 @@ MULZ = elementwise(
 # -- casts
 def _cast_type(x: Type, dtype: str) -> Type:
     return x.with_dtype(dtype_name(dtype))
+
+
+def _cast(x: Any, dtype: str) -> Any:
+    target: Any = DTYPES[dtype]
+    return np.asarray(x).astype(target)
 
 
 def _cast_back(y_bar: Value, y: Value, x: Value, dtype: str) -> Value | None:
@@ -120,7 +134,8 @@ def _cast_c(operands: Any, node: Any, target: Any) -> Expr:
     if dtype == "bool":
         return Expr(f"{x.at(SUM)} != 0", SUM - 1)
     if dtype[0] == "i" and node.args[0].type.is_float:
-        return Expr(f"{target.helper('to_int', node)}({x.text})")
+        wide = f"(double){x.at(UNARY)}" if node.args[0].type.dtype == "f32" else x.text
+        return Expr(f"{target.helper('to_int', node)}({wide})")
     return Expr(f"({C_NAMES[dtype]}){x.at(UNARY)}", UNARY)
 
 
@@ -130,11 +145,12 @@ def _cast_python(operands: Any, node: Any, target: Any) -> Expr:
 
 
 def _cast_numpy(operands: Any, node: Any, target: Any) -> Expr:
-    return Expr(f"{operands[0].at(ATOM)}.astype(np.{DTYPES[node.type.dtype]})")
+    name = {"bool": "bool_"}.get(node.type.dtype, str(DTYPES[node.type.dtype]))
+    return Expr(f"{operands[0].at(ATOM)}.astype(np.{name})")
 
 
 CAST = define(Op(
-    "cast", _cast_type, lambda x, dtype: np.asarray(x, DTYPES[dtype]),
+    "cast", _cast_type, _cast,
     "x in another dtype, as astype does it: floats are truncated to integers, and that has no gradient.",
     vjp=(_cast_back,), jvp=(_cast_tangent,), elementwise=True, flops=0,
     operand_dtypes=lambda types, result: tuple(ty.dtype for ty in types),

@@ -80,19 +80,19 @@ def enter(helper: Helper) -> None:
     HELPERS[helper.name] = helper
 
 
-def closure(names: Iterable[str]) -> list[str]:
+def with_needs(names: Iterable[str]) -> list[Helper]:
     """These helpers and all that they call, callees first: the order of definition in C."""
-    done: dict[str, None] = {}
+    done: dict[str, Helper] = {}
 
     def visit(name: str) -> None:  # as deep as helpers nest: three
         if name not in done:
             for need in HELPERS[name].needs:
                 visit(need)
-            done[name] = None
+            done[name] = HELPERS[name]
 
     for name in names:
         visit(name)
-    return list(done)
+    return list(done.values())
 
 
 _COMPILED: dict[str, Any] = {"np": np}
@@ -104,9 +104,8 @@ def run(name: str) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         function = _COMPILED.get(f"_{name}")
         if function is None:
-            for needed in closure([name]):
-                text = HELPERS[needed].source("numpy")
-                exec(compile(text, f"<helper {needed}>", "exec"), _COMPILED)
+            for needed in with_needs([name]):
+                exec(compile(needed.source("numpy"), f"<helper {needed.name}>", "exec"), _COMPILED)
             function = _COMPILED[f"_{name}"]
         return function(*args)
 
