@@ -1,1 +1,62 @@
-"""gradgen: plain NumPy function in, standalone NumPy or C gradient source out."""
+"""gradgen: write a model once in plain NumPy; get the source of its gradient.
+
+    fn = gg.compile(gg.value_and_grad(loss, wrt=("w", "b")), w="f64[d]", b="f64[]", X="f64[n,d]", y="f64[n]", target="c")
+
+How the house is built, floor by floor; imports go one way, upwards:
+
+    errors sites sizes types spelling    what everything speaks in
+    ir                                   Op record, Node, Function, verifier
+    value  ops/                          Value and apply; one record per op
+    rewriting  tree  trace/  engine      front end; interpreter
+    differentiate/                       canonicalise, reverse, forward, transforms
+    passes/                              Function -> Function
+    lower/                               Function -> loop IR, and its passes
+    emit/                                text
+    build  runners  compiled  api        callable
+    check  cli  nn  demo                 what stands on it
+"""
+
+from gradgen import ops as _ops  # enters every op and NumPy function
+from gradgen.api import compile
+from gradgen.check import check
+from gradgen.compiled import Compiled
+from gradgen.differentiate.transforms import grad, hvp, jvp, value_and_grad, vjp
+from gradgen.errors import (
+    BuildError,
+    CheckError,
+    EmitError,
+    GradgenError,
+    ShapeError,
+    SpecError,
+    TraceError,
+    UnsupportedError,
+)
+from gradgen.options import Options
+from gradgen.trace.spec import spec, static
+from gradgen.value import Value
+from gradgen.version import VERSION as __version__
+
+del _ops
+__all__ = [
+    "BuildError",
+    "CheckError",
+    "Compiled",
+    "EmitError",
+    "GradgenError",
+    "Options",
+    "ShapeError",
+    "SpecError",
+    "TraceError",
+    "UnsupportedError",
+    "Value",
+    "__version__",
+    "check",
+    "compile",
+    "grad",
+    "hvp",
+    "jvp",
+    "spec",
+    "static",
+    "value_and_grad",
+    "vjp",
+]

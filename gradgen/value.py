@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +29,22 @@ from gradgen.types import DTYPES, F64, Type, dtype_name, floating, promote, type
 
 # NumPy function, ufunc, (ufunc, method name) or a foreign library's function -> implementation on Values.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+# Names under which the user's functions know arrays, by id; the weak reference tells whether the id is still that array's.
+_names_of_arrays: dict[int, tuple[weakref.ref[Any], str]] = {}
+
+
+def note_array_name(array: np.ndarray, name: str) -> None:
+    """Remember that the user calls `array` `name`, for the day when it is captured."""
+    known = _names_of_arrays.get(id(array))
+    if known is None or known[0]() is not array:
+        _names_of_arrays[id(array)] = (weakref.ref(array), name)
+
+
+def array_name(array: Any) -> str | None:
+    """The name noted for an array, if any."""
+    known = _names_of_arrays.get(id(array))
+    return known[1] if known is not None and known[0]() is array else None
 
 
 def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -598,14 +615,13 @@ def constant(value: Any, dtype: str | None = None, name: str | None = None) -> V
     key = (ty, array.tobytes() if array.size <= 64 else id(value))
     known = trace.consts.get(key)
     if known is None:
-        if array.size > 64 or array is value:
+        label = name or array_name(value)
+        if array.ndim:
             # The text that is emitted must not change when the user's array does later.
             array = array.copy()
-        known = trace.consts[key] = new_node(CONST, (), {"value": array, "key": value}, ty, None, None)
-        known.params = {"value": array}
+        known = trace.consts[key] = new_node(CONST, (), {"value": array}, ty, None, None)
+        known.name = label
         known._grad = value  # keeps id(value) from being given to another array while the trace is open
-    if name and known.name is None:
-        known.name = name
     return known
 
 

@@ -20,7 +20,7 @@ from gradgen.engine import interpret
 from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import Function
 from gradgen.trace.stage import Staged, inline, is_dynamic, leaf_type, stage
-from gradgen.tree import Tree, flatten, subtree, unflatten
+from gradgen.tree import Tree, flatten, leaf_names, subtree, unflatten
 from gradgen.types import DTYPES
 from gradgen.value import Value, any_value, current_trace
 
@@ -209,13 +209,14 @@ class ValueAndGrad(Transform):
         tree: Tree,
     ) -> Staged:
         slots, gradients = gradient_slots(chosen, bare, wrt, count)
+        bars = bar_labels(derived, chosen)
+        aux = leaf_names("aux", tree.children[1]) if self.aux else []
         if self.kind == "grad":
             kept = [*range(1, count)] if self.aux else []
             result = Tree("tuple", (0, 1), (gradients, tree.children[1])) if self.aux else gradients
-            return pick(derived, staged.operands, [*slots, *kept], result)
-        return pick(
-            derived, staged.operands, [*range(count), *slots], Tree("tuple", (0, 1), (tree, gradients))
-        )
+            return pick(derived, staged.operands, [*slots, *kept], result, [*bars, *aux])
+        both = Tree("tuple", (0, 1), (tree, gradients))
+        return pick(derived, staged.operands, [*range(count), *slots], both, ["value", *aux, *bars])
 
 
 class Grad(ValueAndGrad):
@@ -236,7 +237,7 @@ class Vjp(Transform):
         bars = match("y_bar", y_bar, staged.function.outputs, staged.result)
         fn = canonicalise(staged.function)
         wrt = _inputs(chosen)
-        seeds = leaf_seeds("y_bar", staged.result, fn)
+        seeds: list[str | None] = list(leaf_names("y_bar", staged.result))
         derived = reverse(fn, wrt, seeds)
         slots, gradients = gradient_slots(chosen, bare, wrt, len(fn.outputs))
         return pick(
@@ -244,6 +245,7 @@ class Vjp(Transform):
             [*staged.operands, *bars],
             [*range(len(fn.outputs)), *slots],
             Tree("tuple", (0, 1), (staged.result, gradients)),
+            [*leaf_names("value", staged.result), *bar_labels(derived, chosen)],
         )
 
 
@@ -276,6 +278,7 @@ class Jvp(Transform):
             [*staged.operands, *dots],
             list(range(2 * count)),
             Tree("tuple", (0, 1), (staged.result, staged.result)),
+            [*leaf_names("value", staged.result), *leaf_names("value_dot", staged.result)],
         )
 
 
@@ -289,7 +292,8 @@ class Hvp(Transform):
         inner = Jvp(Grad(self.f, self.wrt), self.wrt).derive(args, names)
         count = inner.result.children[0].size
         slots = inner.function.notes.get("slots") or list(range(2 * count))
-        return pick(inner.function, inner.operands, slots[count:], inner.result.children[1])
+        labels = [f"{label}_v" for label in inner.function.notes["labels"][:count]]
+        return pick(inner.function, inner.operands, slots[count:], inner.result.children[1], labels)
 
 
 def _inputs(chosen: list[Selection]) -> list[int]:
@@ -309,11 +313,24 @@ def gradient_slots(
     return slots, Tree("tuple", tuple(range(len(chosen))), tuple(s.tree for s in chosen))
 
 
-def pick(fn: Function, operands: list[Any], slots: Sequence[int | None], result: Tree) -> Staged:
-    """The Function with only the outputs that are wanted; `notes["slots"]` maps result leaves to them."""
+def bar_labels(fn: Function, chosen: list[Selection]) -> list[str]:
+    """`w_bar` for the gradient of the input w."""
+    return [
+        "" if i is None else f"{fn.inputs[i].name or f'x{i}'}_bar" for s in chosen for i in s.inputs
+    ]
+
+
+def pick(
+    fn: Function, operands: list[Any], slots: Sequence[int | None], result: Tree, labels: list[str]
+) -> Staged:
+    """The Function with only the outputs that are wanted.
+
+    `notes["slots"]` maps the result's leaves to them; `notes["labels"]` names the leaves.
+    """
     used = list(dict.fromkeys(k for k in slots if k is not None))
     out = fn.with_body(fn.body, [fn.outputs[k] for k in used])
-    out.notes = {**fn.notes, "slots": [None if k is None else used.index(k) for k in slots]}
+    numbers = [None if k is None else used.index(k) for k in slots]
+    out.notes = {**fn.notes, "slots": numbers, "labels": labels}
     return Staged(out, operands, result)
 
 
@@ -335,12 +352,6 @@ def match(what: str, given: Any, values: Sequence[Any], tree: Tree) -> list[Any]
             raise ShapeError(f"{what} needs {value.type}, got shape {tuple(shape)}")
         out.append(leaf)
     return out
-
-
-def leaf_seeds(root: str, tree: Tree, fn: Function) -> list[str | None]:
-    from gradgen.tree import leaf_names
-
-    return [name if v.type.is_float else name for name, v in zip(leaf_names(root, tree), fn.outputs, strict=True)]
 
 
 def grad(f: Any, wrt: Wrt = 0, aux: bool = False) -> Grad:

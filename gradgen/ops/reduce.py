@@ -13,6 +13,7 @@ import numpy as np
 
 from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import OPS, Op, define
+from gradgen.ops.helpers import Helper, enter, run
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import DTYPES, Shape, Type
@@ -170,21 +171,20 @@ PROD = define(
 )
 
 
-def recurrence(a: Any, b: Any, reverse: bool, lag: bool, initial: float) -> Any:
-    """r_i = b_i + c_i r_{i-1} over the last axis, c_i = a_i, or a_{i-1} with lag; r_0 = b_0 + initial.
-
-    reverse runs from the other end, with i+1 for i-1.
-    """
-    n = a.shape[-1]
-    r = np.array(b, dtype=np.result_type(a, b))
-    step = -1 if reverse else 1
-    for i in range(n)[::step]:
-        first = i == (n - 1 if reverse else 0)
-        if first:
-            r[..., i] += initial
-        else:
-            r[..., i] += a[..., i - step if lag else i] * r[..., i - step]
-    return r
+enter(
+    Helper(
+        "recurrence",
+        ("a", "b", "reverse", "lag", "initial"),
+        "r_i = b_i + c_i r_{i-1} over the last axis, c_i = a_i, or a_{i-1} with lag; r_0 = b_0 + initial.",
+        numpy="""r = np.array(b)
+order = range(r.shape[-1])[:: -1 if reverse else 1]
+for k, i in enumerate(order):
+    before = order[k - 1]
+    r[..., i] += a[..., before if lag else i] * r[..., before] if k else initial
+return r
+""",
+    )
+)
 
 
 def _recurrence_b(y_bar: Value, y: Value, a: Value, b: Value, **p: Any) -> Value:
@@ -232,7 +232,7 @@ RECURRENCE = define(
     Op(
         "recurrence",
         lambda a, b, **p: b,
-        recurrence,
+        lambda a, b, reverse, lag, initial: run("recurrence")(a, b, reverse, lag, initial),
         "Linear recurrence over the last axis: r_i = b_i + c_i r_{i-1}.",
         vjp=(_recurrence_a, _recurrence_b),
         jvp=(_recurrence_a_dot, _recurrence_b_dot),
@@ -243,12 +243,18 @@ RECURRENCE = define(
 
 
 # -- logsumexp
-def logsumexp_array(x: Any, axes: Axes, keepdims: bool = False) -> Any:
-    top = np.max(x, axis=axes, keepdims=True)
-    top = np.where(np.isfinite(top), top, np.zeros_like(top))
-    with np.errstate(divide="ignore"):
-        total = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
-    return total if keepdims else np.squeeze(total, axis=axes)
+enter(
+    Helper(
+        "logsumexp",
+        ("x", "axis=None", "keepdims=False"),
+        "log(sum(exp(x))) over axes, without overflow.",
+        numpy="""top = np.max(x, axis=axis, keepdims=True)
+top = np.where(np.isfinite(top), top, 0.0)
+total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+return total if keepdims else np.squeeze(total, axis=axis)
+""",
+    )
+)
 
 
 def _logsumexp_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
@@ -265,7 +271,7 @@ LOGSUMEXP = define(
     Op(
         "logsumexp",
         _infer("float"),
-        logsumexp_array,
+        lambda x, axes, keepdims=False: run("logsumexp")(x, axes, keepdims),
         "log(sum(exp(x))) over axes, without overflow; its derivative is the softmax.",
         vjp=(_logsumexp_vjp,),
         jvp=(_logsumexp_jvp,),

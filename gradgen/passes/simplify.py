@@ -8,10 +8,11 @@ may differ, and the form after is no less accurate. `x*0 -> 0` is false for floa
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from gradgen.ir import CONST, OPS, SIZE, Function
+from gradgen.ir import CONST, OPS, SIZE, Function, Op
 from gradgen.ops.index import is_zeros
 from gradgen.rewriting import Rule, rewrite
 from gradgen.types import DTYPES
@@ -25,9 +26,24 @@ _tables: dict[str, dict[object, list[Rule]]] = {}
 
 def simplify(fn: Function) -> Function:
     """`fn` with constants folded and the algebra below applied, once at each statement."""
+    return rewrite(fn, rules())
+
+
+def rules() -> dict[object, list[Rule]]:
+    """The table of rules by op."""
     if "rules" not in _tables:
         _tables["rules"] = _rules()
-    return rewrite(fn, _tables["rules"])
+    return _tables["rules"]
+
+
+def make(op: Op, *args: Value, **params: Any) -> Value:
+    """A statement made by a rule, simplified in its turn; rules only ever make smaller or more canonical ones."""
+    node = apply(op, *args, **params)
+    for rule in rules().get(op, ()):
+        out = rule(node, node.args)
+        if out is not None:
+            return out
+    return node
 
 
 def _is(value: Value, number: float) -> bool:
@@ -76,7 +92,7 @@ def _unspread(node: Value, args: Args) -> Value | None:
                 plain[k] = inner
     if all(x is y for x, y in zip(plain, args, strict=True)):
         return None
-    return apply(node.op, *plain, **node.params)
+    return make(node.op, *plain, **node.params)
 
 
 
@@ -84,16 +100,16 @@ def _unspread(node: Value, args: Args) -> Value | None:
 def _add(node: Value, args: Args) -> Value | None:
     a, b = args
     if (inner := _neg(b)) is not None:  # a + -b -> a - b  exact
-        return apply(OPS["sub"], a, inner)
+        return make(OPS["sub"], a, inner)
     if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact
-        return apply(OPS["sub"], b, inner)
+        return make(OPS["sub"], b, inner)
     return _factor(node, a, b)
 
 
 def _sub(node: Value, args: Args) -> Value | None:
     a, b = args
     if (inner := _neg(b)) is not None:  # a - -b -> a + b  exact
-        return apply(OPS["add"], a, inner)
+        return make(OPS["add"], a, inner)
     if _is(b, 0.0) and a.type is node.type:  # x - 0.0 -> x  exact
         return a
     return _factor(node, a, b)
@@ -108,11 +124,11 @@ def _factor(node: Value, a: Value, b: Value) -> Value | None:
             for j in (0, 1):
                 s = a.args[i]
                 if not s.type.shape and (s is b.args[j] or (_equal_leaf(s, b.args[j]))):
-                    return _times(s, apply(node.op, a.args[1 - i], b.args[1 - j]), i == 0)
+                    return _times(s, make(node.op, a.args[1 - i], b.args[1 - j]), i == 0)
     if a.op is OPS["div"]:
         s = a.args[1]
         if not s.type.shape and (s is b.args[1] or _equal_leaf(s, b.args[1])):
-            return apply(OPS["div"], apply(node.op, a.args[0], b.args[0]), s)
+            return make(OPS["div"], make(node.op, a.args[0], b.args[0]), s)
     return None
 
 
@@ -123,8 +139,7 @@ def _equal_leaf(a: Value, b: Value) -> bool:
 
 
 def _times(s: Value, x: Value, left: bool) -> Value:
-    out = apply(OPS["mul"], s, x) if left else apply(OPS["mul"], x, s)
-    return _mul(out, out.args) or out
+    return make(OPS["mul"], s, x) if left else make(OPS["mul"], x, s)
 
 
 def _mul(node: Value, args: Args) -> Value | None:
@@ -133,19 +148,19 @@ def _mul(node: Value, args: Args) -> Value | None:
         if _is(x, 1.0) and y.type is node.type:  # 1 * y -> y  exact
             return y
         if _is(x, -1.0) and y.type is node.type:  # -1 * y -> -y  exact
-            return apply(OPS["neg"], y)
+            return make(OPS["neg"], y)
     na, nb = _neg(a), _neg(b)
     if na is not None and nb is not None:  # -a * -b -> a * b  exact
-        return apply(OPS["mul"], na, nb)
+        return make(OPS["mul"], na, nb)
     if na is not None:  # -a * b -> -(a * b)  exact
-        return apply(OPS["neg"], apply(OPS["mul"], na, b))
+        return make(OPS["neg"], make(OPS["mul"], na, b))
     if nb is not None:  # a * -b -> -(a * b)  exact
-        return apply(OPS["neg"], apply(OPS["mul"], a, nb))
+        return make(OPS["neg"], make(OPS["mul"], a, nb))
     for x, y in ((a, b), (b, a)):  # y * (1 / c) -> y / c, rounding: one error instead of two
         if x.op is OPS["div"] and _is(x.args[0], 1.0):
-            return apply(OPS["div"], y, x.args[1])
+            return make(OPS["div"], y, x.args[1])
         if x.op is OPS["reciprocal"]:
-            return apply(OPS["div"], y, x.args[0])
+            return make(OPS["div"], y, x.args[0])
     for x, y in ((a, b), (b, a)):  # c * (d * z) -> (c * d) * z for powers of two: exact but for under- and overflow
         if x.op is CONST and not x.type.shape and y.op is OPS["mul"]:
             for k in (0, 1):
@@ -155,7 +170,7 @@ def _mul(node: Value, args: Args) -> Value | None:
                     rest = y.args[1 - k]
                     if _is(product, 1.0) and rest.type is node.type:
                         return rest
-                    return apply(OPS["mul"], product, rest)
+                    return make(OPS["mul"], product, rest)
     return None
 
 
@@ -170,7 +185,7 @@ def _div(node: Value, args: Args) -> Value | None:
     if _is(b, 1.0) and a.type is node.type:  # x / 1 -> x  exact
         return a
     if (inner := _neg(a)) is not None:  # -a / b -> -(a / b)  exact
-        return apply(OPS["neg"], apply(OPS["div"], inner, b))
+        return make(OPS["neg"], make(OPS["div"], inner, b))
     return None
 
 
@@ -183,7 +198,7 @@ def _mulz(node: Value, args: Args) -> Value | None:
     known = a.op is CONST and bool(np.all(a.params["value"] != 0))
     finite = p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
     if known or finite:  # the guard has nothing to guard  exact
-        return apply(OPS["mul"], a, p)
+        return make(OPS["mul"], a, p)
     return None
 
 
@@ -204,14 +219,14 @@ def _same(node: Value, args: Args) -> Value | None:
         return x
     if node.op is OPS["reshape"] and x.op is OPS["reshape"]:
         inner = x.args[0]
-        return inner if inner.type is node.type else apply(node.op, inner, **node.params)
+        return inner if inner.type is node.type else make(node.op, inner, **node.params)
     if node.op is OPS["transpose"] and x.op is OPS["transpose"]:
         axes = tuple(x.params["axes"][k] for k in node.params["axes"])
         if axes == tuple(range(len(axes))):
             return x.args[0]
-        return apply(node.op, x.args[0], axes=axes)
+        return make(node.op, x.args[0], axes=axes)
     if node.op is OPS["broadcast"] and x.op is OPS["broadcast"]:
-        return apply(node.op, x.args[0], **node.params)
+        return make(node.op, x.args[0], **node.params)
     return None
 
 
@@ -219,11 +234,11 @@ def _sum(node: Value, args: Args) -> Value | None:
     """sum of -x -> -(sum of x)  exact;  sum of one number many times -> the number times how often  rounding"""
     (x,) = args
     if x.op is OPS["neg"]:
-        return apply(OPS["neg"], apply(node.op, x.args[0], **node.params))
+        return make(OPS["neg"], make(node.op, x.args[0], **node.params))
     if x.op is OPS["broadcast"] and x.type.is_float and not x.args[0].type.shape and not node.type.shape:
         size = x.type.size
         if isinstance(size, int):
-            return apply(OPS["mul"], x.args[0], constant(float(size), x.type.dtype))
+            return make(OPS["mul"], x.args[0], constant(float(size), x.type.dtype))
     return None
 
 

@@ -35,6 +35,7 @@ from gradgen.value import (
     constant,
     current_trace,
     dispatch,
+    note_array_name,
 )
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
@@ -72,28 +73,20 @@ def enter(f: Any) -> Any:
     return f
 
 
-_captured_names: dict[int, str] = {}
-
-
 def note_captures(f: types.FunctionType) -> None:
     """Remember under which global or closure name an array is known, to name it so when it is captured."""
     code = f.__code__
     for name in code.co_names:
         value = f.__globals__.get(name)
         if isinstance(value, np.ndarray):
-            _captured_names[id(value)] = name
+            note_array_name(value, name)
     for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
         try:
             value = cell.cell_contents
         except ValueError:
             continue
         if isinstance(value, np.ndarray):
-            _captured_names[id(value)] = name
-
-
-def captured_name(value: Any) -> str | None:
-    """The user's name of a captured array, if it was seen in a function that was entered."""
-    return _captured_names.get(id(value))
+            note_array_name(value, name)
 
 
 # -- the hooks
@@ -104,7 +97,7 @@ def assign(name: str, value: Any) -> Any:
         if node is not None and node.name is None and node.op is not PARAM and node.op is not CONST:
             node.name = name
     elif isinstance(value, np.ndarray):
-        _captured_names.setdefault(id(value), name)
+        note_array_name(value, name)
     return value
 
 
@@ -160,7 +153,7 @@ def getitem(obj: Any, index: Any) -> Any:
             elif any_value(obj):
                 obj = array_of(obj)
         if isinstance(obj, np.ndarray):
-            obj = constant(obj, name=captured_name(obj))
+            obj = constant(obj)
         return FUNCTIONS["getitem"](obj, index)
     return obj[index]
 
@@ -310,7 +303,10 @@ def _asarray(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
 def _sum(items: Any, /, start: Any = 0) -> Any:
     if isinstance(items, Value):
         return FUNCTIONS[np.sum](items, 0) + start
-    return builtins.sum(items, start)
+    found = list(items)
+    if type(start) is int and start == 0 and found and isinstance(found[0], Value):
+        return functools.reduce(operator.add, found)  # as builtins.sum, without its 0 + first
+    return builtins.sum(found, start)
 
 
 def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:

@@ -1,0 +1,264 @@
+"""`gg.compile`: the driver. Its body is the list of stages.
+
+    arguments   specs paired with parameters                                  trace.spec
+    trace       the function (or transform) at the specs' types -> Function    trace.stage, differentiate
+    optimise    passes                                                         passes
+    emit        Function -> text (C: by way of the loop IR)                    emit
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from gradgen.compiled import Compiled
+from gradgen.differentiate.canonicalise import canonical, canonicalise
+from gradgen.differentiate.reverse import reverse
+from gradgen.differentiate.transforms import Transform, base_name, parameters
+from gradgen.emit.header import one_line
+from gradgen.emit.names import RESERVED, Names
+from gradgen.emit.selftest import record
+from gradgen.errors import SpecError
+from gradgen.graph import from_graph
+from gradgen.ir import Function
+from gradgen.options import TARGETS, Options
+from gradgen.passes import optimise
+from gradgen.passes.captures import lift_captures
+from gradgen.passes.scalarise import scalarise
+from gradgen.runners import RUNNERS
+from gradgen.sites import cite
+from gradgen.trace.spec import Argument, Leaf, Signature, arguments_of, placeholders
+from gradgen.trace.stage import Staged, stage
+from gradgen.tree import LEAF, Tree, leaf_names
+from gradgen.value import Value
+
+
+
+def compile(
+    f: Any,
+    /,
+    *positional: Any,
+    target: str = "numpy",
+    name: str | None = None,
+    options: Any = None,
+    specs: dict[str, Any] | None = None,
+    wrt: Any = None,
+    args: Any = None,
+    **named: Any,
+) -> Compiled:
+    """Trace, differentiate and emit `f`; nothing is compiled by a C compiler until the first call or `.build()`.
+
+    f: a function on arrays, a transform (`gg.value_and_grad(loss, wrt=...)`), or an eager Value (a graph already built, with
+    `wrt=[a, b]` and `args=`: the result is then (value, tuple of gradients)).
+    positional, named: a spec for each parameter ("f64[n,3]", "size", an array, gg.static(v), structures of them); parameters called
+    target, name, options, specs, wrt or args are given in `specs={...}`.
+    target: "numpy", "python" (scalars and small static arrays, only `math`), "c".  options: gg.Options or a dict.
+
+    Raises SpecError, ShapeError, TraceError, UnsupportedError with the user's line; EmitError where the target cannot hold it.
+    """
+    if target not in TARGETS:
+        raise SpecError(f"target needs one of {', '.join(TARGETS)}, got {target!r}")
+    chosen = Options.of(options)
+    named = {**named, **(specs or {})}
+    if isinstance(f, Value):
+        return _compile_graph(f, args, wrt, target, name, chosen)
+    for word, value in (("wrt", wrt), ("args", args)):
+        if value is not None:
+            named[word] = value
+    if not callable(f):
+        raise SpecError(f"compile needs a function or a Value, got {type(f).__name__}")
+    names = parameters(f)
+    arguments = arguments_of(f, names, positional, named)
+    dummies = placeholders(arguments)
+    with canonical(chosen.rewrite):
+        staged = trace(f, dummies, names)
+        traced = _inner_trace(f, dummies, names)
+    signature = _signature(f, name, arguments, staged, target)
+    return finish(staged.function, signature, target, chosen, traced)
+
+
+def trace(f: Any, dummies: Sequence[Any], names: Sequence[str]) -> Staged:
+    """The Function of a function or transform at the types of `dummies`; labels for its results."""
+    if isinstance(f, Transform):
+        return f.derive(dummies, names)
+    staged = stage(f, dummies, names, base_name(f))
+    staged.function = canonicalise(staged.function)
+    staged.function.notes["labels"] = _result_names(staged)
+    return staged
+
+
+def _inner_trace(f: Any, dummies: Sequence[Any], names: Sequence[str]) -> Any:
+    """A way to show the function before differentiation, traced when asked for."""
+    inner = f
+    while isinstance(inner, Transform):
+        inner = inner.f
+    if inner is f:
+        return None
+    count = len(parameters(inner))
+    return lambda: stage(inner, dummies[:count], names, base_name(inner)).function
+
+
+def _result_names(staged: Staged) -> list[str]:
+    """Names for results: the user's where each is named once, else value, value_0, ..."""
+    labels = leaf_names("value", staged.result)
+    names = [v.name for v in staged.function.outputs]
+    inputs = {v.name for v in staged.function.inputs}
+    usable = [n for n in names if n and n not in inputs]
+    if len(names) > 1 and len(set(usable)) == len(names):
+        return [n or "" for n in names]
+    return labels
+
+
+def _signature(f: Any, name: str | None, arguments: list[Argument], staged: Staged, target: str) -> Signature:
+    chosen = name or base_name(f)
+    if not chosen.isidentifier():
+        raise SpecError(f"name needs an identifier, got {name!r}")
+    symbol = Names(RESERVED).fresh(chosen)
+    fn = staged.function
+    slots = fn.notes.get("slots")
+    labels = fn.notes["labels"]
+    if slots is None:
+        slots = list(range(len(fn.outputs)))
+    results = [""] * len(fn.outputs)
+    for k, label in zip(slots, labels, strict=True):
+        if k is not None and not results[k]:
+            results[k] = label
+    signature = Signature(symbol, arguments, staged.result, slots, results)
+    signature.title = title(f)
+    signature.command = command(f, arguments, target, name)
+    return signature
+
+
+def finish(fn: Function, signature: Signature, target: str, options: Options, traced: Any = None) -> Compiled:
+    """Optimise and emit a traced Function."""
+    level = options.level(target)
+    adjoint = fn
+    fn.name = signature.name
+    fn = optimise(fn, level, options.verify)
+    fn, captures, lifted = lift_captures(fn)
+    signature.captures = captures
+    signature.captured_leaves = [Leaf(str(v.name), v.type) for v in lifted]
+    stages: dict[str, Any] = {"adjoint": adjoint, "optimized": fn}
+    if traced is not None:
+        stages["trace"] = traced()
+    else:
+        stages["trace"] = adjoint
+    files = emit(fn, signature, target, level, options, stages)
+    return Compiled(signature, target, options, files, stages, RUNNERS[target])
+
+
+def emit(
+    fn: Function, signature: Signature, target: str, level: str, options: Options, stages: dict[str, Any]
+) -> dict[str, str]:
+    """The files of a target, the main one first."""
+    selftest = record(fn, signature)
+    if target == "c":
+        from gradgen.emit.c import emit_c
+
+        return emit_c(fn, signature, options, selftest, stages)
+    from gradgen.emit.numpy import emit_python
+
+    if target == "python" and any(v.type.shape for v in [*fn.inputs, *fn.body, *fn.outputs]):
+        from gradgen.emit.lists import emit_lists
+
+        return emit_lists(scalarise, fn, signature, level, selftest)
+    return emit_python(fn, signature, target, level, options.checks, selftest)
+
+
+# -- graphs that are already built
+def _compile_graph(
+    root: Value, args: Any, wrt: Any, target: str, name: str | None, options: Options
+) -> Compiled:
+    leaves = list(args if args is not None else (wrt if wrt is not None else ()))
+    asked = list(wrt if wrt is not None else leaves)
+    if not asked:
+        raise SpecError("compiling a graph needs wrt=[...], the Values to differentiate by")
+    names = Names()
+    labels = [names.fresh(a.label) if a.label else names.fresh(f"x{k}") for k, a in enumerate(leaves)]
+    fn = from_graph(root, leaves, labels)
+    ids = [id(a) for a in leaves]
+    missing = [a for a in asked if id(a) not in ids]
+    if missing:
+        raise SpecError(f"wrt needs Values that are among args, got {missing[0]!r}")
+    if fn.outputs[0].type.shape:
+        raise SpecError(f"compiling a graph needs a scalar, got {fn.outputs[0].type}")
+    if options.rewrite:
+        fn = canonicalise(fn)
+    numbers = [ids.index(id(a)) for a in asked]
+    unique = list(dict.fromkeys(numbers))
+    derived = reverse(fn, unique, ["one"])
+    slots: list[int | None] = [0, *(1 + unique.index(k) for k in numbers)]
+    tree = Tree("tuple", (0, 1), (LEAF, Tree("tuple", tuple(range(len(numbers))), (LEAF,) * len(numbers))))
+    arguments = [Argument(n, LEAF, [Leaf(n, a.type)]) for n, a in zip(labels, leaves, strict=True)]
+    results = ["value", *(f"{labels[k]}_bar" for k in unique)]
+    title_text = f"Value and gradient of a graph with respect to {', '.join(labels[k] for k in unique)}"
+    signature = Signature(
+        Names(RESERVED).fresh(name or "graph_grad"), arguments, tree, slots, results, title=title_text
+    )
+    signature.command = f'gg.compile(value, wrt=[...], target="{target}")'
+    return finish(derived, signature, target, options)
+
+
+# -- texts
+_WHAT = {
+    "value_and_grad": "Value and gradient",
+    "grad": "Gradient",
+    "vjp": "Value and vector-Jacobian product",
+    "jvp": "Value and Jacobian-vector product",
+    "hvp": "Hessian-vector product",
+}
+
+
+def title(f: Any) -> str:
+    """`Value and gradient of `loss` (model.py:4) with respect to w and b`."""
+    if isinstance(f, Transform):
+        if isinstance(f.f, Transform):
+            return one_line(f"{_WHAT[f.kind]} of ({title(f.f)}) with respect to {wrt_text(f)}")
+        return one_line(f"{_WHAT[f.kind]} of {_function_text(f.f)} with respect to {wrt_text(f)}")
+    doc = (inspect.getdoc(f) or "").split("\n")[0].rstrip(".")
+    return one_line(_function_text(f) + (f": {doc}" if doc else ""))
+
+
+def _function_text(f: Any) -> str:
+    code = getattr(getattr(f, "__func__", f), "__code__", None)
+    where = f" ({cite((code.co_filename, code.co_firstlineno))})" if code is not None else ""
+    return f"`{base_name(f)}`{where}"
+
+
+def wrt_text(f: Transform) -> str:
+    names = parameters(f.f)
+    entries = [f.wrt] if isinstance(f.wrt, (int, str)) else list(f.wrt)
+    words = [names[e] if isinstance(e, int) and -len(names) <= e < len(names) else str(e) for e in entries]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def command(f: Any, arguments: list[Argument], target: str, name: str | None) -> str:
+    """The command line, or the call, that generates the file again."""
+    inner, kind, wrt = f, "none", ""
+    if isinstance(f, Transform):
+        inner, kind = f.f, f.kind
+        wrt = wrt_text(f).replace(" and ", ",").replace(", ", ",")
+    code = getattr(inner, "__code__", None)
+    plain = all(a.tree.kind == "leaf" and isinstance(a.entries[0], Leaf) or a.is_size for a in arguments)
+    if code is None or isinstance(inner, Transform) or not plain or "<" in getattr(inner, "__qualname__", "<"):
+        return one_line(f"gg.compile(gg.{kind}({base_name(inner)}, ...), target={target!r})")
+    words = [f"gradgen build {cite((code.co_filename, 0)).rsplit(':', 1)[0]}:{base_name(inner)}"]
+    for a in arguments:
+        entry = a.entries[0]
+        if isinstance(entry, Leaf):
+            from gradgen.emit.header import dim_text
+
+            words.append(f"-a {a.name}:{entry.type.dtype}:{','.join(map(dim_text, entry.type.shape))}")
+        else:
+            words.append(f"-a {a.name}=size")
+    words.append(f"--derive {kind}")
+    if wrt:
+        words.append(f"--wrt {wrt}")
+    words.append(f"--target {target}")
+    if name:
+        words.append(f"--name {name}")
+    return one_line(" ".join(words))
+
+
+__all__ = ["compile"]

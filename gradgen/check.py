@@ -1,0 +1,232 @@
+"""`gg.check` and `Compiled.check`: emitted code against interpreter against a numeric derivative that knows no rules.
+
+The numeric derivative is Richardson's: central differences along a random direction at steps h, h/2, h/4, ..., extrapolated (C. J. F.
+Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Adv. Eng. Software 4, 1982), of the values that the emitted code itself
+computes. Sample points respect sizes, ranges and index bounds; the seed is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradgen.errors import CheckError, GradgenError
+from gradgen.sizes import evaluate
+from gradgen.tree import flatten
+from gradgen.types import DTYPES
+
+if TYPE_CHECKING:
+    from gradgen.compiled import Compiled
+
+SEED = 20260101
+
+
+@dataclass
+class Row:
+    """One comparison: what, the largest relative error found, what was allowed."""
+
+    what: str
+    error: float
+    allowed: float
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.error <= self.allowed)
+
+
+@dataclass
+class Report:
+    """The result of a check; prints as a table, is true when every row is."""
+
+    name: str
+    seed: int
+    points: int
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return all(row.ok for row in self.rows)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        width = max([len(r.what) for r in self.rows], default=10)
+        lines = [f"check of {self.name}: {'ok' if self.ok else 'FAILED'} ({self.points} points, seed {self.seed})"]
+        for r in self.rows:
+            verdict = "ok" if r.ok else "FAILED"
+            lines.append(f"  {r.what:<{width}}  error {r.error:.1e}  allowed {r.allowed:.0e}  {verdict}")
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+    __repr__ = __str__
+
+
+def relative_error(a: Any, b: Any) -> float:
+    """Largest difference over the largest magnitude; equal infinities and NaNs agree."""
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.shape != y.shape:
+        return float("inf")
+    same = (x == y) | (np.isnan(x) & np.isnan(y))
+    if bool(np.all(same)):
+        return 0.0
+    finite = np.abs(np.concatenate([np.ravel(x), np.ravel(y)]))
+    scale = max(1.0, float(np.max(finite[np.isfinite(finite)], initial=0.0)))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(np.where(same, 0.0, x - y))
+    return float("inf") if bool(np.any(np.isnan(difference))) else float(np.max(difference)) / scale
+
+
+def sample(compiled: Compiled, rng: np.random.Generator) -> list[Any]:
+    """Arguments for one point: sizes of 3, 4, ... that satisfy the entry checks, values in the specs' ranges."""
+    signature = compiled.signature
+    for bump in range(8):
+        sizes = {name: 3 + k + bump for k, name in enumerate(signature.letters)}
+        try:
+            return _sample_at(compiled, sizes, rng)
+        except GradgenError:
+            continue
+    raise CheckError(f"{compiled.name} needs example arguments: no small sizes satisfy its entry checks")
+
+
+def _sample_at(compiled: Compiled, sizes: dict[str, int], rng: np.random.Generator) -> list[Any]:
+    from gradgen.trace.spec import Leaf, SizeSpec
+    from gradgen.tree import unflatten
+
+    out = []
+    for argument in compiled.signature.passed:
+        leaves: list[Any] = []
+        for entry in argument.entries:
+            if isinstance(entry, SizeSpec):
+                leaves.append(sizes[argument.name])
+            elif not isinstance(entry, Leaf):
+                leaves.append(entry.value)
+            elif entry.example is not None:
+                leaves.append(entry.example)
+            else:
+                shape = tuple(evaluate(d, sizes) for d in entry.type.shape)
+                leaves.append(_draw(entry, shape, sizes, rng))
+        out.append(unflatten(argument.tree, leaves))
+    compiled.arrays(tuple(out), {})
+    return out
+
+
+def _draw(leaf: Any, shape: tuple[int, ...], sizes: dict[str, int], rng: np.random.Generator) -> Any:
+    dtype = leaf.type.dtype
+    if dtype == "bool":
+        return rng.uniform(size=shape) < 0.5
+    if dtype[0] == "i":
+        high = evaluate(leaf.below, sizes) if leaf.below is not None else (3 if leaf.high is None else int(leaf.high) + 1)
+        low = 0 if leaf.low is None else int(leaf.low)
+        return rng.integers(low, max(high, low + 1), size=shape).astype(DTYPES[dtype])
+    low = leaf.low if leaf.low is not None else (-1.0 if leaf.high is None else leaf.high - 2.0)
+    high = leaf.high if leaf.high is not None else low + 2.0
+    return rng.uniform(low, high, size=shape).astype(DTYPES[dtype])
+
+
+def check_compiled(compiled: Compiled, args: Sequence[Any], kwargs: dict[str, Any], points: int = 3) -> Report:
+    """The report for a Compiled, on the given arguments or on sampled ones. CheckError when it cannot be carried out."""
+    rng = np.random.default_rng(SEED)
+    given = bool(args) or bool(kwargs)
+    report = Report(compiled.name, SEED, 1 if given else points)
+    cases = [compiled.arrays(tuple(args), dict(kwargs))] if given else [
+        compiled.arrays(tuple(sample(compiled, rng)), {}) for _ in range(points)
+    ]  # fmt: skip
+    function = compiled.build()._function
+    assert function is not None
+    tolerance = 1e-9 if all(v.type.dtype != "f32" for v in compiled.ir.inputs) else 1e-3
+    from gradgen.engine import interpret
+
+    worst = 0.0
+    for arrays, sizes in cases:
+        outputs = function(arrays, sizes)
+        expected = interpret(compiled.ir, arrays, sizes)
+        worst = max([worst, *(relative_error(a, b) for a, b in zip(outputs, expected, strict=True))])
+    report.rows.append(Row(f"{compiled.target} code against the interpreter", worst, tolerance))
+    _numeric_rows(compiled, function, cases, rng, report)
+    return report
+
+
+def _numeric_rows(compiled: Compiled, function: Any, cases: Any, rng: np.random.Generator, report: Report) -> None:
+    """Gradient outputs against Richardson differences of the value output, along random directions."""
+    results = compiled.signature.results
+    leaves = compiled.signature.leaves
+    if not results or results[0] != "value" or compiled.ir.outputs[0].type.shape:
+        report.notes.append("no scalar value among the results: the derivative was compared with the interpreter only")
+        return
+    pairs = [
+        (k, results.index(f"{leaf.label}_bar"))
+        for k, leaf in enumerate(leaves)
+        if f"{leaf.label}_bar" in results
+    ]
+    if not pairs:
+        return
+    single = any(leaves[k].type.dtype == "f32" for k, _ in pairs)
+    for k, out in pairs:
+        worst = 0.0
+        for arrays, sizes in cases:
+            direction = rng.standard_normal(arrays[k].shape)
+
+            def along(h: float, arrays: Any = arrays, k: int = k, direction: Any = direction, sizes: Any = sizes) -> float:
+                moved = list(arrays)
+                moved[k] = (arrays[k] + h * direction).astype(arrays[k].dtype)
+                return float(function(moved, sizes)[0])
+
+            numeric, spread = richardson(along, 0.05 if single else 0.01)
+            exact = float(np.sum(np.asarray(function(arrays, sizes)[out], dtype=np.float64) * direction))
+            if not np.isfinite(numeric):
+                report.notes.append(f"{leaves[k].label}: the value is not finite nearby; not compared")
+                continue
+            scale = max(1.0, abs(numeric), abs(exact))
+            worst = max(worst, max(0.0, abs(numeric - exact) - spread) / scale)
+        report.rows.append(Row(f"{results[out]} against Richardson differences", worst, 2e-2 if single else 1e-6))
+
+
+def richardson(f: Any, h: float, levels: int = 6) -> tuple[float, float]:
+    """f'(0) by extrapolated central differences, and an estimate of its error."""
+    table: list[list[float]] = []
+    best, error = float("nan"), float("inf")
+    for k in range(levels):
+        step = h / 2**k
+        row = [(f(step) - f(-step)) / (2 * step)]
+        for j in range(k):
+            row.append(row[j] + (row[j] - table[k - 1][j]) / (4.0 ** (j + 1) - 1))
+            spread = max(abs(row[-1] - row[-2]), abs(row[-1] - table[k - 1][j]))
+            if spread < error:
+                best, error = row[-1], spread
+        table.append(row)
+    return best, error
+
+
+def check(f: Any, *args: Any, against: Any = None, wrt: Any = 0, target: str = "numpy") -> Report:
+    """Check a function, transform or Compiled at `args`: emitted code, interpreter and numeric derivative must agree.
+
+    A plain scalar function is checked through its value_and_grad with respect to `wrt`. `against`: the user's own gradient function, called
+    with the same arguments, compared as well.
+    """
+    from gradgen.api import compile
+    from gradgen.compiled import Compiled
+    from gradgen.differentiate.transforms import Grad, Transform, value_and_grad
+
+    if isinstance(f, Compiled):
+        compiled = f
+    elif isinstance(f, Transform):
+        inner = value_and_grad(f.f, f.wrt, f.aux) if isinstance(f, Grad) else f
+        compiled = compile(inner, *args, target=target)
+    else:
+        compiled = compile(value_and_grad(f, wrt), *args, target=target)
+    report = check_compiled(compiled, args, {})
+    if against is not None:
+        result = compiled(*args)
+        mine = result[1] if isinstance(result, tuple) and len(result) == 2 else result
+        theirs = against(*args)
+        a, b = flatten(mine)[0], flatten(theirs)[0]
+        worst = max(relative_error(x, y) for x, y in zip(a, b, strict=True)) if len(a) == len(b) else float("inf")
+        report.rows.append(Row("gradient against the function given", worst, 1e-6))
+    return report
+
+
+__all__ = ["Report", "check", "check_compiled", "richardson"]

@@ -1,0 +1,322 @@
+"""What `gg.compile` returns: a callable with its source.
+
+A Compiled is called like the user's function, by position or name; structures, lists and safe dtypes are taken, results are fresh. It
+pickles by its source and is safe from threads. Emitted files raise ValueError and TypeError; here they become ShapeError and SpecError.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradgen.engine import bind_sizes, check_requirements, interpret
+from gradgen.errors import EmitError, ShapeError, SpecError
+from gradgen.ir import Function
+from gradgen.options import Options
+from gradgen.trace.spec import Argument, Leaf, Signature, SizeSpec
+from gradgen.tree import Tree, flatten, unflatten
+from gradgen.types import DTYPES
+
+STAGES = ("trace", "adjoint", "optimized", "loops", "source")
+
+
+class Compiled:
+    """An emitted function. `source`, `files`, `save`, `show`, `ir`, `check`, `captures`, `cost`, `build`, `into`, `flat`."""
+
+    def __init__(
+        self,
+        signature: Signature,
+        target: str,
+        options: Options,
+        files: dict[str, str],
+        stages: Mapping[str, Function | str],
+        runner: Callable[[Compiled], Callable[..., list[Any]]],
+    ) -> None:
+        self.signature = signature
+        self.target = target
+        self.options = options
+        self.files = dict(files)
+        self._stages = dict(stages)
+        self._runner = runner
+        self._function: Callable[..., list[Any]] | None = None
+        self._lock = threading.Lock()
+        self.__name__ = signature.name
+        self.__doc__ = signature.title
+
+    # -- text
+    @property
+    def name(self) -> str:
+        return self.signature.name
+
+    @property
+    def source(self) -> str:
+        """The main file's text."""
+        return next(iter(self.files.values()))
+
+    @property
+    def ir(self) -> Function:
+        """The optimised Function. EmitError on an unpickled Compiled, which is its source alone."""
+        found = self._stages.get("optimized")
+        if not isinstance(found, Function):
+            raise EmitError(f"{self.name} was unpickled: it has its source, no intermediate stages")
+        return found
+
+    @property
+    def captures(self) -> dict[str, np.ndarray]:
+        """Arrays that the function closes over, by the user's names: they are frozen into the code or bound to it."""
+        return dict(self.signature.captures)
+
+    def show(self, stage: str = "source") -> str:
+        """One stage as text: trace, adjoint, optimized, loops (C), source."""
+        if stage not in STAGES:
+            raise SpecError(f"show needs a stage among {', '.join(STAGES)}, got {stage!r}")
+        if stage == "source":
+            return self.source
+        found = self._stages.get(stage)
+        if found is None:
+            raise EmitError(f"the stage {stage} is not there for target {self.target!r}")
+        return str(found)
+
+    def save(self, directory: str | os.PathLike[str] = ".") -> list[Path]:
+        """Write the files into `directory`, all or none; files that are not gradgen's are not overwritten. EmitError."""
+        from gradgen.emit.files import save
+
+        return save(self.files, directory)
+
+    def cost(self) -> dict[str, Any]:
+        """Nominal flops (a size expression), number of operations, and flops by statement."""
+        from gradgen.emit.header import dim_text, flops, statement_costs
+
+        fn = self.ir
+        return {
+            "flops": dim_text(flops(fn)),
+            "operations": len(fn.body),
+            "statements": [(str(n.op), dim_text(c)) for n, c in statement_costs(fn)],
+        }
+
+    # -- calls
+    def build(self, cc: str | None = None, flags: list[str] | None = None) -> Compiled:
+        """Make it ready to run (C: compile and load; BuildError names what is missing). Calls do this by themselves."""
+        if self._function is None or cc is not None or flags is not None:
+            with self._lock:
+                if self._function is None or cc is not None or flags is not None:
+                    self._function = self._runner(self, cc, flags)  # type: ignore[call-arg]
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        function = self._function
+        if function is None:
+            function = self.build()._function
+            assert function is not None
+        arrays, sizes = self.arrays(args, kwargs)
+        outputs = function(arrays, sizes)
+        return self._structure(outputs)
+
+    def interpret(self, *args: Any, **kwargs: Any) -> Any:
+        """The same call on the interpreted engine."""
+        arrays, sizes = self.arrays(args, kwargs)
+        return self._structure([_as_python(v) for v in interpret(self.ir, arrays, sizes)])
+
+    def into(self, out: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call, writing the results into the arrays of `out`, a structure like the result's. ShapeError if they do not fit."""
+        result = self(*args, **kwargs)
+        given, tree = flatten(out)
+        found, _ = flatten(result)
+        if tree.size != self.signature.result.size:
+            raise ShapeError(f"{self.name} needs out= like its result {self.signature.result}, got {tree}")
+        for place, value in zip(given, found, strict=True):
+            if place is None or value is None:
+                continue
+            if not isinstance(place, np.ndarray) or place.shape != np.shape(value):
+                got = getattr(place, "shape", type(place).__name__)
+                raise ShapeError(f"{self.name} needs an array of shape {np.shape(value)} in out, got {got}")
+            if place.dtype != np.asarray(value).dtype:
+                raise SpecError(f"{self.name} needs {np.asarray(value).dtype} in out, got {place.dtype}")
+            place[...] = value
+        return out
+
+    def flat(self, *args: Any, **kwargs: Any) -> Callable[[Any], tuple[float, np.ndarray]]:
+        """`x -> (value, gradient)` over one flat vector, for optimisers.
+
+        args: example arguments; the differentiated ones give shapes (and `.x0`, the flat start), the others stay fixed.
+        Without args all sizes must be numbers and every argument differentiated.
+        """
+        bars = self._gradient_labels()
+        if not args and not kwargs:
+            args = tuple(self._zeros(a) for a in self.signature.passed)
+        arrays, sizes = self.arrays(args, kwargs)
+        leaves = self.signature.leaves
+        chosen = [k for k, leaf in enumerate(leaves) if f"{leaf.label}_bar" in bars]
+        order = [bars[f"{leaves[k].label}_bar"] for k in chosen]
+        function = self.build()._function
+        assert function is not None
+
+        def call(x: Any) -> tuple[float, np.ndarray]:
+            x = np.asarray(x, dtype=np.float64)
+            current, start = list(arrays), 0
+            for k in chosen:
+                size = arrays[k].size
+                current[k] = x[start : start + size].reshape(arrays[k].shape).astype(arrays[k].dtype)
+                start += size
+            outputs = function(current, sizes)
+            return float(outputs[0]), np.concatenate([np.ravel(outputs[i]) for i in order])
+
+        call.x0 = np.concatenate([np.ravel(arrays[k]) for k in chosen])  # type: ignore[attr-defined]
+        return call
+
+    def _gradient_labels(self) -> dict[str, int]:
+        s = self.signature
+        bars = {label: k for k, label in enumerate(s.results) if label.endswith("_bar")}
+        if not bars or s.results[0] != "value":
+            raise SpecError(f"flat() needs a value_and_grad function, got {self.name} with results {s.results}")
+        return bars
+
+    def _zeros(self, argument: Argument) -> Any:
+        leaves = []
+        for entry in argument.entries:
+            if not isinstance(entry, Leaf) or not entry.type.static:
+                raise SpecError(f"flat() needs example arguments for the sizes of {argument.name}")
+            leaves.append(np.zeros(entry.type.shape, DTYPES[entry.type.dtype]))
+        return unflatten(argument.tree, leaves)
+
+    # -- arguments and results
+    def arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[np.ndarray], dict[str, int]]:
+        """The arguments of a call as arrays in the order of the Function's inputs, and all sizes. SpecError, ShapeError."""
+        passed = self.signature.passed
+        values = list(args)
+        if kwargs or len(values) != len(passed):
+            values = self._by_name(values, kwargs)
+        arrays: list[np.ndarray] = []
+        sizes: dict[str, int] = {}
+        for argument, value in zip(passed, values, strict=True):
+            if argument.tree.kind == "leaf":
+                found = [value]
+            else:
+                found = self._match(argument, value)
+            for entry, item in zip(argument.entries, found, strict=True):
+                if isinstance(entry, Leaf):
+                    arrays.append(self._array(entry, item))
+                elif isinstance(entry, SizeSpec):
+                    sizes[argument.name] = self._size(argument.name, item)
+        arrays += [self.signature.captures[leaf.label] for leaf in self.signature.captured_leaves]
+        leaves = self.signature.leaves
+        sizes = bind_sizes([v.type for v in leaves], arrays, [v.label for v in leaves], sizes)
+        found_ir = self._stages.get("optimized")
+        if isinstance(found_ir, Function) and found_ir.requires:
+            check_requirements(found_ir, sizes)
+        for leaf, array in zip(leaves, arrays, strict=True):
+            if leaf.below is not None:
+                self._check_indices(leaf, array, sizes)
+        return arrays, sizes
+
+    def _by_name(self, values: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+        passed = self.signature.passed
+        names = [a.name for a in passed]
+        if len(values) > len(passed):
+            raise SpecError(f"{self.name} takes {len(passed)} arguments ({', '.join(names)}), got {len(values)}")
+        given = dict(zip(names, values, strict=False))
+        for key, value in kwargs.items():
+            if key not in names:
+                raise SpecError(f"{self.name} has no argument {key}; it takes {', '.join(names)}")
+            if key in given:
+                raise SpecError(f"{self.name} got {key} twice, by position and by name")
+            given[key] = value
+        missing = [n for n in names if n not in given]
+        if missing:
+            raise SpecError(f"{self.name} needs {', '.join(missing)}; it takes {', '.join(names)}")
+        return [given[n] for n in names]
+
+    def _match(self, argument: Argument, value: Any) -> list[Any]:
+        found: list[Any] = []
+        stack: list[tuple[Tree, Any, str]] = [(argument.tree, value, argument.name)]
+        while stack:
+            tree, item, path = stack.pop()
+            if tree.kind == "leaf":
+                found.append(item)
+                continue
+            try:
+                if tree.kind == "dict":
+                    if set(item) != set(tree.keys):
+                        raise KeyError
+                    parts = [item[k] for k in tree.keys]
+                elif tree.kind in ("dataclass", "namedtuple"):
+                    parts = [getattr(item, k) for k in tree.keys]
+                else:
+                    parts = list(item)
+                    if len(parts) != len(tree.keys):
+                        raise KeyError
+            except (KeyError, TypeError, AttributeError, IndexError):
+                raise SpecError(f"{self.name} needs {path} to be {tree}, got {type(item).__name__}") from None
+            for key, child, part in reversed(list(zip(tree.keys, tree.children, parts, strict=True))):
+                stack.append((child, part, f"{path}.{key}"))
+        return found
+
+    def _array(self, leaf: Leaf, value: Any) -> np.ndarray:
+        dtype = DTYPES[leaf.type.dtype]
+        array = np.asarray(value)
+        if array.dtype is not dtype:
+            given = isinstance(value, (np.ndarray, np.generic))
+            if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
+                raise SpecError(f"{self.name} needs {dtype} for {leaf.label}, got {array.dtype}")
+            array = array.astype(dtype)
+        if array.ndim != len(leaf.type.shape):
+            raise ShapeError(f"{self.name} needs {leaf.type} for {leaf.label}, got an array of shape {array.shape}")
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        return array
+
+    def _size(self, name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            raise SpecError(f"{self.name} needs an integer of zero or more for the size {name}, got {value!r}")
+        return int(value)
+
+    def _check_indices(self, leaf: Leaf, array: np.ndarray, sizes: dict[str, int]) -> None:
+        from gradgen.sizes import evaluate
+
+        assert leaf.below is not None
+        bound = evaluate(leaf.below, sizes)
+        if array.size and (int(array.max()) >= bound or int(array.min()) < -bound):
+            raise IndexError(f"{self.name} needs {leaf.label} below {leaf.below} = {bound}")
+
+    def _structure(self, outputs: list[Any]) -> Any:
+        result, slots = self.signature.result, self.signature.slots
+        if result.kind == "leaf":
+            return None if slots[0] is None else outputs[slots[0]]
+        seen: set[int] = set()
+        leaves = []
+        for k in slots:
+            value = None if k is None else outputs[k]
+            if k in seen and isinstance(value, np.ndarray):
+                value = value.copy()
+            if k is not None:
+                seen.add(k)
+            leaves.append(value)
+        return unflatten(result, leaves)
+
+    # -- check
+    def check(self, *args: Any, **kwargs: Any) -> Any:
+        """Compare this code, the interpreter, and a derivative that knows no rules; see `gg.check`."""
+        from gradgen.check import check_compiled
+
+        return check_compiled(self, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<gradgen {self.target} function {self.name}({', '.join(a.name for a in self.signature.passed)})>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.signature, self.target, self.options, self.files, self._runner)
+
+
+def _restore(signature: Signature, target: str, options: Options, files: dict[str, str], runner: Any) -> Compiled:
+    return Compiled(signature, target, options, files, {}, runner)
+
+
+def _as_python(array: Any) -> Any:
+    if array.ndim:
+        return array
+    return float(array) if array.dtype == np.float64 else array[()]

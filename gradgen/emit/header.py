@@ -1,0 +1,104 @@
+"""What the head of every emitted file says: what it computes, its arguments and results, conventions at kinks, its origin."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+from gradgen.ir import Function
+from gradgen.sizes import Dim, Size, product, spell
+from gradgen.trace.spec import Leaf, Signature
+from gradgen.types import DTYPES, Type
+
+LICENCE = "SPDX-License-Identifier: 0BSD (this file, helpers included, belongs to whoever generated it)"
+
+
+def type_text(ty: Type) -> str:
+    """float64[n, d], or float64 for a scalar."""
+    name = str(DTYPES[ty.dtype])
+    return f"{name}[{', '.join(map(dim_text, ty.shape))}]" if ty.shape else name
+
+
+def dim_text(dim: Dim) -> str:
+    return str(dim) if isinstance(dim, int) else spell(dim, lambda letter: letter, tight=True)
+
+
+def kinks(fn: Function) -> list[str]:
+    """The conventions in force, one per op that has one, in order of appearance."""
+    return list(dict.fromkeys(n.op.kink for n in fn.body if n.op.kink))
+
+
+def flops(fn: Function) -> Dim:
+    """Nominal floating-point operations of a Function: elements times the op's weight."""
+    total: Dim = 0
+    for node in fn.body:
+        total = total + _cost(node) if isinstance(total, Size) else _cost(node) + total
+    return total
+
+
+def _cost(node: object) -> Dim:
+    op, ty, args = node.op, node.type, node.args  # type: ignore[attr-defined]
+    if op.name == "matmul":
+        inner = args[0].type.shape[-1]
+        return product((2, inner, *ty.shape))
+    weight = op.flops
+    if weight == 0:
+        return 0
+    shapes = [ty.shape] if op.elementwise else [a.type.shape for a in args[:1]]
+    return product((weight, *shapes[0]))
+
+
+def leaf_text(leaf: Leaf, names: Callable[[str], str] = str) -> str:
+    text = f"{names(leaf.label)}  {type_text(leaf.type)}"
+    if leaf.below is not None:
+        text += f" < {dim_text(leaf.below)}"
+    return f"{text}  {one_line(leaf.doc)}" if leaf.doc else text
+
+
+def one_line(text: str) -> str:
+    """Text of the user's, safe inside a docstring or comment: printable, on one line, without their terminators."""
+    cleaned = "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
+    return cleaned.replace("\\", "/").replace('"""', "'''").replace("*/", "* /").replace("/*", "/ *").replace('"', "'")
+
+
+def header_lines(fn: Function, signature: Signature, call: str, names: Callable[[str], str] = str) -> list[str]:
+    """The header as plain lines: `call` is the call and its result, in the target's words."""
+    lines = [one_line(signature.title) + ".", "", f"    {call}", ""]
+    lines += _columns([leaf_text(leaf, names) for leaf in signature.leaves])
+    for name in signature.size_arguments:
+        lines.append(f"    {names(name)}  a size")
+    results = [
+        f"{label}  {type_text(v.type)}" for label, v in zip(signature.results, fn.outputs, strict=True)
+    ]
+    lines += ["", "Results:", *_columns(results), ""]
+    if signature.captures:
+        listed = ", ".join(
+            f"{one_line(k)} {type_text(Type.of('f64', v.shape)).replace('float64', str(v.dtype))}"
+            for k, v in signature.captures.items()
+        )
+        lines += wrap(f"Captured arrays: {listed}.")
+    lines += wrap(f"Kinks: {'; '.join(kinks(fn)) or 'none'}.")
+    lines += wrap(f"Cost: {dim_text(flops(fn))} flops, {len(fn.body)} operations.")
+    if fn.requires:
+        lines += wrap(f"Sizes: {', '.join(dict.fromkeys(map(str, fn.requires)))}.")
+    return lines
+
+
+def _columns(entries: list[str]) -> list[str]:
+    """Entries side by side while they fit in 96 columns."""
+    lines: list[str] = []
+    for entry in entries:
+        if lines and len(lines[-1]) + len(entry) + 4 <= 96:
+            lines[-1] += f"    {entry}"
+        else:
+            lines.append(f"    {entry}"[:140])
+    return lines
+
+
+def wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, 96, break_long_words=False, break_on_hyphens=False)
+
+
+def statement_costs(fn: Function) -> list[tuple[object, Dim]]:
+    """Each statement with its nominal flops."""
+    return [(node, _cost(node)) for node in fn.body]

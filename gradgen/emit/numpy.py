@@ -1,0 +1,593 @@
+"""A Function as a standalone Python module: `numpy` target (imports numpy only) and `python` target (scalars; imports math only).
+
+The module holds the function, the helpers that it uses, the conversion and checks of its arguments, and its self-test, which
+`python NAME.py --check` runs. Bodies of more than `PART` statements are split into functions of that size, since CPython's
+compiler is far from linear in the length of one function.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from gradgen.emit.files import MARK, render
+from gradgen.emit.header import LICENCE, header_lines
+from gradgen.emit.layout import Group, Item, flat, layout
+from gradgen.emit.names import Names
+from gradgen.emit.printer import Printed, Printer, Statement
+from gradgen.emit.selftest import STEP, SelfTest
+from gradgen.ir import CONST, PARAM, Function
+from gradgen.ops.helpers import with_needs
+from gradgen.sizes import Size, letters, spell
+from gradgen.spelling import Expr
+from gradgen.trace.spec import Argument, Leaf, Signature, SizeSpec
+from gradgen.tree import Tree
+from gradgen.types import DTYPES
+from gradgen.value import Value
+from gradgen.version import VERSION
+
+PART = 2000
+
+
+class Module:
+    """Prints one module: `Module(fn, signature, options, target).files()`."""
+
+    def __init__(
+        self, fn: Function, signature: Signature, target: str, level: str, checks: bool, selftest: SelfTest | None
+    ) -> None:
+        self.fn = fn
+        self.signature = signature
+        self.target = target
+        self.level = level
+        self.checks = checks
+        self.selftest = selftest
+        self.names = Names()
+        self.names.reserve("_arguments", "_array", "_self_test", signature.name)
+        self.arguments = {a.name: self.names.fresh(a.name) for a in signature.passed}
+        self.labels: dict[str, str] = {}
+        for argument in signature.passed:
+            for leaf in argument.leaves:
+                bare = argument.tree.kind == "leaf"
+                self.labels[leaf.label] = (
+                    self.arguments[argument.name] if bare else self.names.fresh(leaf.label)
+                )
+        for leaf in signature.captured_leaves:
+            self.labels[leaf.label] = self.names.fresh(leaf.label)
+        self.letters = {
+            letter: self.arguments[letter] if letter in signature.size_arguments else self.names.fresh(letter)
+            for letter in signature.letters
+        }
+
+    def text(self) -> str:
+        inputs = [self.labels[leaf.label] for leaf in self.signature.leaves]
+        printer = Printer(
+            self.fn, self.names, self.target, inputs, self.letters, self.level != "lecture", "_", self.signature.results
+        )
+        printed = printer.print()
+        helpers = [h.source(self.target).rstrip() for h in with_needs(printed.helpers)]
+        parts, body = self._body(printed)
+        arguments = self._arguments_text() if self.target == "numpy" and self.checks else ""
+        return render(
+            "module.py.j2",
+            header="\n".join(self._header()),
+            imports="import numpy as np" if self.target == "numpy" else self._imports(printed),
+            name=self.signature.name,
+            parameters=self._parameters(),
+            summary=f"Return {self._returned_text()}; shapes and conventions above.",
+            body="\n".join(body),
+            helpers=parts + helpers,
+            arguments=arguments,
+            selftest=self._selftest_text(),
+        )
+
+    def _imports(self, printed: Printed) -> str:
+        return "import math"
+
+    # -- interface
+    def _parameters(self) -> str:
+        items = [self.arguments[a.name] for a in self.signature.passed]
+        items += [self.labels[leaf.label] for leaf in self.signature.captured_leaves]
+        line = ", ".join(items)
+        if len(line) + len(self.signature.name) + 8 <= 100:
+            return line
+        return "\n    " + ",\n    ".join(items) + ",\n"
+
+    def _call_text(self) -> str:
+        items = [self.arguments[a.name] for a in self.signature.passed]
+        items += [self.labels[leaf.label] for leaf in self.signature.captured_leaves]
+        return f"{self.signature.name}({', '.join(items)})"
+
+    def _returned_text(self) -> str:
+        return flat(self._structure(self.signature.result, iter(self._slots(self.signature.results)), True))
+
+    def _header(self) -> list[str]:
+        call = f"{self._call_text()} -> {self._returned_text()}"
+        if len(call) > 92:
+            call = f"{self.signature.name}(...) -> the results below"
+        lines = header_lines(self.fn, self.signature, call, lambda n: self.labels.get(n, self.arguments.get(n, n)))
+        if self.target == "python":
+            lines += ["Poles raise Python's own exceptions (ZeroDivisionError, ValueError, OverflowError)."]
+        lines += [f"{MARK} {VERSION}:", *command_lines(self.signature.command), LICENCE]
+        return lines
+
+    # -- body
+    def _slots(self, texts: Sequence[str]) -> list[str | None]:
+        return [None if k is None else texts[k] for k in self.signature.slots]
+
+    def _structure(self, tree: Tree, leaves: Any, bare: bool = False) -> Item:
+        if tree.kind == "leaf":
+            text = next(leaves)
+            return "None" if text is None else str(text)
+        items = [self._structure(child, leaves) for child in tree.children]
+        if tree.kind == "tuple":
+            return Group("(", items, ")", bare and len(items) > 1)
+        if tree.kind == "list":
+            return Group("[", items, "]")
+        entries: list[Item] = []
+        for key, item in zip(tree.keys, items, strict=True):
+            prefix = f"{literal_key(key)}: "
+            entries.append(prefix + item if isinstance(item, str) else Group(prefix + item.open, item.items, item.close))
+        return Group("{", entries, "}")
+
+    def _body(self, printed: Printed) -> tuple[list[str], list[str]]:
+        returned = self._return_lines(printed)
+        lines = self._entry_lines(printed)
+        statements = printed.statements
+        if len(statements) > PART:
+            parts, calls = split(self, printed, [self.labels[leaf.label] for leaf in self.signature.leaves])
+            return parts, [*lines, *calls]
+        sections = {s.phase for s in statements}
+        previous_phase, previous_cited = None, ""
+        for statement in statements:
+            if statement.phase != previous_phase and len(sections) > 1:
+                title = section_title(statement.phase, sections)
+                if lines and lines[-1]:
+                    lines.append("")
+                lines.append(f"    # {title}")
+            previous_phase = statement.phase
+            lines += statement_lines(statement, previous_cited)
+            previous_cited = statement.cited or previous_cited
+        return [], [*lines, *returned]
+
+    def _entry_lines(self, printed: Printed) -> list[str]:
+        lines: list[str] = []
+        unpacked = any(a.tree.kind != "leaf" for a in self.signature.passed)
+        if self.target == "numpy" and self.checks:
+            names = [self.labels[leaf.label] for leaf in self.signature.leaves]
+            names += [self.arguments[n] for n in self.signature.size_arguments]
+            passed = Group("_arguments(", [self.arguments[a.name] for a in self.signature.passed] + [
+                self.labels[leaf.label] for leaf in self.signature.captured_leaves
+            ], ")")  # fmt: skip
+            if names:
+                lines += assign_many(names, passed)
+        elif unpacked:
+            for argument in self.signature.passed:
+                if argument.tree.kind != "leaf":
+                    lines += [f"    {line}" for line in self._unpack(argument)]
+        for letter, name in sorted(printed.letters.items(), key=lambda kv: self.signature.letters.index(kv[0])):
+            if letter not in self.signature.size_arguments:
+                lines.append(f"    {name} = {self._shape_of_letter(letter)}")
+        if lines and printed.statements:
+            lines.append("")
+        return lines
+
+    def _unpack(self, argument: Argument) -> list[str]:
+        lines = []
+        base = self.arguments[argument.name]
+        for entry, access in zip(argument.entries, accesses(argument.tree), strict=True):
+            if isinstance(entry, Leaf):
+                lines.append(f"{self.labels[entry.label]} = {base}{access}")
+        return lines
+
+    def _shape_of_letter(self, letter: str) -> str:
+        for leaf in self.signature.leaves:
+            for axis, dim in enumerate(leaf.type.shape):
+                if isinstance(dim, Size) and str(dim) == letter:
+                    return f"{self.labels[leaf.label]}.shape[{axis}]"
+        raise AssertionError(f"{letter} is not an axis of its own")
+
+    def _return_lines(self, printed: Printed) -> list[str]:
+        texts = [self._result_text(v, e) for v, e in zip(self.fn.outputs, printed.results, strict=True)]
+        texts = self._distinct(texts, printed)
+        item = self._structure(self.signature.result, iter(self._slots(texts)), True)
+        return layout(4, "return ", item)
+
+    def _result_text(self, value: Value, expr: Expr) -> str:
+        """A result as returned: float for an f64 scalar; a fresh, writable, C-ordered array otherwise."""
+        if self.target == "python":
+            return expr.text
+        if not value.type.shape:
+            cast = {"f64": "float", "i64": "int", "bool": "bool"}.get(value.type.dtype)
+            return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
+        if value.op in (PARAM, CONST) or value.op.name in ("slice", "reshape", "broadcast"):
+            if value.op.name == "broadcast" and not value.args[0].type.shape:
+                return expr.text
+            return f"np.array({expr.text})"
+        if value.op.name == "transpose":
+            return f'np.array({expr.text}, order="C")'
+        if value.type.ndim > 1 and value.op.elementwise and any(a.op.name == "transpose" for a in value.args):
+            return f"np.ascontiguousarray({expr.text})"
+        return expr.text
+
+    def _np(self, dtype: str) -> str:
+        return f"np.{DTYPES[dtype]}"
+
+    def _distinct(self, texts: list[str], printed: Printed) -> list[str]:
+        """Two results that are one array: the second is a copy."""
+        seen: set[str] = set()
+        out = []
+        for text, value in zip(texts, self.fn.outputs, strict=True):
+            if value.type.shape and text in seen and text.isidentifier():
+                text = f"{text}.copy()"
+            seen.add(text)
+            out.append(text)
+        return out
+
+    # -- arguments
+    def _arguments_text(self) -> str:
+        name = self.signature.name
+        params = self._parameters()
+        lines = [f"def _arguments({params}):", '    """Convert safely and hold the sizes against each other."""']
+        for argument in self.signature.passed:
+            if argument.tree.kind == "leaf":
+                continue
+            for line in self._unpack(argument):
+                lines.append(f"    {line}")
+        for leaf in self.signature.leaves:
+            label = self.labels[leaf.label]
+            lines.append(
+                f"    {label} = _array({quote(leaf.label)}, {label}, {self._np_type(leaf)}, {leaf.type.ndim})"
+            )
+        for size in self.signature.size_arguments:
+            target = self.arguments[size]
+            lines.append(f"    {target} = _size({quote(size)}, {target})")
+        lines += self._shape_checks()
+        names = [self.labels[leaf.label] for leaf in self.signature.leaves]
+        names += [self.arguments[n] for n in self.signature.size_arguments]
+        if names:
+            lines += layout(4, "return ", Group("(", names, ")", True) if len(names) > 1 else names[0])
+        helpers = [ARRAY.replace("NAME", name)]
+        if self.signature.size_arguments:
+            helpers.append(SIZE.replace("NAME", name))
+        return "\n".join(lines) + "\n\n\n" + "\n\n\n".join(helpers)
+
+    def _np_type(self, leaf: Leaf) -> str:
+        return f"np.{DTYPES[leaf.type.dtype]}" if leaf.type.dtype != "bool" else "np.bool_"
+
+    def _shape_checks(self) -> list[str]:
+        lines: list[str] = []
+        source: dict[str, str] = {n: n for n in self.signature.size_arguments}
+        name = self.signature.name
+        shown = {letter: letter for letter in self.letters}
+        pending: list[tuple[Leaf, bool]] = []
+        for leaf in self.signature.leaves:
+            if not leaf.type.shape:
+                continue
+            whole = True
+            for axis, dim in enumerate(leaf.type.shape):
+                if isinstance(dim, Size) and str(dim) in self.letters and str(dim) not in source:
+                    source[str(dim)] = leaf.label
+                    lines.append(f"    {self.letters[str(dim)]} = {self.labels[leaf.label]}.shape[{axis}]")
+                else:
+                    whole = False
+            pending.append((leaf, whole))
+        for leaf, whole in pending:
+            if whole:
+                continue
+            label = self.labels[leaf.label]
+            wanted = ", ".join(spell(d, lambda n: self.letters[n]) for d in leaf.type.shape)
+            wanted = f"({wanted},)" if leaf.type.ndim == 1 else f"({wanted})"
+            origin = sorted({f"{n} from {source[n]}" for d in leaf.type.shape for n in letters(d) if source.get(n) not in (None, leaf.label)})
+            text = ", ".join(spell(d, lambda n: shown[n], tight=True) for d in leaf.type.shape)
+            text += "," if leaf.type.ndim == 1 else ""
+            note = f" ({', '.join(origin)})" if origin else ""
+            lines.append(f"    if {label}.shape != {wanted}:")
+            message = f"{name} needs {leaf.label} of shape ({text}) = "
+            lines += raise_lines("ValueError", message, f"{wanted}", f"{note}, got ", f"{label}.shape")
+        lines += self._requirements()
+        for leaf in self.signature.leaves:
+            if leaf.below is not None:
+                bound = spell(leaf.below, lambda n: self.letters[n])
+                label = self.labels[leaf.label]
+                lines.append(f"    if np.any(({label} < -({bound})) | ({label} >= {bound})):".replace("-(" + bound + ")", f"-{bound}" if bound.isidentifier() else f"-({bound})"))
+                lines += raise_lines("IndexError", f"{name} needs {leaf.label} below {leaf.below} = ", bound, "", "")
+        return lines
+
+    def _requirements(self) -> list[str]:
+        lines = []
+        for need in self.fn.requires:
+            def name(n: str) -> str:
+                return self.letters[n]
+
+            left, right = spell(need.left, name), spell(need.right, name)
+            lines.append(f"    if not {left} {need.relation} {right}:")
+            lines += raise_lines("ValueError", f"{self.signature.name} needs {need}, got ", left, "", "")
+        return lines
+
+    # -- self-test
+    def _selftest_text(self) -> str:
+        test = self.selftest
+        if test is None or self.signature.captured_leaves:
+            return ""
+        return python_selftest(self, test)
+
+
+def command_lines(command: str) -> list[str]:
+    """The command, continued over lines where it is long."""
+    found = textwrap.wrap(command, 88, break_long_words=False, break_on_hyphens=False)
+    return [f"    {line}" if k == 0 else f"        {line}" for k, line in enumerate(found)]
+
+
+def raise_lines(kind: str, before: str, value: str, middle: str, last: str) -> list[str]:
+    """A raise statement with an f-string, broken in two literals where it is long."""
+    text = escape(before) + "{" + value + "}" + escape(middle) + (("{" + last + "}") if last else "")
+    one = f'        raise {kind}(f"{text}")'
+    if len(one) <= 100:
+        return [one]
+    single = f'            f"{text}"'
+    if len(single) <= 100:
+        return [f"        raise {kind}(", single, "        )"]
+    return [
+        f"        raise {kind}(",
+        f'            f"{escape(before)}{{{value}}}"',
+        f'            f"{escape(middle)}{{{last}}}"' if last else f'            "{escape(middle)}"',
+        "        )",
+    ]
+
+
+def escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("{", "{{").replace("}", "}}")
+
+
+def quote(text: str) -> str:
+    """A Python string literal in double quotes."""
+    return json.dumps(text)
+
+
+def literal_key(key: Any) -> str:
+    return quote(key) if isinstance(key, str) else repr(key)
+
+
+def accesses(tree: Tree) -> list[str]:
+    """How each leaf is reached from the argument: `["m"]`, `[0].w`."""
+    if tree.kind == "leaf":
+        return [""]
+    out = []
+    for key, child in zip(tree.keys, tree.children, strict=True):
+        step = f".{key}" if tree.kind in ("dataclass", "namedtuple") else f"[{literal_key(key)}]"
+        out += [step + rest for rest in accesses(child)]
+    return out
+
+
+def assign_many(names: list[str], call: Group) -> list[str]:
+    """`a, b = call`, targets in brackets one a line where they are many."""
+    if len(names) == 1:
+        return layout(4, f"{names[0]} = ", call)
+    left = ", ".join(names)
+    if len(left) + len(flat(call)) + 7 <= 100:
+        return [f"    {left} = {flat(call)}"]
+    if len(left) + 12 + len(call.open) <= 100 and len(", ".join(flat(i) for i in call.items)) <= 92:
+        return [f"    {left} = {call.open}", f"        {', '.join(flat(i) for i in call.items)}", "    )"]
+    lines = ["    (", *(f"        {n}," for n in names), f"    ) = {flat(call)}"]
+    return lines
+
+
+def section_title(phase: str, sections: set[str]) -> str:
+    if phase == "":
+        return "forward"
+    return "reverse" if phase == "reverse" else "tangents"
+
+
+def statement_lines(statement: Statement, previous_cited: str) -> list[str]:
+    """The lines of a statement, with the user's line behind the first of a group."""
+    lines = [f"    {line}" for line in statement.lines]
+    cited = statement.cited
+    if cited and cited != previous_cited:
+        if len(lines) == 1 and len(lines[0]) + len(cited) + 4 <= 100:
+            lines[0] += f"  # {cited}"
+        else:
+            lines.insert(0, f"    # {cited}")
+    return lines
+
+
+def split(module: Module, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:
+    """The statements as functions of PART statements each, and the lines that call them.
+
+    A part returns what later parts read, as a tuple; a later part takes the tuples that it reads from by name.
+    """
+    statements = printed.statements
+    chunks = [statements[k : k + PART] for k in range(0, len(statements), PART)]
+    result_names = {e.text for e in printed.results}
+    entry = set(inputs) | set(printed.letters.values())
+    home: dict[str, int] = {}
+    reads: list[dict[str, None]] = []
+    for k, chunk in enumerate(chunks):
+        read: dict[str, None] = {}
+        for s in chunk:
+            for name in s.reads:
+                if name in entry or home.get(name, k) != k:
+                    read.setdefault(name)
+            home.setdefault(s.target, k)
+        reads.append(read)
+    letters_used = list(printed.letters.values())
+    exported: list[dict[str, int]] = [{} for _ in chunks]
+    for read in reads:
+        for name in read:
+            if name in home:
+                exported[home[name]].setdefault(name, len(exported[home[name]]))
+    for name in result_names:
+        if name in home:
+            exported[home[name]].setdefault(name, len(exported[home[name]]))
+    texts, calls = [], []
+    for k, (chunk, read) in enumerate(zip(chunks, reads, strict=True)):
+        direct = [n for n in inputs if n in read] + letters_used
+        tuples = sorted({home[n] for n in read if n in home})
+        params = ", ".join([*direct, *(f"p{j + 1}" for j in tuples)])
+        lines = [f"def _part_{k + 1}({params}):", f'    """Statements {k * PART + 1} to {k * PART + len(chunk)}."""']
+        for name in read:
+            if name in home:
+                lines.append(f"    {name} = p{home[name] + 1}[{exported[home[name]][name]}]")
+        cited = ""
+        for s in chunk:
+            lines += statement_lines(s, cited)
+            cited = s.cited or cited
+        names = list(exported[k])
+        if names:
+            lines += layout(4, "return ", Group("(", names, ")", len(names) > 1))
+        texts.append("\n".join(lines))
+        calls.append(f"    p{k + 1} = _part_{k + 1}({params})" if names else f"    _part_{k + 1}({params})")
+    module_results = []
+    for expr in printed.results:
+        name = expr.text
+        module_results.append(
+            Expr(f"p{home[name] + 1}[{exported[home[name]][name]}]") if name in home else expr
+        )
+    final = Printed([], module_results, printed.helpers, printed.letters)
+    return texts, [*calls, *module._return_lines(final)]
+
+
+def python_selftest(module: Module, test: SelfTest) -> str:
+    """The text of `_self_test` and of the `--check` entry."""
+    numpy = module.target == "numpy"
+    lines = ["def _self_test():", '    """Run on inputs from a formula; compare with results recorded by the interpreter."""']
+    first = 1
+    by_label = {}
+    for sample in test.samples:
+        count = 1
+        for n in sample.shape:
+            count *= n
+        by_label[sample.label] = _sample_text(sample, first, count, numpy)
+        first += count
+    arguments: list[Item] = []
+    for argument in module.signature.passed:
+        texts = [
+            str(test.sizes[argument.name]) if isinstance(e, SizeSpec) else by_label[e.label] if isinstance(e, Leaf) else literal_static(e)
+            for e in argument.entries
+        ]
+        arguments.append(module._structure(argument.tree, iter(texts)))
+        if argument.tree.kind in ("dataclass", "namedtuple"):
+            return ""  # the class is the user's: a standalone file cannot make one
+        if _has_class(argument.tree):
+            return ""
+    lines += layout(4, "found = ", Group(f"{module.signature.name}(", arguments, ")"))
+    lines += layout(4, "expected = ", Group("[", [number_text(c) for c in test.checksums], "]"))
+    order = [k for k in module.signature.slots if k is not None]
+    flatten = _flat_access(module.signature.result)
+    picks = [f"found{flatten[i]}" for i, k in enumerate(module.signature.slots) if k is not None]
+    wanted = [f"expected[{k}]" for k in order]
+    for pick, want in zip(picks, wanted, strict=True):
+        lines += layout(4, "_compare(", Group("", [pick, want], ")"))
+    weights = "np.arange(1, x.size + 1) * STEP % 1.0".replace("STEP", repr(STEP))
+    if numpy:
+        compare = (
+            "def _compare(found, expected):\n"
+            '    """Raise unless the weighted sum of `found` is `expected` to seven digits."""\n'
+            "    x = np.asarray(found, np.float64).ravel()\n"
+            f"    total = np.sum(x * ({weights}))\n"
+            "    if not np.allclose(total, expected, rtol=1e-7, atol=1e-12, equal_nan=True):\n"
+            '        raise AssertionError(f"self-test needs {expected}, got {total}")'
+        )
+        sample = (
+            "def _sample(first, shape, low, high, dtype):\n"
+            '    """Elements low + (high - low) * (k * 0.618... mod 1) for k = first, first + 1, ..."""\n'
+            "    count = int(np.prod(shape, dtype=int))\n"
+            f"    u = np.arange(first, first + count).reshape(shape) * {STEP!r} % 1.0\n"
+            "    if dtype is np.bool_:\n"
+            "        return u >= 0.5\n"
+            "    values = low + (high - low) * u\n"
+            "    return (values if np.issubdtype(dtype, np.floating) else np.floor(values)).astype(dtype)"
+        )
+    else:
+        compare = (
+            "def _compare(found, expected):\n"
+            '    """Raise unless the weighted `found` is `expected` to seven digits."""\n'
+            f"    total = found * {STEP!r}\n"
+            "    if not math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12) and total == total:\n"
+            '        raise AssertionError(f"self-test needs {expected}, got {total}")'
+        )
+        sample = (
+            "def _sample(first, low, high):\n"
+            '    """low + (high - low) * (first * 0.618... mod 1)."""\n'
+            f"    return low + (high - low) * (first * {STEP!r} % 1.0)"
+        )
+    blocks = ["\n".join(lines)]
+    if "_sample(" in blocks[0]:
+        blocks.append(sample)
+    blocks.append(compare)
+    blocks.append(
+        'if __name__ == "__main__":\n'
+        "    import sys\n\n"
+        '    if "--check" not in sys.argv[1:]:\n'
+        f'        sys.exit("usage: python {module.signature.name}.py --check")\n'
+        "    _self_test()\n"
+        f'    print("{module.signature.name}: self-test passed")'
+    )
+    return "\n\n\n".join(blocks)
+
+
+def _has_class(tree: Tree) -> bool:
+    return tree.kind in ("dataclass", "namedtuple") or any(map(_has_class, tree.children))
+
+
+def literal_static(entry: Any) -> str:
+    value = entry.value
+    return repr(value) if isinstance(value, (int, float, bool, str, type(None))) else "None"
+
+
+def number_text(value: float) -> str:
+    text = repr(value)
+    return f'float("{text}")' if text in ("nan", "inf", "-inf") else text
+
+
+def _sample_text(sample: Any, first: int, count: int, numpy: bool) -> str:
+    low, high = repr(float(sample.low)), repr(float(sample.high))
+    if not numpy:
+        text = f"_sample({first}, {low}, {high})"
+        return {"b": f"{text} >= {(sample.low + sample.high) / 2!r}", "i": f"int({text})"}.get(sample.dtype[0], text)
+    dtype = f"np.{DTYPES[sample.dtype]}" if sample.dtype != "bool" else "np.bool_"
+    shape = ", ".join(map(str, sample.shape))
+    shape = f"({shape},)" if len(sample.shape) == 1 else f"({shape})"
+    return f"_sample({first}, {shape}, {low}, {high}, {dtype})"
+
+
+def _flat_access(tree: Tree) -> list[str]:
+    if tree.kind == "leaf":
+        return [""]
+    out = []
+    for k, (key, child) in enumerate(zip(tree.keys, tree.children, strict=True)):
+        step = f"[{k}]" if tree.kind in ("tuple", "list") else f"[{literal_key(key)}]"
+        out += [step + rest for rest in _flat_access(child)]
+    return out
+
+
+ARRAY = '''def _array(name, value, dtype, ndim):
+    """`value` as an array of `dtype` if that loses nothing."""
+    array = np.asarray(value)
+    given = isinstance(value, (np.ndarray, np.generic))
+    if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
+        raise TypeError(f"NAME needs {np.dtype(dtype)} for {name}, got {array.dtype}")
+    if array.ndim != ndim:
+        raise ValueError(f"NAME needs {ndim} dimensions for {name}, got shape {array.shape}")
+    return np.asarray(array, dtype, order="C")[()]'''
+
+SIZE = '''def _size(name, value):
+    """`value` as a size."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise TypeError(f"NAME needs an integer of zero or more for {name}, got {value!r}")
+    return int(value)'''
+
+
+def emit_python(
+    fn: Function,
+    signature: Signature,
+    target: str,
+    level: str,
+    checks: bool = True,
+    selftest: SelfTest | None = None,
+) -> dict[str, str]:
+    """The files of the numpy or python target: one module."""
+    return {f"{signature.name}.py": Module(fn, signature, target, level, checks, selftest).text()}
+
+

@@ -1,0 +1,352 @@
+"""Statements of a Function as Python text: what the numpy and python targets share.
+
+Single-use values without a name of the user's are folded into the expression that reads them; the text breaks off into a temporary
+where a line would pass 100 columns, so every expression is short and printing is linear. A value that is updated in place (its
+last use is a store into it) keeps one variable through all its versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradgen.emit.layout import WIDTH, Group, Item, flat, layout
+from gradgen.emit.names import Names
+from gradgen.errors import EmitError
+from gradgen.ir import CONST, LEAVES, PARAM, SIZE, Function, use_counts
+from gradgen.sites import cite
+from gradgen.sizes import Dim, Size, spell
+from gradgen.spelling import ATOM, COMMA, PRODUCT, SUM, UNARY, Expr
+from gradgen.types import DTYPES
+from gradgen.value import Value
+
+_VIEWS = frozenset(("slice", "reshape", "transpose", "broadcast"))
+
+
+@dataclass
+class Statement:
+    """One printed statement: its lines without indentation, what it assigns, what it reads."""
+
+    lines: list[str]
+    target: str
+    reads: list[str]
+    phase: str
+    cited: str
+
+
+@dataclass
+class Printed:
+    """A printed body."""
+
+    statements: list[Statement]
+    results: list[Expr]
+    helpers: dict[str, str] = field(default_factory=dict)
+    letters: dict[str, str] = field(default_factory=dict)
+
+
+class Printer:
+    """Prints one Function. `spelling` names the field of the op records to use: "numpy" or "python"."""
+
+    def __init__(
+        self,
+        fn: Function,
+        names: Names,
+        spelling: str,
+        inputs: list[str],
+        letters: dict[str, str],
+        fold: bool = True,
+        helper_prefix: str = "_",
+        results: Sequence[str] = (),
+    ) -> None:
+        self.fn = fn
+        self.names = names
+        self.spelling = spelling
+        self.fold = fold
+        self.letters = letters
+        self.helper_prefix = helper_prefix
+        self.used_letters: dict[str, str] = {}
+        self.helpers: dict[str, str] = {}
+        self.variable: dict[int, str] = {}
+        self.pending: dict[int, tuple[Expr, list[str]]] = {}
+        self.statements: list[Statement] = []
+        for node, name in zip(fn.inputs, inputs, strict=True):
+            self.variable[id(node)] = name
+        self._hints = {id(v): label for v, label in zip(fn.outputs, results, strict=False) if label}
+
+    # -- the interface that spellings use
+    def size(self, dim: Dim) -> str:
+        return spell(dim, self.letter)
+
+    def letter(self, name: str) -> str:
+        self.used_letters[name] = self.letters[name]
+        return self.letters[name]
+
+    def shape(self, shape: tuple[Dim, ...]) -> str:
+        inner = ", ".join(self.size(d) for d in shape)
+        return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+    def dtype(self, name: str) -> str:
+        return f"np.{DTYPES[name]}" if name != "bool" else "np.bool_"
+
+    def helper(self, name: str, node: Value | None = None) -> str:
+        self.helpers[name] = f"{self.helper_prefix}{name}"
+        return self.helpers[name]
+
+    # -- printing
+    def print(self) -> Printed:
+        fn = self.fn
+        counts = use_counts(fn)
+        self._outputs = {id(v) for v in fn.outputs}
+        self._plan_updates(counts)
+        fold = self.fold
+        for node in fn.body:
+            op = node.op
+            if op.store is not None:
+                self._update(node)
+                continue
+            spelling = getattr(op, self.spelling)
+            if spelling is None:
+                raise EmitError(
+                    f"{op.name} has no spelling in the {self.spelling} target",
+                    "Use the numpy or c target.",
+                    site=node.site,
+                )
+            expr, reads = self._spell(node, spelling)
+            key = id(node)
+            if (
+                fold
+                and node.name is None
+                and counts.get(key) == 1
+                and key not in self._outputs
+                and key not in self._pinned
+                and len(expr.text) < 74
+            ):
+                self.pending[key] = (expr, reads)
+                continue
+            self._assign(node, expr, reads)
+        results = [self._operand(v)[0] for v in fn.outputs]
+        return Printed(self.statements, results, self.helpers, self.used_letters)
+
+    def _operand(self, node: Value) -> tuple[Expr, list[str]]:
+        key = id(node)
+        name = self.variable.get(key)
+        if name is not None:
+            return Expr(name), [name]
+        if node.op is CONST:
+            return self.literal(node), []
+        if node.op is SIZE:
+            dim = node.params["size"]
+            text = self.size(dim)
+            return Expr(text, size_precedence(dim)), []
+        return self.pending.pop(key)
+
+    def _spell(self, node: Value, spelling: Callable[..., Expr]) -> tuple[Expr, list[str]]:
+        """The node's expression; operands whose text would make the line too long become temporaries first."""
+        operands: list[Expr] = []
+        reads: list[str] = []
+        variable = self.variable
+        pending = None
+        for a in node.args:
+            name = variable.get(id(a))
+            if name is not None:
+                operands.append(Expr(name))
+                reads.append(name)
+                continue
+            expr, used = self._operand(a)
+            operands.append(expr)
+            if a.op not in LEAVES:
+                if pending is None:
+                    pending = {}
+                pending[len(operands) - 1] = used
+            reads += used
+        expr = spelling(operands, node, self)
+        if pending and len(expr.text) > WIDTH - 24:
+            order = sorted(pending, key=lambda k: -len(operands[k].text))
+            for k in order:
+                a = node.args[k]
+                self._assign(a, operands[k], pending[k])
+                name = self.variable[id(a)]
+                operands = [Expr(name) if b is a else x for b, x in zip(node.args, operands, strict=True)]
+                reads.append(name)
+                expr = spelling(operands, node, self)
+                if len(expr.text) <= WIDTH - 24:
+                    break
+        return expr, reads
+
+    def _name(self, node: Value) -> str:
+        hint = node.name or self._hints.get(id(node))
+        return self.names.fresh(hint) if hint else self.names.temporary()
+
+    def _assign(self, node: Value, expr: Expr, reads: list[str]) -> None:
+        key = id(node)
+        name = self._roots.get(key) or self._name(node)
+        self.variable[key] = name
+        self._statement(node, name, f"{name} = ", expr.text, reads)
+
+    def _statement(self, node: Value, name: str, prefix: str, text: str, reads: list[str]) -> None:
+        site = node.site
+        phase = site[2] if site is not None and len(site) > 2 else ""
+        if 4 + len(prefix) + len(text) <= WIDTH:
+            lines = [prefix + text]
+        else:
+            lines = break_line(prefix, text)
+        self.statements.append(Statement(lines, name, reads, phase, cite(site)))
+
+    def literal(self, node: Value) -> Expr:
+        """A constant as text. Arrays (up to 64 elements) are printed where they stand."""
+        value = node.params["value"]
+        if node.type.shape:
+            inner = repr_array(value)
+            dtype = "" if node.type.dtype in ("f64", "i64", "bool") else f", dtype={self.dtype(node.type.dtype)}"
+            if value.size == 0:
+                return Expr(f"np.zeros({self.shape(node.type.shape)}, dtype={self.dtype(node.type.dtype)})")
+            return Expr(f"np.array({inner}{dtype})")
+        return number(value, "np" if self.spelling == "numpy" else "math")
+
+    # -- values updated in place
+    def _plan_updates(self, counts: dict[int, int]) -> None:
+        """Decide which stores happen in place, and pin what must be computed before they do."""
+        self._roots: dict[int, str] = {}
+        self._in_place: set[int] = set()
+        self._pinned: set[int] = set()
+        updates = [n for n in self.fn.body if n.op.store is not None]
+        if not updates:
+            return
+        position = {id(n): k for k, n in enumerate(self.fn.body)}
+        users: dict[int, list[Value]] = {}
+        accumulators = {id(u.args[0]) for u in updates}
+        for node in self.fn.body:
+            for a in node.args:
+                if id(a) in accumulators:
+                    users.setdefault(id(a), []).append(node)
+        for u in updates:
+            acc = u.args[0]
+            others = [v for v in users[id(acc)] if v is not u]
+            fresh = acc.op not in LEAVES and (
+                acc.op.name not in _VIEWS or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
+            )
+            early = all(
+                position[id(v)] < position[id(u)] and not (v.op.name in _VIEWS and v.type.shape)
+                for v in others
+            )
+            once = sum(a is acc for a in u.args) == 1
+            if fresh and early and once and id(acc) not in self._outputs:
+                self._in_place.add(id(u))
+                self._pinned.update(id(v) for v in others)
+            self._pinned.add(id(acc))
+        for u in reversed(updates):
+            name = self._roots.get(id(u))
+            hint = u.name or self._hints.get(id(u))
+            if name is None and hint:
+                name = self._roots[id(u)] = self.names.fresh(hint)
+            if id(u) in self._in_place and name is not None:
+                self._roots[id(u.args[0])] = name
+
+    def _update(self, node: Value) -> None:
+        acc = node.args[0]
+        base, reads = self._operand(acc)
+        if id(node) in self._in_place and base.text.isidentifier():
+            name = base.text
+        else:
+            name = self._roots.get(id(node)) or self._name(node)
+            self._statement(node, name, f"{name} = ", f"np.array({base.text})", reads)
+        operands = [Expr(name)]
+        used = [name]
+        for a in node.args[1:]:
+            expr, found = self._operand(a)
+            if len(expr.text) > WIDTH - 40 and a.op not in LEAVES and id(a) not in self.variable:
+                self._assign(a, expr, found)
+                expr, found = self._operand(a)
+            operands.append(expr)
+            used += found
+        self.variable[id(node)] = name
+        self._statement(node, name, "", node.op.store(operands, node, self).text, used)
+
+
+def size_precedence(dim: Dim) -> int:
+    """How tightly the spelled size binds."""
+    if isinstance(dim, int):
+        return ATOM if dim >= 0 else UNARY
+    if len(dim.terms) > 1:
+        return SUM
+    monomial, coefficient = dim.terms[0]
+    if coefficient < 0:
+        return UNARY if len(monomial) == 1 and coefficient == -1 else SUM
+    if len(monomial) == 1 and coefficient == 1:
+        atom = monomial[0]
+        return ATOM if isinstance(atom, str) or atom.kind == "max0" else PRODUCT
+    return PRODUCT
+
+
+def number(value: Any, module: str) -> Expr:
+    """A scalar as a Python literal; inf and nan through `module`."""
+    if value.dtype == np.bool_:
+        return Expr("True" if value else "False")
+    if value.dtype.kind in "iu":
+        v = int(value)
+        return Expr(str(v), UNARY if v < 0 else ATOM)
+    if value.dtype == np.float32:
+        text = repr(float(str(value)))  # the shortest digits that give this float32 back
+    else:
+        text = repr(float(value))
+    if text == "nan":
+        return Expr(f"{module}.nan")
+    if text in ("inf", "-inf"):
+        return Expr(f"{module}.inf") if text == "inf" else Expr(f"-{module}.inf", UNARY)
+    return Expr(text, UNARY if text.startswith("-") else ATOM)
+
+
+def repr_array(value: np.ndarray) -> str:
+    """Nested list text of a small array."""
+    if value.ndim == 0:
+        return number(value, "np").text
+    return f"[{', '.join(repr_array(v) for v in value)}]"
+
+
+def break_line(prefix: str, text: str) -> list[str]:
+    """A statement that is one call or bracket too long for a line, laid out as formatters do; others in parentheses."""
+    opened = text.find("(")
+    if opened > 0 and text.endswith(")") and closes(text, opened) == len(text) - 1:
+        group = Group(text[: opened + 1], [parse_item(t) for t in split_items(text[opened + 1 : -1])], ")")
+        return [line[4:] for line in layout(4, prefix, group)]
+    return [f"{prefix}(", f"    {text}", ")"]
+
+
+def closes(text: str, opened: int) -> int:
+    """Index of the bracket that closes the one at `opened`."""
+    depth = 0
+    for k in range(opened, len(text)):
+        if text[k] in "([{":
+            depth += 1
+        elif text[k] in ")]}":
+            depth -= 1
+            if depth == 0:
+                return k
+    return -1
+
+
+def split_items(text: str) -> list[str]:
+    """Split at the commas of the outermost level."""
+    items, depth, start = [], 0, 0
+    for k, char in enumerate(text):
+        if char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "," and depth == 0:
+            items.append(text[start:k].strip())
+            start = k + 1
+    last = text[start:].strip()
+    return [*items, last] if last else items
+
+
+def parse_item(text: str) -> Item:
+    """Brackets in a long item may be broken too."""
+    if text[:1] in "([" and closes(text, 0) == len(text) - 1:
+        return Group(text[0], [parse_item(t) for t in split_items(text[1:-1])], text[-1])
+    return text
+
+

@@ -1,0 +1,100 @@
+"""The self-test recorded in emitted files: inputs from a formula, results as checksums from the interpreted engine.
+
+Inputs are a Weyl sequence, u_k = k * 0.618... mod 1 (k = 1, 2, ...; one sequence runs through all arguments), mapped to each
+argument's range; the same formula is in every target, so no data is stored. A result is recorded as sum_k result_k * u_k to nine
+digits: enough to notice a wrong file, few enough to be the same on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradgen.engine import interpret
+from gradgen.errors import GradgenError
+from gradgen.ir import Function
+from gradgen.sizes import evaluate
+from gradgen.trace.spec import Signature
+from gradgen.types import DTYPES
+
+STEP = 0.6180339887498949
+LIMIT = 20_000  # statements; above, interpreting once would cost more than printing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How one array is filled: its shape, dtype, and range (indices: integers below `high`)."""
+
+    label: str
+    dtype: str
+    shape: tuple[int, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Sizes by letter, a Sample for each input of the Function, and the checksum of each result."""
+
+    sizes: dict[str, int]
+    samples: tuple[Sample, ...]
+    checksums: tuple[float, ...]
+
+
+def weyl(first: int, count: int) -> np.ndarray:
+    """u_first, ..., u_(first + count - 1)."""
+    return np.arange(first, first + count) * STEP % 1.0
+
+
+def fill(sample: Sample, first: int) -> np.ndarray:
+    """The array of a sample whose first element is u_first."""
+    count = int(np.prod(sample.shape, dtype=int))
+    u = weyl(first, count).reshape(sample.shape)
+    if sample.dtype == "bool":
+        return u >= 0.5
+    values = sample.low + (sample.high - sample.low) * u
+    if sample.dtype[0] == "i":
+        values = np.floor(values)
+    return values.astype(DTYPES[sample.dtype])
+
+
+def checksum(array: Any) -> float:
+    """sum_k array_k * u_k over the elements in row-major order."""
+    flat = np.asarray(array, dtype=np.float64).ravel()
+    return float(np.sum(flat * weyl(1, flat.size)))
+
+
+def record(fn: Function, signature: Signature) -> SelfTest | None:
+    """The self-test of a function, or None where it has none (too long, or no small sizes satisfy its entry checks)."""
+    if len(fn.body) > LIMIT:
+        return None
+    for bump in range(6):
+        sizes = {name: 3 + k + bump for k, name in enumerate(signature.letters)}
+        samples = []
+        for leaf in signature.leaves[: len(fn.inputs)]:
+            shape = tuple(evaluate(d, sizes) for d in leaf.type.shape)
+            low = 0.25 if leaf.low is None else float(leaf.low)
+            high = low + 1.0 if leaf.high is None else float(leaf.high)
+            if leaf.type.dtype[0] == "i" and leaf.low is None and leaf.high is None:
+                low, high = 0.0, 3.0 if leaf.below is None else float(evaluate(leaf.below, sizes))
+            samples.append(Sample(leaf.label, leaf.type.dtype, shape, low, high))
+        try:
+            outputs = interpret(fn, arrays(tuple(samples), signature), sizes)
+        except (GradgenError, IndexError, ValueError):
+            continue
+        sums = tuple(float(f"{checksum(v):.9g}") for v in outputs)
+        return SelfTest(sizes, tuple(samples), sums)
+    return None
+
+
+def arrays(samples: tuple[Sample, ...], signature: Signature) -> list[np.ndarray]:
+    """The inputs that the samples describe; captured arrays are themselves."""
+    out, first = [], 1
+    captured = list(signature.captures.values())
+    count = len(samples) - len(signature.captured_leaves)
+    for sample in samples[:count]:
+        out.append(fill(sample, first))
+        first += int(np.prod(sample.shape, dtype=int))
+    return out + captured[len(captured) - len(signature.captured_leaves) :]

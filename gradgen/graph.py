@@ -1,0 +1,56 @@
+"""A graph that eager Values remember, as a Function: the micrograd way into the compiler.
+
+    loss = ...built from gg.Value leaves...;   from_graph(loss, [a, b]) -> Function of a and b
+
+Leaves that are not arguments are constants. No recursion: a chain of a million operations is walked in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradgen.errors import SpecError
+from gradgen.ir import CONST, Function
+from gradgen.value import LEAF, Trace, Value, apply, constant
+
+
+def from_graph(root: Value, args: Sequence[Value], names: Sequence[str]) -> Function:
+    """The Function from `args` to `root`. SpecError if an argument is no leaf of the graph's kind."""
+    for a in args:
+        if not isinstance(a, Value) or a._data is None:
+            raise SpecError(f"compiling a graph needs eager Values as arguments, got {a!r}")
+    if root._data is None:
+        raise SpecError("compiling a graph needs an eager Value, got a traced one", "Compile the function instead.")
+    with Trace() as trace:
+        env: dict[int, Value] = {}
+        for a, name in zip(args, names, strict=True):
+            env[id(a)] = trace.input(a.type, name)
+        for node in topological(root, set(env)):
+            if id(node) in env:
+                continue
+            if node.op is LEAF or node.op is CONST:
+                env[id(node)] = constant(node._data, node.type.dtype, node.name)
+                continue
+            trace.site = node.site or ("", 0)
+            out = apply(node.op, *[env[id(a)] for a in node.args], **node.params)
+            out.name = out.name or node.name
+            env[id(node)] = out
+        return trace.function("graph", [env[id(root)]])
+
+
+def topological(root: Value, stop: set[int]) -> list[Any]:
+    """Every value that root was computed from, operands first; values in `stop` are not looked behind."""
+    order: list[Any] = []
+    seen: set[int] = set()
+    stack: list[tuple[Any, bool]] = [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            if id(node) not in stop:
+                stack.extend((a, False) for a in reversed(node.args))
+    return order

@@ -1,0 +1,1 @@
+from gradgen.lower.lowering import lower

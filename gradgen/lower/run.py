@@ -1,0 +1,103 @@
+"""Interpreter of loop IR: the meaning of a Kernel, one statement at a time, in plain Python. For tests, and slow.
+
+Memory that nothing has written holds NaN (or the smallest integer), so that a pass that loses a store is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradgen.engine import concrete
+from gradgen.ir import CONST, SIZE
+from gradgen.lower.kernel import Affine, Buffer, Call, Check, Declare, If, Kernel, Let, Load, Loop, Store
+from gradgen.sizes import evaluate
+from gradgen.types import DTYPES
+
+
+def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[np.ndarray]:
+    """The outputs of `kernel` on arrays, with the letters' values in `sizes`. IndexError for a bad index."""
+    env: dict[int, Any] = {}
+    memory: dict[int, np.ndarray] = {}
+    for (node, buffer), array in zip(kernel.inputs, args, strict=True):
+        if buffer is None:
+            env[id(node)] = np.asarray(array, DTYPES[node.type.dtype])[()]
+        else:
+            memory[id(buffer)] = np.array(array, DTYPES[buffer.dtype]).reshape(-1)
+
+    def fresh(buffer: Buffer) -> np.ndarray:
+        count = int(np.prod([evaluate(d, sizes) for d in buffer.shape], dtype=int))
+        if buffer.data is not None:
+            return np.asarray(buffer.data).reshape(-1)
+        dtype = DTYPES[buffer.dtype]
+        fill = np.nan if dtype.kind == "f" else (np.iinfo(dtype).min if dtype.kind == "i" else True)
+        return np.full(count, fill, dtype)
+
+    def array_of(buffer: Buffer) -> np.ndarray:
+        owner = buffer.memory
+        found = memory.get(id(owner))
+        if found is None:
+            found = memory[id(owner)] = fresh(owner)
+        return found
+
+    def scalar(x: Any) -> Any:
+        op = getattr(x, "op", None)
+        if op is CONST:
+            return x.params["value"][()]
+        if op is SIZE:
+            return np.int64(evaluate(x.params["size"], sizes))
+        return env[id(x)]
+
+    def affine(a: Affine) -> int:
+        total = evaluate(a.constant, sizes)
+        for t, c in a.terms:
+            total += int(env[id(t)]) * evaluate(c, sizes)
+        return total
+
+    def position(buffer: Buffer, index: Sequence[Affine]) -> int:
+        flat = 0
+        for a, dim in zip(index, buffer.shape, strict=True):
+            i, extent = affine(a), evaluate(dim, sizes)
+            if not 0 <= i < extent:
+                raise AssertionError(f"{buffer} is read or written at {i}")
+            flat = flat * extent + i
+        return flat
+
+    def block(body: Sequence[Any]) -> None:
+        for stmt in body:
+            kind = type(stmt)
+            if kind is Let:
+                params = concrete(stmt.params, sizes) if stmt.params else {}
+                result = stmt.op.evaluate(*[scalar(a) for a in stmt.args], **params)
+                env[id(stmt)] = np.asarray(result).astype(DTYPES[stmt.type.dtype])[()]
+            elif kind is Load:
+                env[id(stmt)] = array_of(stmt.buffer)[position(stmt.buffer, stmt.index)]
+            elif kind is Store:
+                at = position(stmt.buffer, stmt.index)
+                if stmt.accumulate:
+                    array_of(stmt.buffer)[at] += scalar(stmt.value)
+                else:
+                    array_of(stmt.buffer)[at] = scalar(stmt.value)
+            elif kind is Loop:
+                for i in range(max(0, evaluate(stmt.extent, sizes))):
+                    env[id(stmt.var)] = i
+                    block(stmt.body)
+            elif kind is Declare:
+                memory[id(stmt.buffer)] = fresh(stmt.buffer)
+            elif kind is Check:
+                extent = evaluate(stmt.extent, sizes)
+                if not -extent <= scalar(stmt.value) < extent:
+                    raise IndexError(f"index {scalar(stmt.value)} is out of range for an axis of {extent} elements")
+            elif kind is If:
+                block(stmt.then if scalar(stmt.condition) else stmt.otherwise)
+            elif kind is Call:
+                block(stmt.body)
+            else:
+                raise AssertionError(f"no meaning for {kind.__name__}")
+
+    with np.errstate(all="ignore"):
+        block(kernel.prologue)
+        block(kernel.body)
+    return [array_of(b).reshape([evaluate(d, sizes) for d in b.shape]) for b in kernel.outputs]

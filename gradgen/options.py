@@ -1,0 +1,65 @@
+"""What can be chosen when a function is compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gradgen.errors import SpecError
+
+LEVELS = ("lecture", "readable", "fast")
+TARGETS = ("numpy", "python", "c")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of `gg.compile`; all have defaults.
+
+    optimize: "lecture" (one statement per operation), "readable", "fast"; None: readable for numpy and python, fast for c.
+    math: "strict" forbids fused multiply-add in C; "default"; "fast".
+    blas: "auto", "none", "cblas".  parallel: OpenMP pragmas in C.  checks: entry checks in emitted code.
+    rewrite: stability rewrites before differentiation.  verify: check types after every pass.
+    ties: "split" or "first" for max and min of equal operands.  index, order, profile: reserved for the C target.
+    """
+
+    optimize: str | None = None
+    math: str = "default"
+    blas: str = "auto"
+    parallel: bool = False
+    checks: bool = True
+    rewrite: bool = True
+    verify: bool = False
+    ties: str = "split"
+    index: str = "i64"
+    order: str = "C"
+    profile: str | None = None
+
+    def __post_init__(self) -> None:
+        allowed: dict[str, tuple[Any, ...]] = {
+            "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none", "cblas"),
+            "ties": ("split", "first"), "index": ("i64",), "order": ("C",), "profile": (None,),
+        }  # fmt: skip
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise SpecError(f"the option {name} needs one of {values}, got {getattr(self, name)!r}")
+        for name in ("parallel", "checks", "rewrite", "verify"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"the option {name} needs True or False, got {getattr(self, name)!r}")
+
+    @staticmethod
+    def of(value: Any) -> Options:
+        """Options from None, Options or a dict."""
+        if value is None:
+            return Options()
+        if isinstance(value, Options):
+            return value
+        if isinstance(value, dict):
+            known = {f.name for f in fields(Options)}
+            unknown = set(value) - known
+            if unknown:
+                raise SpecError(f"options need names among {sorted(known)}, got {sorted(unknown)}")
+            return Options(**value)
+        raise SpecError(f"options need gg.Options or a dict, got {type(value).__name__}")
+
+    def level(self, target: str) -> str:
+        return self.optimize or ("fast" if target == "c" else "readable")

@@ -1,0 +1,181 @@
+"""Static arrays taken apart into scalars, for targets that have none (python): x of f64[3] becomes x[0], x[1], x[2].
+
+Each statement is carried out on NumPy arrays of Values: moves (reshape, slice, stack ...) by their own meaning, elementwise ops element by
+element, reductions and contractions by + and *. The program grows with the arrays, so this is for small fixed-size data.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import EmitError
+from gradgen.ir import CONST, OPS, Function
+from gradgen.types import Type
+from gradgen.value import Trace, Value, apply, constant
+
+LIMIT = 10_000
+
+
+def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray]]:
+    """The scalar program, and for each old input and output the array of its scalar inputs' and outputs' numbers.
+
+    EmitError for sizes that are symbolic or more than LIMIT elements.
+    """
+    env: dict[int, Any] = {}
+    with Trace(trusted=True) as trace:
+        trace.requires = dict.fromkeys(fn.requires)
+        places = []
+        for p in fn.inputs:
+            _check(p.type, p)
+            block = np.empty(p.type.shape, dtype=object)
+            place = np.empty(p.type.shape, dtype=int)
+            for index in np.ndindex(*p.type.shape):
+                place[index] = len(trace.inputs)
+                label = "_".join([p.name or "x", *map(str, index)])
+                block[index] = trace.input(Type.of(p.type.dtype), label)
+            env[id(p)] = block
+            places.append(place)
+        for node in fn.body:
+            _check(node.type, node)
+            trace.site = node.site
+            blocks = [_block(env, a) for a in node.args]
+            out = _evaluate(node, blocks)
+            if node.name:
+                for index, value in np.ndenumerate(out):
+                    if value.name is None and value.op not in (CONST, OPS["param"]):
+                        value.name = "_".join([node.name, *map(str, index)])
+            env[id(node)] = out
+        outputs: list[Value] = []
+        slots = []
+        for v in fn.outputs:
+            block = _block(env, v)
+            place = np.empty(v.type.shape, dtype=int)
+            for index in np.ndindex(*v.type.shape):
+                place[index] = len(outputs)
+                outputs.append(block[index])
+            slots.append(place)
+    result = trace.function(fn.name, outputs, fn.title)
+    result.notes = fn.notes
+    return result, places, slots
+
+
+def _check(ty: Type, node: Value) -> None:
+    if not ty.static or int(np.prod(ty.shape, dtype=int)) > LIMIT:
+        raise EmitError(
+            f"the python target needs scalars and small arrays of fixed size, got {ty}",
+            'Use target="numpy" or "c", or give the sizes numbers.',
+            site=node.site,
+        )
+
+
+def _block(env: dict[int, Any], node: Value) -> Any:
+    if id(node) in env:
+        return env[id(node)]
+    if node.op is not CONST:
+        raise EmitError(f"the python target needs sizes that are numbers, got {node.params.get('size')}")
+    value = node.params["value"]
+    block = np.empty(node.type.shape, dtype=object)
+    for index in np.ndindex(*node.type.shape):
+        block[index] = constant(value[index], node.type.dtype)
+    return block
+
+
+def _evaluate(node: Value, blocks: list[Any]) -> Any:
+    op = node.op
+    if op.elementwise:
+        shape = node.type.shape
+        spread = [np.broadcast_to(b, shape) for b in blocks]
+        out = np.empty(shape, dtype=object)
+        for index in np.ndindex(*shape):
+            out[index] = apply(op, *[b[index] for b in spread], **node.params)
+        return out
+    if op.name in ("sum", "prod", "reduce_max", "reduce_min", "logsumexp"):
+        return _reduce(node, blocks[0])
+    if op.name in ("gather", "scatter_add"):
+        blocks = [
+            np.vectorize(_index, otypes=[int])(b) if not a.type.is_float else b
+            for a, b in zip(node.args, blocks, strict=True)
+        ]
+    if op.name == "stack":  # np.stack of 0-d object arrays would look inside the Values
+        out = np.empty((len(blocks), *blocks[0].shape), dtype=object)
+        for k, b in enumerate(blocks):
+            out[k] = b[()] if not b.shape else b
+        return np.moveaxis(out, 0, node.params["axis"])
+    if op.name == "recurrence":
+        return _recurrence(blocks, **node.params)
+    if op.name == "matmul":
+        return _matmul(blocks[0], blocks[1], node.type.shape)
+    out = op.evaluate(*blocks, **node.params)
+    return _as_block(out, node.type.shape)
+
+
+def _as_block(out: Any, shape: tuple[Any, ...]) -> Any:
+    if isinstance(out, np.ndarray) and out.dtype == object:
+        return out
+    block = np.empty(shape, dtype=object)
+    block[()] = out
+    return block
+
+
+def _index(value: Value) -> int:
+    if value.op is not CONST:
+        raise EmitError("the python target needs indices that are known at trace time")
+    return int(value.params["value"])
+
+
+def _reduce(node: Value, x: Any) -> Any:
+    axes, ndim = node.params["axes"], x.ndim
+    kept = [k for k in range(ndim) if k not in axes]
+    moved = x.transpose(kept + list(axes)).reshape(*(x.shape[k] for k in kept), -1)
+    out = np.empty(moved.shape[:-1], dtype=object)
+    for index in np.ndindex(*out.shape):
+        out[index] = _fold(node, list(moved[index]))
+    return out.reshape(node.type.shape)
+
+
+def _fold(node: Value, items: list[Value]) -> Value:
+    name = node.op.name
+    if name == "logsumexp":
+        top = functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items)
+        total = functools.reduce(lambda a, b: a + b, [apply(OPS["exp"], v - top) for v in items])
+        return apply(OPS["log"], total) + top
+    start = {"sum": 0, "prod": 1}.get(name)
+    if not items:
+        return constant(start, node.type.dtype)
+    if not node.args[0].type.is_float and name in ("sum", "prod"):
+        items = [apply(OPS["cast"], v, dtype=node.type.dtype) for v in items]
+    binary = OPS[{"sum": "add", "prod": "mul", "reduce_max": "maximum", "reduce_min": "minimum"}[name]]
+    return functools.reduce(lambda a, b: apply(binary, a, b), items)
+
+
+def _recurrence(blocks: list[Any], reverse: bool, lag: bool, initial: float) -> Any:
+    a, b = blocks
+    r = b.copy()
+    order = list(range(b.shape[-1]))[:: -1 if reverse else 1]
+    for k, i in enumerate(order):
+        for index in np.ndindex(*b.shape[:-1]):
+            if k == 0:
+                r[(*index, i)] = r[(*index, i)] + initial
+            else:
+                before = order[k - 1]
+                c = a[(*index, before if lag else i)]
+                r[(*index, i)] = r[(*index, i)] + c * r[(*index, before)]
+    return r
+
+
+def _matmul(a: Any, b: Any, shape: tuple[Any, ...]) -> Any:
+    if a.shape[-1] == 0:
+        out = np.empty(shape, dtype=object)
+        for index in np.ndindex(*shape):
+            out[index] = constant(0.0)
+        return out
+    rows = a if a.ndim > 1 else a[None, :]
+    columns = b if b.ndim > 1 else b[:, None]
+    total = None
+    for k in range(rows.shape[-1]):
+        term = rows[..., :, k, None] * columns[..., None, k, :]
+        total = term if total is None else total + term
+    return np.asarray(total).reshape(shape)

@@ -1,0 +1,103 @@
+"""How a Compiled's source becomes callable: Python text is executed, C is compiled and loaded. Chosen by target, picklable.
+
+A runner is `(compiled, cc, flags) -> call`, with `call(arrays, sizes) -> outputs`: arrays in the order of the Function's inputs, outputs in the
+order of its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradgen.errors import ShapeError, SpecError
+from gradgen.trace.spec import Leaf, Signature, SizeSpec
+from gradgen.tree import Tree, unflatten
+
+
+if TYPE_CHECKING:
+    from gradgen.compiled import Compiled
+
+Call = Callable[[list[np.ndarray], dict[str, int]], list[Any]]
+
+
+def load_python(compiled: Compiled) -> Callable[..., Any]:
+    """The function that the emitted module defines, executed once in a namespace of its own."""
+    namespace: dict[str, Any] = {"__name__": f"gradgen.emitted.{compiled.name}"}
+    exec(compile(compiled.source, f"<gradgen {compiled.name}.py>", "exec"), namespace)
+    found: Callable[..., Any] = namespace[compiled.name]
+    return found
+
+
+def run_python(compiled: Compiled, cc: str | None = None, flags: list[str] | None = None) -> Call:
+    """numpy and python targets."""
+    function = load_python(compiled)
+    signature = compiled.signature
+    passed = signature.passed
+    simple = all(a.tree.kind == "leaf" and not a.is_size for a in passed)
+    scalars = compiled.target == "python"
+    access = [(k, path) for k, path in zip(signature.slots, result_paths(signature.result), strict=True) if k is not None]
+    count = len(signature.results)
+
+    def call(arrays: list[np.ndarray], sizes: dict[str, int]) -> list[Any]:
+        given: list[Any] = [a.tolist() for a in arrays] if scalars else list(arrays)
+        args = given if simple else structured(signature, given, sizes)
+        try:
+            result = function(*args)
+        except TypeError as error:
+            raise SpecError(str(error)) from error
+        except ValueError as error:
+            if scalars:
+                raise
+            raise ShapeError(str(error)) from error
+        outputs: list[Any] = [None] * count
+        for k, path in access:
+            value = result
+            for key in path:
+                value = value[key]
+            outputs[k] = value
+        if scalars:
+            return [as_output(v) for v in outputs]
+        return outputs
+
+    return call
+
+
+def as_output(value: Any) -> Any:
+    return np.array(value, dtype=np.float64) if isinstance(value, list) else value
+
+
+def structured(signature: Signature, arrays: list[Any], sizes: dict[str, int]) -> list[Any]:
+    """Flat arrays back in the structures of the arguments; captured arrays last."""
+    source = iter(arrays)
+    out = []
+    for argument in signature.passed:
+        leaves = [
+            next(source) if isinstance(e, Leaf) else sizes[argument.name] if isinstance(e, SizeSpec) else e.value
+            for e in argument.entries
+        ]
+        out.append(unflatten(argument.tree, leaves))
+    return [*out, *source]
+
+
+def result_paths(tree: Tree) -> list[tuple[Any, ...]]:
+    """The keys to each leaf of what an emitted module returns: named tuples and dataclasses are dicts there."""
+    if tree.kind == "leaf":
+        return [()]
+    return [
+        (key, *rest)
+        for key, child in zip(tree.keys, tree.children, strict=True)
+        for rest in result_paths(child)
+    ]
+
+
+def run_c(compiled: Compiled, cc: str | None = None, flags: list[str] | None = None) -> Call:
+    """The C target: compiled and loaded through cffi, cached by content."""
+    from gradgen.build import load
+
+    return load(compiled.files, compiled.signature, compiled.options, cc, flags)
+
+
+RUNNERS: dict[str, Callable[..., Call]] = {"numpy": run_python, "python": run_python, "c": run_c}
+

@@ -1,0 +1,295 @@
+"""Specs: what each argument of a compiled function is.
+
+    "f64[n,3]"  "f32[]"  "i64[k]"  "bool[n]"     dtype and shape; sizes are integers, letters and polynomials of letters
+    "i64[p] < n"                                 indices into an axis of size n
+    "size"                                       an integer argument that is the size of its own name
+    an array                                     its dtype and shape, all sizes static;  a float: "f64[]"
+    int, bool, None, static(v)                   known at trace time, not passed at call time
+    dict, list, tuple, named tuple, dataclass    a structure of specs
+
+A Signature is a compiled function's interface: its arguments with their leaves, and the letters that sizes are made of.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import SpecError
+from gradgen.ir import NO_PARAMS, PARAM
+from gradgen.sizes import Dim, Size, letter, letters, parse
+from gradgen.tree import Tree, flatten, leaf_names, unflatten
+from gradgen.types import DTYPES, Type, type_of
+from gradgen.value import Extent, Value, new_node
+
+_ARRAY = re.compile(r"\s*(\w+)\s*\[([^\[\]]*)\]\s*(?:<\s*(.+))?$")
+
+
+@dataclass(frozen=True)
+class Static:
+    """A value known at trace time."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An array argument: its type; `below` bounds the indices it holds; range, example and text for checks and headers."""
+
+    type: Type
+    below: Dim | None = None
+    low: float | None = None
+    high: float | None = None
+    example: Any = None
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class SizeSpec:
+    """An integer argument that is a size."""
+
+
+def static(value: Any) -> Static:
+    """Mark an argument as known at trace time: it is frozen into the code and not passed at call time."""
+    return Static(value)
+
+
+def spec(s: Any, low: Any = None, high: Any = None, example: Any = None, doc: str = "") -> Spec:
+    """A spec with a sampling range for checks (`low` <= x <= `high`), an example value, and text for the header."""
+    found = parse_leaf(s)
+    if not isinstance(found, Spec):
+        raise SpecError(f"gg.spec needs the spec of an array, got {s!r}")
+    return Spec(found.type, found.below, low, high, example, doc)
+
+
+def parse_leaf(s: Any) -> Spec | SizeSpec | Static:
+    """One leaf of a spec. SpecError says what a spec can be."""
+    if isinstance(s, (Spec, SizeSpec, Static)):
+        return s
+    if isinstance(s, Type):
+        return Spec(s)
+    if isinstance(s, str):
+        return _parse_text(s)
+    if s is None or isinstance(s, (bool, int, np.bool_)):
+        return Static(s)
+    if isinstance(s, Value):
+        return Spec(s.type)
+    if isinstance(s, (np.ndarray, np.generic)):
+        return Spec(type_of(s))
+    if isinstance(s, float):
+        return Spec(Type.of("f64"))
+    raise SpecError(
+        f"a spec needs text like 'f64[n,3]', an array, a number or a structure of them, got {type(s).__name__}",
+        "Wrap what is known at trace time in gg.static(...).",
+    )
+
+
+def _parse_text(text: str) -> Spec | SizeSpec:
+    if text.strip() == "size":
+        return SizeSpec()
+    match = _ARRAY.match(text)
+    if match is None or match[1] not in DTYPES:
+        raise SpecError(
+            f"a spec needs a dtype and a shape like 'f64[n,3]' (dtypes {', '.join(DTYPES)}) or 'size', got {text!r}",
+            "A string that is a plain value known at trace time is given as gg.static('...').",
+        )
+    dtype, inside, bound = match.groups()
+    dims = tuple(parse(part) for part in inside.split(",") if part.strip())
+    if any(isinstance(dim, int) and dim < 0 for dim in dims):
+        raise SpecError(f"a spec needs sizes of zero or more, got {text!r}")
+    below = None
+    if bound is not None:
+        if dtype not in ("i64", "i32"):
+            raise SpecError(f"a bound needs an integer dtype, got {text!r}")
+        below = parse(bound)
+    return Spec(Type.of(dtype, dims), below)
+
+
+@dataclass
+class Leaf:
+    """One array of the interface: its flat label, its type, and what the spec said of it."""
+
+    label: str
+    type: Type
+    doc: str = ""
+    below: Dim | None = None
+    low: float | None = None
+    high: float | None = None
+    example: Any = None
+
+
+@dataclass
+class Argument:
+    """One parameter: its structure, and for each leaf a Leaf (an array), a SizeSpec, or a Static."""
+
+    name: str
+    tree: Tree
+    entries: list[Leaf | SizeSpec | Static]
+
+    @property
+    def is_static(self) -> bool:
+        """Whether nothing of it is passed at call time."""
+        return all(isinstance(e, Static) for e in self.entries)
+
+    @property
+    def is_size(self) -> bool:
+        return self.tree.kind == "leaf" and isinstance(self.entries[0], SizeSpec)
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        return [e for e in self.entries if isinstance(e, Leaf)]
+
+
+@dataclass
+class Signature:
+    """The interface of a compiled function.
+
+    leaves align with the Function's inputs (captured arrays last), `results` with its outputs; `result` and `slots` give the
+    structure returned: the output's number for each leaf, None where there is no gradient.
+    """
+
+    name: str
+    arguments: list[Argument]
+    result: Tree
+    slots: list[int | None]
+    results: list[str]
+    captures: dict[str, np.ndarray] = field(default_factory=dict)
+    captured_leaves: list[Leaf] = field(default_factory=list)
+    title: str = ""
+    command: str = ""
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        return [leaf for a in self.arguments for leaf in a.leaves] + self.captured_leaves
+
+    @property
+    def size_arguments(self) -> list[str]:
+        return [a.name for a in self.arguments if a.is_size]
+
+    @property
+    def letters(self) -> list[str]:
+        """Letters of all sizes, in the order of their first appearance; size arguments first."""
+        found = dict.fromkeys(self.size_arguments)
+        for leaf in self.leaves:
+            for dim in leaf.type.shape:
+                found.update(dict.fromkeys(letters(dim)))
+        return list(found)
+
+    @property
+    def passed(self) -> list[Argument]:
+        """Arguments that are passed at call time."""
+        return [a for a in self.arguments if not a.is_static]
+
+
+def arguments_of(
+    f: Any, names: Sequence[str], positional: Sequence[Any], named: Mapping[str, Any]
+) -> list[Argument]:
+    """Pair the parameters of `f` with their specs. SpecError for too many, unknown or missing ones."""
+    given = dict(named)
+    if len(positional) > len(names) and not _variadic(f):
+        raise SpecError(
+            f"{_label(f)} takes {len(names)} arguments ({', '.join(names)}), got {len(positional)} specs"
+        )
+    out: list[Argument] = []
+    defaults = _defaults(f)
+    for k, s in enumerate(positional):
+        name = names[k] if k < len(names) else f"x{k}"
+        if name in given:
+            raise SpecError(f"{name} needs one spec, got one by position and one by name")
+        out.append(_argument(name, s))
+    for name in names[len(positional) :]:
+        if name in given:
+            out.append(_argument(name, given.pop(name)))
+        elif name in defaults:
+            out.append(Argument(name, Tree("leaf"), [Static(defaults[name])]))
+        else:
+            raise SpecError(
+                f"{_label(f)} needs a spec for {name}", f'Add {name}="f64[]" or another spec.'
+            )
+    if given:
+        raise SpecError(
+            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names)}"
+        )
+    _check_letters(out)
+    return out
+
+
+def _argument(name: str, s: Any) -> Argument:
+    found, tree = flatten(s, is_leaf=lambda v: isinstance(v, (Spec, SizeSpec, Static)))
+    entries: list[Leaf | SizeSpec | Static] = []
+    for item, label in zip(found, leaf_names(name, tree), strict=True):
+        try:
+            entry = parse_leaf(item)
+        except SpecError as error:
+            raise SpecError(f"{name}: {error.what}", error.remedy) from None
+        if isinstance(entry, Spec):
+            entries.append(
+                Leaf(label, entry.type, entry.doc, entry.below, entry.low, entry.high, entry.example)
+            )
+        else:
+            entries.append(entry)
+    return Argument(name, tree, entries)
+
+
+def _check_letters(arguments: list[Argument]) -> None:
+    """Every letter must be solvable: it is a size argument or stands alone as an axis somewhere."""
+    bare = {a.name for a in arguments if a.is_size}
+    used: dict[str, str] = {}
+    for argument in arguments:
+        for leaf in argument.leaves:
+            for dim in (*leaf.type.shape, *(() if leaf.below is None else (leaf.below,))):
+                for name in letters(dim):
+                    used.setdefault(name, leaf.label)
+            for dim in leaf.type.shape:
+                if isinstance(dim, Size) and dim.terms == ((((dim.terms[0][0][0]),), 1),):
+                    bare.add(str(dim))
+    for name, label in used.items():
+        if name not in bare:
+            raise SpecError(
+                f"the size {name} of {label} needs an axis that is just {name}, so that it can be read off an argument",
+                f'Give an argument the shape [{name}], or add an integer argument with the spec "size".',
+            )
+
+
+def _variadic(f: Any) -> bool:
+    try:
+        return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return False
+
+
+def _defaults(f: Any) -> dict[str, Any]:
+    while hasattr(f, "derive"):
+        f = f.f
+    try:
+        found = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {p.name: p.default for p in found if p.default is not p.empty}
+
+
+def _label(f: Any) -> str:
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def placeholders(arguments: Sequence[Argument]) -> list[Any]:
+    """Arguments to trace with: Values of the specs' types, sizes, and static values, in their structures."""
+    out = []
+    for argument in arguments:
+        leaves = []
+        for entry in argument.entries:
+            if isinstance(entry, Leaf):
+                node = new_node(PARAM, (), NO_PARAMS, entry.type, None, None)
+                node.name = entry.label
+                leaves.append(node)
+            elif isinstance(entry, SizeSpec):
+                leaves.append(Extent(letter(argument.name), argument.name))
+            else:
+                leaves.append(entry.value)
+        out.append(unflatten(argument.tree, leaves))
+    return out

@@ -1,0 +1,3 @@
+"""The version that emitted headers carry."""
+
+VERSION = "0.1.0"
