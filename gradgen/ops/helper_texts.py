@@ -71,14 +71,15 @@ enter(Helper(
 
 
 def _gamma(
-    name: str, doc: str, near: str, far: str, step: str, turn: str, in_math: bool = True
+    name: str, doc: str, near: str, far: str, step: str, pole: str, turn: str, in_math: bool = True
 ) -> None:
     """Enter one function of the gamma family, from formulas that Python and C read alike.
 
     near    of N = p(u)/q(u) and u: the value for 1 <= t < 10, at u = t - 1
     far     of t, v = 1/t**2 and S, the series in v: the value for t >= 10
     step    of t, s: the value at t < 1, from s, the value at t + 1
-    turn    of t, s, and r = pi * (t - nearest integer): the value at x = -t < 0, from s, the value at t
+    pole    of t and r: k below
+    turn    of t, s, k, and r = pi * (t - nearest integer): the value at x = -t < 0, from s, the value at t
     in_math whether the python target needs it (math.lgamma exists)
     """
     p, q = GAMMA[name]
@@ -111,6 +112,7 @@ s, t = np.where(z < 10.0, near, far), np.where(low, z, 1.0)
 s = np.where(low, {array(step)}, s)
 t = np.where(x < 0.0, z, 0.5)
 r = np.pi * (t - np.rint(t))
+k = {array(pole)}
 return np.where(x < 0.0, {array(turn)}, s)
 """
     )
@@ -128,6 +130,7 @@ else:
     s = {scalar(far)}
 if x < 0.0:
     r = math.pi * (t - round(t))
+    k = {scalar(pole)}
     return {scalar(turn)}
 return s
 """
@@ -156,6 +159,7 @@ if (t < 10.0) {{
 }}
 if (x < 0.0) {{
     const double r = 3.141592653589793 * (t - rint(t));
+    const double k = {c(pole)};
     return {c(turn)};
 }}
 return s;
@@ -171,7 +175,8 @@ _gamma(
     near="u * (u - 1.0) * (N)",
     far="(t - 0.5) * (log(t) - 1.0) + 0.41893853320467274 + S / t",
     step="s - log(t)",
-    turn="-log(t * fabs(sin(r)) / pi) - s",
+    pole="t * fabs(sin(r)) / pi",
+    turn="-log(k) - s",
     in_math=False,
 )  # fmt: skip
 _gamma(
@@ -179,19 +184,22 @@ _gamma(
     near=f"(u - {DIGAMMA_ROOT[0]!r} - {DIGAMMA_ROOT[1]!r}) * (N)".replace("- -", "+ "),
     far="log(t) - 0.5 / t - v * S",
     step="s - 1.0 / t",
-    turn="s + 1.0 / t + pi / tan(r)",
+    pole="pi / tan(r)",
+    turn="s + 1.0 / t + k",
 )  # fmt: skip
 _gamma(
     "trigamma", "The second derivative of log gamma(x), to a relative error of 1e-15 for x > 0.",
     near="N",
     far="1.0 / t + 0.5 * v + S * v / t",
     step="s + 1.0 / (t * t)",
-    turn="1.0 / (t * t) + (pi / sin(r)) * (pi / sin(r)) - s",
+    pole="pi / sin(r)",
+    turn="1.0 / (t * t) + k * k - s",
 )  # fmt: skip
 _gamma(
     "tetragamma", "The third derivative of log gamma(x), to a relative error of 1e-15 for x > 0.",
     near="N",
     far="-v - v / t - S * v * v",
     step="s - 2.0 / (t * t * t)",
-    turn="s + 2.0 / (t * t * t) + 2.0 * cos(r) * (pi / sin(r)) * (pi / sin(r)) * (pi / sin(r))",
+    pole="pi / sin(r)",
+    turn="s + 2.0 / (t * t * t) + 2.0 * cos(r) * (k * k * k)",
 )  # fmt: skip

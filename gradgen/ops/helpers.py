@@ -1,7 +1,7 @@
 """Routines of ours that an emitted file defines when it uses them: what a target's library lacks, or spells too long.
 
 `HELPERS[name].source(target, dtype)` is the text of one definition, `.called(target, dtype)` what a caller writes, `.needs` the
-helpers that it calls. In Python the name is `_name`; in C `name` for f64 and i64, `namef` for f32 and `name32` for i32: static
+helpers that it calls. In Python the name is `_name`; in C `name`, `namef`, `name_i64`, `name_i32`: static
 functions that meet no name of libc or libm. The interpreter runs the very NumPy text that is emitted (`run`), so both agree
 to the bit.
 
@@ -42,7 +42,9 @@ class Helper:
         """The name by which emitted code calls it."""
         if target != "c":
             return f"_{self.name}"
-        return self.name + {"f32": "f", "i32": "32"}.get(dtype, "")
+        if dtype == "i64":
+            return f"{self.name}_i64" if self.c else self.name
+        return self.name + {"f32": "f", "i32": "_i32"}.get(dtype, "")
 
     def source(self, target: str, dtype: str = "f64") -> str:
         """Its definition, ending in a newline. KeyError if the target has none."""
@@ -64,8 +66,8 @@ class Helper:
         text = f"/* {self.doc} */\nstatic {real} {self.name}({signature})\n{{\n{indent(body, '    ')}}}\n"
         if dtype == "f32":
             return _as_float(text)
+        text = re.sub(rf"\b{self.name}\(", f"{self.called('c', dtype)}(", text)
         if dtype == "i32":
-            text = re.sub(rf"\b{self.name}\b", f"{self.name}32", text)
             return text.replace("int64_t", "int32_t").replace("INT64", "INT32")
         return text
 
@@ -140,19 +142,19 @@ enter(Helper(
 ))  # fmt: skip
 enter(Helper(
     "sign", ("x",), "-1, 0 or 1 by the sign of x; nan stays nan.",
-    python="return x if x != x else float((x > 0.0) - (x < 0.0))\n",
+    python="return x if math.isnan(x) else float((x > 0.0) - (x < 0.0))\n",
 ))  # fmt: skip
 enter(Helper(
     "maximum", ("a", "b"), "The larger of a and b; nan if one of them is.",
-    python="return a if a > b or a != a else b\n",
+    python="return a if a > b or math.isnan(a) else b\n",
 ))  # fmt: skip
 enter(Helper(
     "minimum", ("a", "b"), "The smaller of a and b; nan if one of them is.",
-    python="return a if a < b or a != a else b\n",
+    python="return a if a < b or math.isnan(a) else b\n",
 ))  # fmt: skip
 enter(Helper(
     "clip", ("x", "lo", "hi"), "x held between lo and hi; hi if they cross, nan if one of them is.",
-    python="y = x if x > lo or x != x else lo\nreturn y if y < hi or y != y else hi\n",
+    python="y = x if x > lo or math.isnan(x) else lo\nreturn y if y < hi or math.isnan(y) else hi\n",
     c="const double y = x > lo || x != x ? x : lo;\nreturn y < hi || y != y ? y : hi;\n",
     c_int="const int64_t y = x > lo ? x : lo;\nreturn y < hi ? y : hi;\n",
 ))  # fmt: skip
@@ -174,7 +176,7 @@ enter(Helper(
     python=(
         "if a == b:\n"
         "    return a + 0.6931471805599453\n"
-        "return (a if a > b else b) + math.log1p(math.exp(-abs(a - b)))\n"
+        "return max(a, b) + math.log1p(math.exp(-abs(a - b)))\n"
     ),
     c=(
         "if (a == b)\n"

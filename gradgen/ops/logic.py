@@ -9,7 +9,7 @@ import numpy as np
 
 from gradgen.ir import Op
 from gradgen.ops.elementwise import elementwise, promoted, truths
-from gradgen.spelling import AND, COMPARE, NOT, OR, Expr, Spelling, call, infix, prefix
+from gradgen.spelling import AND, BITAND, COMPARE, NOT, OR, Expr, Spelling, call, infix, prefix
 from gradgen.types import Type
 
 
@@ -58,11 +58,11 @@ def _own_dtype(types: Sequence[Type], result: Type) -> tuple[str, ...]:
 
 
 def _c_test(integers: str) -> Spelling:
-    """C's macro of the op's name for floats; a constant answer for integers."""
+    """C's macro of the op's name for floats; for integers a constant answer that still reads its operand."""
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
         if not node.args[0].type.is_float:
-            return Expr(integers)
+            return Expr(integers.format(operands[0].at(BITAND)), COMPARE)
         # The macros are ints; != 0 makes them truth values.
         return Expr(f"{node.op.name}({operands[0].text}) != 0", COMPARE)
 
@@ -73,11 +73,11 @@ ISNAN = elementwise(
     "isnan", "bool", np.isnan,
     "Whether x is not a number.",
     partials=(None,), functions=(np.isnan,), operand_dtypes=_own_dtype,
-    numpy=call("np.isnan"), python=call("math.isnan"), c=_c_test("false"),
+    numpy=call("np.isnan"), python=call("math.isnan"), c=_c_test("({0} & 0) != 0"),
 )  # fmt: skip
 ISFINITE = elementwise(
     "isfinite", "bool", np.isfinite,
     "Whether x is neither infinite nor NaN.",
     partials=(None,), functions=(np.isfinite,), operand_dtypes=_own_dtype,
-    numpy=call("np.isfinite"), python=call("math.isfinite"), c=_c_test("true"),
+    numpy=call("np.isfinite"), python=call("math.isfinite"), c=_c_test("({0} & 0) == 0"),
 )  # fmt: skip

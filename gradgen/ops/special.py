@@ -62,19 +62,19 @@ TETRAGAMMA = _special("tetragamma", "The third derivative of gammaln.", "", part
 
 
 # -- rounding
-def _rounded(name: str, ufunc: Any, doc: str, python: str) -> Op:
+def _rounded(name: str, ufunc: Any, doc: str, python: str, kind: str = "number") -> Op:
     return elementwise(
-        name, "number", ufunc, doc,
+        name, kind, ufunc, doc,
         partials=(None,), functions=(ufunc,), kink=f"{name}(x): slope 0 everywhere",
         numpy=call(f"np.{name}"), python=template(f"float({python}({{0}}))"),
         c=by_dtype(libm(name), template("{0}")),
     )  # fmt: skip
 
 
-FLOOR = _rounded("floor", np.floor, "The largest integer <= x, as a float.", "math.floor")
-CEIL = _rounded("ceil", np.ceil, "The smallest integer >= x, as a float.", "math.ceil")
-RINT = _rounded("rint", np.rint, "The nearest integer, ties to even, as a float.", "round")
-TRUNC = _rounded("trunc", np.trunc, "x without its fraction, as a float.", "math.trunc")
+FLOOR = _rounded("floor", np.floor, "The largest integer <= x, in x's dtype.", "math.floor")
+CEIL = _rounded("ceil", np.ceil, "The smallest integer >= x, in x's dtype.", "math.ceil")
+RINT = _rounded("rint", np.rint, "The nearest integer, ties to even, as a float.", "round", "float")
+TRUNC = _rounded("trunc", np.trunc, "x without its fraction, in x's dtype.", "math.trunc")
 
 FLOOR_DIVIDE = elementwise(
     "floor_divide", "number", np.floor_divide,
