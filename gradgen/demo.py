@@ -51,9 +51,9 @@ def loss(W1, b1, W2, b2, X, Y, decay=1e-3):
     """
     hidden = np.maximum(X @ W1 + b1, 0.0)
     scores = hidden @ W2 + b2
-    shifted = scores - np.max(scores, axis=1, keepdims=True)
-    log_total = np.log(np.sum(np.exp(shifted), axis=1))
-    misfit = np.mean(log_total - np.sum(Y * shifted, axis=1))
+    # As on paper: the emitted code takes this line as one log-sum-exp, which cannot overflow.
+    log_total = np.log(np.sum(np.exp(scores), axis=1))
+    misfit = np.mean(log_total - np.sum(Y * scores, axis=1))
     return misfit + 0.5 * decay * (np.sum(W1**2) + np.sum(W2**2))
 
 
@@ -213,7 +213,7 @@ def telling_lines(source: str, count: int = 15) -> list[str]:
     """`count` lines of emitted source around the comment that opens the reverse half."""
     lines = source.splitlines()
     turn = next((i for i, line in enumerate(lines) if line.strip().startswith("# reverse")), 0)
-    start = max(0, min(turn - 6, len(lines) - count))
+    start = max(0, min(turn - 4, len(lines) - count))
     return lines[start : start + count]
 
 

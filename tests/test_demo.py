@@ -105,7 +105,7 @@ def test_telling_lines_are_around_the_turn():
     source = "\n".join([f"line {i}" for i in range(30)] + ["    # reverse"] + ["tail"] * 20)
     shown = demo.telling_lines(source)
     assert len(shown) == 15
-    assert shown[6].strip() == "# reverse"
+    assert shown[4].strip() == "# reverse"
     assert demo.telling_lines("a\nb") == ["a", "b"]
 
 

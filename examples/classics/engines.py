@@ -41,6 +41,6 @@ def everywhere(f: Callable[..., Any], **at: float) -> dict[str, Answer]:
     where = ", ".join(f"{name}={x:g}" for name, x in at.items())
     print(f"{f.__name__}({where})")
     for engine, (value, gradient) in answers.items():
-        slopes = "  ".join(f"d/d{name}={bar:.6g}" for name, bar in gradient.items())
+        slopes = "  ".join(f"d/d{name}={bar:.7g}" for name, bar in gradient.items())
         print(f"  {engine:<12} {value:<12.8g} {slopes}")
     return answers

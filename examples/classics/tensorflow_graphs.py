@@ -47,7 +47,7 @@ def forward_mode() -> dict[str, dict[str, float]]:
             direction = tuple(float(i == k) for k in range(len(names)))
             _, y_dot = run(*point, direction)
             slopes[engine][name] = float(y_dot)
-        row = "  ".join(f"d/d{name}={slope:.6g}" for name, slope in slopes[engine].items())
+        row = "  ".join(f"d/d{name}={slope:.7g}" for name, slope in slopes[engine].items())
         print(f"  {engine:<12} {row}")
     return slopes
 
