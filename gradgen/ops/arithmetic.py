@@ -40,7 +40,7 @@ ADD = elementwise(
     "add", "same", np.add,
     "a + b; for two truth values, or.",
     sympy="a + b", bounded=(True, True), commutative=True, symbol="+", functions=(np.add,),
-    numpy=_plus, python=_plus,
+    numpy=_plus, python=by_dtype(_plus, _plus, infix("or", OR)),
     c=by_dtype(_plus, helper("wrap_add"), infix("||", OR)),
 )  # fmt: skip
 SUB = elementwise(
@@ -53,7 +53,7 @@ MUL = elementwise(
     "mul", "same", np.multiply,
     "a * b; for two truth values, and.",
     sympy="a*b", commutative=True, symbol="*", functions=(np.multiply,),
-    numpy=_times, python=_times,
+    numpy=_times, python=by_dtype(_times, _times, infix("and", AND)),
     c=by_dtype(_times, helper("wrap_mul"), infix("&&", AND)),
 )  # fmt: skip
 DIV = elementwise(
