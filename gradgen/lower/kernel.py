@@ -23,7 +23,7 @@ from typing import Any
 from gradgen.errors import GradgenError
 from gradgen.ir import LEAVES, Op, Requirement
 from gradgen.sites import Site, cite
-from gradgen.sizes import Dim, add, mul
+from gradgen.sizes import Dim, add, mul, product
 from gradgen.types import Shape, Type
 
 
@@ -106,6 +106,11 @@ class Buffer:
     def memory(self) -> Buffer:
         """The buffer that owns the memory."""
         return self if self.base is None else self.base
+
+    @property
+    def size(self) -> Dim:
+        """Number of elements."""
+        return product(self.shape)
 
     def strides(self) -> Shape:
         """Elements between neighbours along each axis."""

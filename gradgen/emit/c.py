@@ -1,0 +1,268 @@
+"""A Function as standalone C99: NAME.c, NAME.h and NAME_build.py.
+
+    emit_c(fn, signature, options=Options(), selftest=None) -> {"NAME.c": ..., "NAME.h": ..., "NAME_build.py": ...}
+
+The C name is the signature's, changed if C or libm has taken it: it is the stem of the first file. The interface is plain:
+
+    int NAME(sizes as int64_t, inputs in fn.inputs order (scalars by value), outputs as pointers[, void *work])
+
+`work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed. Returns 0 or a code of the enum
+in the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails).
+Not supported: region ops; outputs that overlap inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradgen.emit.c_body import CBody, fold_line, literal
+from gradgen.emit.c_selftest import selftest_text
+from gradgen.emit.files import MARK, render
+from gradgen.emit.header import LICENCE, header_lines, one_line
+from gradgen.emit.names import _LIBM, Names
+from gradgen.emit.selftest import SelfTest
+from gradgen.ir import Function
+from gradgen.lower import compile_loops
+from gradgen.lower.kernel import Buffer, Kernel
+from gradgen.ops.helpers import with_needs
+from gradgen.options import Options
+from gradgen.sizes import spell
+from gradgen.spelling import Expr
+from gradgen.trace.spec import Signature
+from gradgen.types import BYTES, C_NAMES
+from gradgen.version import VERSION
+
+_MATH = re.compile(rf"\b(?:{'|'.join(f'{n}f?' for n in sorted(_LIBM))})\(|\b(?:NAN|INFINITY|HUGE_VAL)\b")
+
+
+def emit_c(
+    fn: Function, signature: Signature, options: Options = Options(), selftest: SelfTest | None = None
+) -> dict[str, str]:
+    """The files, main file first."""
+    return CFile(fn, signature, options, selftest).files()
+
+
+class CFile:
+    def __init__(self, fn: Function, signature: Signature, options: Options, selftest: SelfTest | None) -> None:
+        self.fn = fn
+        self.signature = signature
+        self.selftest = selftest
+        self.kernel: Kernel = compile_loops(fn, signature.results, options)
+        self.names = Names()
+        self.name = self.names.fresh(signature.name)
+        self.prefix = self.name.upper()
+        self.names.reserve(f"{self.name}_selftest", f"{self.name}_work_bytes", "sample", "check_sum")
+        self.names.reserve(*(f"{self.prefix}_{word}" for word in ("OK", "INDEX", "SIZE", "H", "WORK_BYTES")))
+        self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
+        self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
+        self.results = [self.names.fresh(label) for label in signature.results]
+        self.body = CBody(self.kernel, self.names, self.letters, self.prefix)
+
+    def files(self) -> dict[str, str]:
+        main = self._main()
+        header = render(
+            "header.h.j2", mark=f"{MARK} {VERSION}", title=self._one_line_title(), name=self.name, guard=f"{self.prefix}_H",
+            prefix=self.prefix, codes=self._codes(), notes=self._notes(), prototype=self._prototype(";"),
+            boolean=any("bool" in p for p in self.parameters),
+            work=self._work_text(), letters=", ".join(self.letters.values()), sizes=self._size_parameters(),
+            selftest=self.selftest_code != "",
+        )  # fmt: skip
+        build = render(
+            "build.py.j2", name=self.name, title=self._one_line_title(), mark=f"{MARK} {VERSION}", licence=LICENCE,
+            prototypes=self._cdef(), command=_comment(self.signature.command),
+        )  # fmt: skip
+        texts = {f"{self.name}.c": main, f"{self.name}.h": header, f"{self.name}_build.py": build}
+        return {name: text.rstrip() + "\n" for name, text in texts.items()}
+
+    # -- the function
+    def _main(self) -> str:
+        self.parameters = self._parameters()
+        body = self.body
+        for buffer in self.kernel.buffers():
+            if buffer.storage != "local":
+                body.pointer[id(buffer)] = self.names.fresh(buffer.name)
+        body.block([*self.kernel.prologue, *self.kernel.body], 1)
+        checks = self._checks()
+        memory = self._memory()
+        lines = [*checks, *[f"    {line}" for line in body.sizes.values()], *memory]
+        if lines and body.lines:
+            lines.append("")
+        lines += body.lines
+        self.codes_used = {"INDEX": body.exits, "SIZE": bool(checks)}
+        self.selftest_code = selftest_text(self)
+        unused = self._unused("\n".join([*lines, *body.sizes.values()]))
+        lines = [f"    (void){name};" for name in unused] + lines
+        helpers = self._helpers()
+        tables = self._tables()
+        text = "\n".join([*lines, *helpers, *tables, self.selftest_code])
+        return render(
+            "function.c.j2", header=self._header(), name=self.name, includes=self._includes(text),
+            helpers=helpers, tables=tables, prototype=self._prototype(""), body="\n".join(lines),
+            ok=f"{self.prefix}_OK", selftest=self.selftest_code, prefix=self.prefix,
+            work=self._work_lines(),
+        )  # fmt: skip
+
+    def _parameters(self) -> list[str]:
+        parts = [f"int64_t {name}" for name in self.letters.values()]
+        for (node, buffer), name in zip(self.kernel.inputs, self.labels, strict=True):
+            if buffer is None:
+                self.body.variable[id(node)] = Expr(name)
+                parts.append(f"{C_NAMES[node.type.dtype]} {name}")
+            else:
+                self.body.pointer[id(buffer)] = name
+                parts.append(f"const {C_NAMES[buffer.dtype]} *{name}")
+        for buffer, name in zip(self.kernel.outputs, self.results, strict=True):
+            self.body.pointer[id(buffer)] = name
+            parts.append(f"{C_NAMES[buffer.dtype]} *{name}")
+        if self.needs_work:
+            parts.append("void *work")
+        return parts
+
+    @property
+    def needs_work(self) -> bool:
+        work = self.kernel.notes.get("work_bytes", 0)
+        return not (isinstance(work, int) and work == 0)
+
+    def _prototype(self, ending: str) -> str:
+        return "\n".join(parameter_lines(f"int {self.name}(", self.parameters, ending))
+
+    def _checks(self) -> list[str]:
+        lines = []
+        for need in self.kernel.requires:
+            left, right = self.body.dim(need.left), self.body.dim(need.right)
+            opposite = "<" if need.relation == ">=" else "!="
+            lines += [
+                f"    if ({left.at(10)} {opposite} {right.at(10)})",
+                f"        return {self.prefix}_SIZE;",
+            ]
+        return lines
+
+    def _memory(self) -> list[str]:
+        lines = []
+        for buffer in self.kernel.buffers():
+            name = self.body.pointer.get(id(buffer))
+            kind = C_NAMES[buffer.dtype]
+            if buffer.storage == "stack":
+                lines.append(f"    {kind} {name}[{buffer.size}];")
+            elif buffer.storage == "work":
+                offset = self.body.dim(buffer.offset)
+                place = "work" if offset.text == "0" else f"(void *)((char *)work + {offset.at(11)})"
+                lines += fold_line("    ", f"{kind} *const {name} = {place};")
+        return lines
+
+    def _unused(self, text: str) -> list[str]:
+        words = set(re.findall(r"\w+", text))
+        names = [p.split()[-1].lstrip("*") for p in self.parameters]
+        return [name for name in names if name not in words]
+
+    # -- around it
+    def _helpers(self) -> list[str]:
+        texts: dict[tuple[str, str], str] = {}
+        for name, dtype in self.body.helpers:
+            for helper in with_needs([name]):
+                texts.setdefault((helper.name, dtype), helper.source("c", dtype).rstrip())
+        return list(texts.values())
+
+    def _tables(self) -> list[str]:
+        out = []
+        for buffer in self.kernel.buffers():
+            if buffer.storage == "const":
+                values = ", ".join(literal(v).text for v in np.asarray(buffer.data).reshape(-1))
+                name = self.body.pointer[id(buffer)]
+                head = f"static const {C_NAMES[buffer.dtype]} {name}[{buffer.size}] = {{{values}}};"
+                out.append("\n".join(fold_line("", head)))
+        return out
+
+    def _includes(self, text: str) -> list[str]:
+        return ["math.h"] if _MATH.search(text) else []
+
+    def _codes(self) -> str:
+        codes = [f"{self.prefix}_OK = 0"]
+        if self.codes_used["INDEX"]:
+            codes.append(f"{self.prefix}_INDEX = 1")
+        if self.codes_used["SIZE"]:
+            codes.append(f"{self.prefix}_SIZE = 2")
+        return ", ".join(codes)
+
+    def _work_text(self) -> str:
+        if not self.needs_work:
+            return ""
+        return spell(self.kernel.notes["work_bytes"], lambda n: f"(int64_t)({self.letters[n]})", "({0} > 0 ? {0} : 0)", "(({0}) / ({1}))")
+
+    def _work_lines(self) -> list[str]:
+        """The function that gives the bytes of the workspace, where there is one."""
+        if not self.needs_work:
+            return []
+        used = self._work_text()
+        idle = [n for n in self.letters.values() if f"({n})" not in used]
+        return [
+            f"size_t {self.name}_work_bytes({self._size_parameters()})",
+            "{",
+            *[f"    (void){n};" for n in idle],
+            f"    return {self.prefix}_WORK_BYTES({', '.join(self.letters.values())});",
+            "}",
+        ]
+
+    def _header(self) -> list[str]:
+        call = f"{self.name}({', '.join(p.split()[-1].lstrip('*') for p in self.parameters)})"
+        names = dict(zip([leaf.label for leaf in self.signature.leaves], self.labels, strict=True))
+        lines = header_lines(self.fn, self.signature, call, lambda n: names.get(n, self.letters.get(n, n)))
+        lines += self._notes()
+        lines += [f"{MARK} {VERSION}:", f"    {self.signature.command}", LICENCE]
+        return [_comment(line) for line in lines]
+
+    def _notes(self) -> list[str]:
+        stack = sum(BYTES[b.dtype] * _count(b) for b in stack_buffers(self.kernel))
+        work = "Needs no workspace."
+        if self.needs_work:
+            text = spell(self.kernel.notes["work_bytes"], lambda n: self.letters[n], tight=True)
+            work = f"Workspace: {text} bytes, aligned to 64."
+        lines = [f"{work} Stack: {stack} bytes of arrays." if stack else work]
+        lines.append("Arrays are row-major. Inputs may alias each other; outputs overlap nothing.")
+        return lines
+
+    def _one_line_title(self) -> str:
+        return _comment(one_line(self.signature.title or self.signature.name))
+
+    def _cdef(self) -> list[str]:
+        lines = [re.sub(r"\s+", " ", self._prototype(";"))]
+        if self.needs_work:
+            lines.append(f"size_t {self.name}_work_bytes({self._size_parameters()});")
+        return lines
+
+    def _size_parameters(self) -> str:
+        return ", ".join(f"int64_t {n}" for n in self.letters.values()) or "void"
+
+
+def _count(buffer: Buffer) -> int:
+    size = buffer.size
+    assert isinstance(size, int)
+    return size
+
+
+def stack_buffers(kernel: Kernel) -> list[Buffer]:
+    """Arrays on the stack, those of inner blocks included."""
+    return [b for b in kernel.buffers() if b.storage in ("stack", "local") and b.shape]
+
+
+def parameter_lines(head: str, parts: Sequence[str], ending: str) -> list[str]:
+    """A parameter list in lines of 100 columns, aligned behind the bracket."""
+    pad = " " * len(head) if len(head) < 40 else "        "
+    lines, line = [], head
+    for k, part in enumerate(parts):
+        text = part + ("," if k + 1 < len(parts) else f"){ending}")
+        if len(line) + len(text) + 1 > 100 and line.strip() not in ("", head.strip()):
+            lines.append(line.rstrip())
+            line = pad
+        line += text + " "
+    if not parts:
+        line += f"void){ending}"
+    return [*lines, line.rstrip()]
+
+
+def _comment(text: str) -> str:
+    """Text safe inside a C comment."""
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").replace("\\", "/")

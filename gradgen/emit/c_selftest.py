@@ -1,0 +1,97 @@
+"""The C text of a self-test: inputs from the Weyl sequence of `emit.selftest`, results compared with recorded checksums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradgen.emit.c_body import literal
+from gradgen.emit.files import render
+from gradgen.emit.selftest import STEP
+from gradgen.sizes import evaluate
+from gradgen.types import C_NAMES, DTYPES
+
+LIMIT = 100_000  # elements: the arrays lie on the stack
+
+
+def selftest_text(file: Any) -> str:
+    """Declarations, fills, the call and the comparisons, for a `c.CFile`; empty where it has no self-test."""
+    test = file.selftest
+    if test is None or file.signature.captured_leaves:
+        return ""
+    sizes = test.sizes
+    used = {p.split()[-1].lstrip("*") for p in file.parameters}
+
+    def fresh(hint: str) -> str:
+        return str(file.names.fresh(hint)) if hint not in used else hint
+
+    lines: list[str] = []
+    arguments = [str(sizes[letter]) for letter in file.letters]
+    first, total, after = 1, 0, []
+    for (node, buffer), sample, name in zip(file.kernel.inputs, test.samples, file.labels, strict=True):
+        count = 1
+        for n in sample.shape:
+            count *= n
+        kind = C_NAMES[node.type.dtype]
+        low, high = repr(float(sample.low)), repr(float(sample.high))
+        if buffer is None:
+            arguments.append(_value(kind, f"sample({first}, {low}, {high})", sample))
+        else:
+            lines.append(f"    {kind} {name}[{max(count, 1)}];")
+            element = _value(kind, f"sample({first} + k, {low}, {high})", sample)
+            after += [f"    for (int64_t k = 0; k < {count}; k++)", f"        {name}[k] = {element};"]
+            arguments.append(name)
+        first += count
+        total += count
+    for buffer, name in zip(file.kernel.outputs, file.results, strict=True):
+        count = 1
+        for dim in buffer.shape:
+            count *= evaluate(dim, sizes)
+        lines.append(f"    {C_NAMES[buffer.dtype]} {name}[{max(count, 1)}];")
+        arguments.append(name)
+        total += count
+    if file.needs_work:
+        work = evaluate(file.kernel.notes["work_bytes"], sizes)
+        lines.append(f"    double work[{work // 8 + 8}];")
+        arguments.append("work")
+        total += work // 8
+    if total > LIMIT:
+        return ""
+    lines += [*after, *call_lines(f"{file.name}(", arguments)]
+    tolerance = "1e-7"
+    for k, (buffer, name) in enumerate(zip(file.kernel.outputs, file.results, strict=True)):
+        count = 1
+        for dim in buffer.shape:
+            count *= evaluate(dim, sizes)
+        if buffer.dtype == "f32" or any(v.type.dtype == "f32" for v, _ in file.kernel.inputs):
+            tolerance = "1e-4"
+        expected = literal(DTYPES["f64"].type(test.checksums[k])).text
+        lines += [
+            "    {",
+            "        double sum = 0.0;",
+            "        double magnitude = 0.0;",
+            f"        for (int64_t k = 0; k < {count}; k++) {{",
+            f"            const double x = (double){name}[k] * sample(k + 1, 0.0, 1.0);",
+            "            sum += x;",
+            "            magnitude += fabs(x);",
+            "        }",
+            f'        failed += differs("{name}", sum, magnitude, {expected});',
+            "    }",
+        ]
+    return render(
+        "selftest.c.j2", step=repr(STEP), tolerance=tolerance, name=file.name, prefix=file.prefix, body="\n".join(lines)
+    ).rstrip()
+
+
+def _value(kind: str, text: str, sample: Any) -> str:
+    if sample.dtype == "bool":
+        middle = (sample.low + sample.high) / 2
+        return f"{text} >= {middle!r}"
+    if sample.dtype[0] == "i":
+        return f"({kind})floor({text})"
+    return text if kind == "double" else f"({kind}){text}"
+
+
+def call_lines(head: str, arguments: list[str]) -> list[str]:
+    from gradgen.emit.c import parameter_lines
+
+    return [f"    {line}" for line in parameter_lines(f"failed += {head}", arguments, ";")]

@@ -1,0 +1,95 @@
+"""Where temporaries live: small ones of known size on the stack, the others in the caller's workspace.
+
+    stack   at most SMALL bytes each and TOTAL together
+    work    one argument; every buffer starts at a multiple of 64 bytes; two whose lives do not overlap and whose sizes are
+            equal share a place. `notes["work_bytes"]` is the whole, a formula in the sizes.
+
+A life is counted in statements of the kernel's top level.
+"""
+
+from __future__ import annotations
+
+from gradgen.lower.kernel import Buffer, Declare, Index, Kernel, Load, Rewriter, Store, walk
+from gradgen.sizes import Dim, add, floordiv, mul
+from gradgen.types import BYTES
+
+SMALL = 4096
+TOTAL = 32768
+
+
+def storage(kernel: Kernel) -> Kernel:
+    """`kernel` with every temporary on the stack or in the workspace."""
+    lives: dict[int, list[int]] = {}
+    buffers: dict[int, Buffer] = {}
+    for k, item in enumerate(kernel.body):
+        for stmt in walk([item]):
+            kind = type(stmt)
+            if kind is Load or kind is Store or kind is Declare:
+                memory = stmt.buffer.memory
+                if memory.storage == "temp":
+                    buffers[id(memory)] = memory
+                    lives.setdefault(id(memory), [k, k])[1] = k
+    if not buffers:
+        return _noted(kernel, 0)
+    placed: dict[int, Buffer] = {}
+    free: dict[Dim, list[Dim]] = {}
+    busy: list[tuple[int, Dim, Dim]] = []
+    used, end = 0, 0
+    total: Dim = 0
+    for key, buffer in buffers.items():  # in the order of first use
+        first, last = lives[key]
+        size = mul(BYTES[buffer.dtype], buffer.size)
+        if isinstance(size, int) and size <= SMALL and used + size <= TOTAL:
+            used += size
+            placed[key] = _copy(buffer, "stack", 0)
+            continue
+        room = aligned(size)
+        while busy and end < first:
+            still = []
+            for finish, dim, offset in busy:
+                if finish < first:
+                    free.setdefault(dim, []).append(offset)
+                else:
+                    still.append((finish, dim, offset))
+            busy = still
+            end = min((b[0] for b in busy), default=first)
+        slots = free.get(room)
+        if slots:
+            offset = slots.pop()
+        else:
+            offset, total = total, add(total, room)
+        busy.append((last, room, offset))
+        end = min(end, last) if len(busy) > 1 else last
+        placed[key] = _copy(buffer, "work", offset)
+    aliases: dict[int, Buffer] = {}
+
+    def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
+        memory = placed.get(id(buffer.memory))
+        if memory is None:
+            return buffer, index
+        if buffer.base is None:
+            return memory, index
+        alias = aliases.get(id(buffer))
+        if alias is None:
+            alias = aliases[id(buffer)] = Buffer(buffer.name, buffer.dtype, buffer.shape, memory.storage, memory)
+        return alias, index
+
+    return _noted(kernel.with_body(Rewriter({}, access).block(kernel.body)), total)
+
+
+def aligned(size: Dim) -> Dim:
+    """`size` bytes rounded up to a multiple of 64."""
+    terms = [(None, size)] if isinstance(size, int) else list(size.terms)
+    if all(c % 64 == 0 for _, c in terms):
+        return size
+    return mul(64, floordiv(add(size, 63), 64))
+
+
+def _copy(buffer: Buffer, where: str, offset: Dim) -> Buffer:
+    return Buffer(buffer.name, buffer.dtype, buffer.shape, where, None, buffer.data, offset, buffer.site)
+
+
+def _noted(kernel: Kernel, total: Dim) -> Kernel:
+    out = kernel.with_body(kernel.body)
+    out.notes = {**kernel.notes, "work_bytes": total}
+    return out
