@@ -34,7 +34,7 @@ class Compiled:
         target: str,
         options: Options,
         files: dict[str, str],
-        stages: Mapping[str, Function | str],
+        stages: Mapping[str, Any],
         runner: Callable[[Compiled], Callable[..., list[Any]]],
     ) -> None:
         self.signature = signature
@@ -80,6 +80,8 @@ class Compiled:
         found = self._stages.get(stage)
         if found is None:
             raise EmitError(f"the stage {stage} is not there for target {self.target!r}")
+        if callable(found):  # the trace before differentiation is made when it is asked for
+            found = self._stages[stage] = found()
         return str(found)
 
     def save(self, directory: str | os.PathLike[str] = ".") -> list[Path]:

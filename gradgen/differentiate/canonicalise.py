@@ -14,6 +14,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from gradgen.cse import cse
 from gradgen.ir import CONST, OPS, Function
 from gradgen.rewriting import Rule, rewrite
 from gradgen.value import Value, apply
@@ -37,8 +38,8 @@ def canonical(enabled: bool) -> Iterator[None]:
 
 
 def canonicalise(fn: Function) -> Function:
-    """`fn` with numerically better forms of the same functions."""
-    return rewrite(fn, _rules()) if _settings.enabled else fn
+    """`fn` with numerically better forms of the same functions, each computation once."""
+    return cse(rewrite(fn, _rules()) if _settings.enabled else fn)
 
 
 def is_number(value: Value, number: float) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradgen.emit.files import MARK, render
-from gradgen.emit.header import LICENCE, header_lines
+from gradgen.emit.header import LICENCE, dim_text, header_lines
 from gradgen.emit.layout import Group, Item, flat, layout
 from gradgen.emit.names import Names
 from gradgen.emit.printer import Printed, Printer, Statement
@@ -61,18 +61,14 @@ class Module:
         }
 
     def text(self) -> str:
-        inputs = [self.labels[leaf.label] for leaf in self.signature.leaves]
-        printer = Printer(
-            self.fn, self.names, self.target, inputs, self.letters, self.level != "lecture", "_", self.signature.results
-        )
-        printed = printer.print()
+        printed = self.printed()
         helpers = [h.source(self.target).rstrip() for h in with_needs(printed.helpers)]
         parts, body = self._body(printed)
         arguments = self._arguments_text() if self.target == "numpy" and self.checks else ""
         return render(
             "module.py.j2",
             header="\n".join(self._header()),
-            imports="import numpy as np" if self.target == "numpy" else self._imports(printed),
+            imports="import numpy as np" if self.target == "numpy" else "import math",
             name=self.signature.name,
             parameters=self._parameters(),
             summary=f"Return {self._returned_text()}; shapes and conventions above.",
@@ -82,8 +78,16 @@ class Module:
             selftest=self._selftest_text(),
         )
 
-    def _imports(self, printed: Printed) -> str:
-        return "import math"
+    def printed(self) -> Printed:
+        """The body's statements."""
+        fold = self.level != "lecture"
+        return Printer(
+            self.fn, self.names, self.target, self.inputs(), self.letters, fold, "_", self.signature.results
+        ).print()
+
+    def inputs(self) -> list[str]:
+        """Variables that hold the Function's inputs."""
+        return [self.labels[leaf.label] for leaf in self.signature.leaves]
 
     # -- interface
     def _parameters(self) -> str:
@@ -136,7 +140,7 @@ class Module:
         lines = self._entry_lines(printed)
         statements = printed.statements
         if len(statements) > PART:
-            parts, calls = split(self, printed, [self.labels[leaf.label] for leaf in self.signature.leaves])
+            parts, calls = split(self, printed, self.inputs())
             return parts, [*lines, *calls]
         sections = {s.phase for s in statements}
         previous_phase, previous_cited = None, ""
@@ -257,54 +261,53 @@ class Module:
         return f"np.{DTYPES[leaf.type.dtype]}" if leaf.type.dtype != "bool" else "np.bool_"
 
     def _shape_checks(self) -> list[str]:
-        lines: list[str] = []
-        source: dict[str, str] = {n: n for n in self.signature.size_arguments}
-        name = self.signature.name
-        shown = {letter: letter for letter in self.letters}
-        pending: list[tuple[Leaf, bool]] = []
+        """Sizes read off the arguments, then every other axis held against them."""
+        source: dict[str, tuple[str, str]] = {n: (n, "") for n in self.signature.size_arguments}
+        compared: list[Leaf] = []
         for leaf in self.signature.leaves:
-            if not leaf.type.shape:
-                continue
-            whole = True
+            fresh = 0
             for axis, dim in enumerate(leaf.type.shape):
                 if isinstance(dim, Size) and str(dim) in self.letters and str(dim) not in source:
-                    source[str(dim)] = leaf.label
-                    lines.append(f"    {self.letters[str(dim)]} = {self.labels[leaf.label]}.shape[{axis}]")
-                else:
-                    whole = False
-            pending.append((leaf, whole))
-        for leaf, whole in pending:
-            if whole:
-                continue
-            label = self.labels[leaf.label]
-            wanted = ", ".join(spell(d, lambda n: self.letters[n]) for d in leaf.type.shape)
-            wanted = f"({wanted},)" if leaf.type.ndim == 1 else f"({wanted})"
-            origin = sorted({f"{n} from {source[n]}" for d in leaf.type.shape for n in letters(d) if source.get(n) not in (None, leaf.label)})
-            text = ", ".join(spell(d, lambda n: shown[n], tight=True) for d in leaf.type.shape)
-            text += "," if leaf.type.ndim == 1 else ""
+                    source[str(dim)] = (leaf.label, f"{self.labels[leaf.label]}.shape[{axis}]")
+                    fresh += 1
+            if fresh < leaf.type.ndim:
+                compared.append(leaf)
+        used: set[str] = set()
+
+        def name(letter: str) -> str:
+            used.add(letter)
+            return self.letters[letter]
+
+        lines: list[str] = []
+        function = self.signature.name
+        for leaf in compared:
+            label, dims = self.labels[leaf.label], leaf.type.shape
+            comma = "," if len(dims) == 1 else ""
+            wanted = ", ".join(spell(d, name) for d in dims)
+            shown = ", ".join(dim_text(d) for d in dims)
+            origin = sorted({f"{n} from {source[n][0]}" for d in dims for n in letters(d) if source[n][0] != leaf.label})
             note = f" ({', '.join(origin)})" if origin else ""
-            lines.append(f"    if {label}.shape != {wanted}:")
-            message = f"{name} needs {leaf.label} of shape ({text}) = "
-            lines += raise_lines("ValueError", message, f"{wanted}", f"{note}, got ", f"{label}.shape")
-        lines += self._requirements()
+            lines.append(f"    if {label}.shape != ({wanted}{comma}):")
+            message = f"{function} needs {leaf.label} of shape ({shown}{comma})"
+            if leaf.type.static:
+                lines += raise_lines("ValueError", f"{message}, got ", f"{label}.shape", "", "")
+            else:
+                lines += raise_lines("ValueError", f"{message} = ", f"({wanted}{comma})", f"{note}, got ", f"{label}.shape")
+        for need in self.fn.requires:
+            left, right = spell(need.left, name), spell(need.right, name)
+            opposite = "<" if need.relation == ">=" else "!="
+            lines.append(f"    if {left} {opposite} {right}:")
+            lines += raise_lines("ValueError", f"{function} needs {need}, got ", left, "", "")
         for leaf in self.signature.leaves:
             if leaf.below is not None:
-                bound = spell(leaf.below, lambda n: self.letters[n])
-                label = self.labels[leaf.label]
-                lines.append(f"    if np.any(({label} < -({bound})) | ({label} >= {bound})):".replace("-(" + bound + ")", f"-{bound}" if bound.isidentifier() else f"-({bound})"))
-                lines += raise_lines("IndexError", f"{name} needs {leaf.label} below {leaf.below} = ", bound, "", "")
-        return lines
-
-    def _requirements(self) -> list[str]:
-        lines = []
-        for need in self.fn.requires:
-            def name(n: str) -> str:
-                return self.letters[n]
-
-            left, right = spell(need.left, name), spell(need.right, name)
-            lines.append(f"    if not {left} {need.relation} {right}:")
-            lines += raise_lines("ValueError", f"{self.signature.name} needs {need}, got ", left, "", "")
-        return lines
+                bound, label = spell(leaf.below, name), self.labels[leaf.label]
+                negative = f"-{bound}" if bound.isidentifier() or bound.isdigit() else f"-({bound})"
+                lines.append(f"    if np.any(({label} < {negative}) | ({label} >= {bound})):")
+                lines += raise_lines("IndexError", f"{function} needs {leaf.label} below {leaf.below} = ", bound, "", "")
+        first = [
+            f"    {self.letters[n]} = {access}" for n, (_, access) in source.items() if n in used and access
+        ]
+        return first + lines
 
     # -- self-test
     def _selftest_text(self) -> str:
@@ -469,6 +472,8 @@ def python_selftest(module: Module, test: SelfTest) -> str:
         arguments.append(module._structure(argument.tree, iter(texts)))
         if argument.tree.kind in ("dataclass", "namedtuple"):
             return ""  # the class is the user's: a standalone file cannot make one
+        if not numpy and any(isinstance(e, Leaf) and e.type.shape for e in argument.entries):
+            return ""
         if _has_class(argument.tree):
             return ""
     lines += layout(4, "found = ", Group(f"{module.signature.name}(", arguments, ")"))

@@ -25,7 +25,7 @@ from gradgen.value import Value, apply, implements, unbroadcast
 
 def _matmul_type(a: Type, b: Type) -> Type:
     k = a.shape[-1]
-    l = b.shape[0] if b.ndim == 1 else b.shape[-2]  # noqa: E741
+    l = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if k != l:
         raise ShapeError(
             f"matmul needs equal inner sizes, got {a} @ {b}",

@@ -20,7 +20,7 @@ from gradgen.ir import OPS, Op, define
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import reshape, transpose
 from gradgen.sizes import Dim, Size, add, floordiv, max0, mul, nonnegative
-from gradgen.spelling import Expr
+from gradgen.spelling import UNARY, Expr
 from gradgen.types import Shape, Type, broadcast, promote
 from gradgen.value import (
     CONST,
@@ -151,7 +151,12 @@ def _slice_spell(operands: Any, node: Any, target: Any) -> Expr:
 def _slice_store(symbol: str) -> Any:
     def spell(operands: Any, node: Any, target: Any) -> Expr:
         inside = index_text(node.params["index"], target.size) if node.params["index"] else "..."
-        return Expr(f"{operands[0].text}[{inside}] {symbol} {operands[1].text}")
+        text = operands[1].text
+        if symbol == "+=" and node.args[1].op.name == "neg" and operands[1].precedence == UNARY:
+            inner = text[1:]
+            whole = inner.startswith("(") and inner.endswith(")") and inner.count("(") == 1
+            return Expr(f"{operands[0].text}[{inside}] -= {inner[1:-1] if whole else inner}")
+        return Expr(f"{operands[0].text}[{inside}] {symbol} {text}")
 
     return spell
 

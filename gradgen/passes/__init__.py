@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradgen.cse import cse
 from gradgen.ir import Function, verify
-from gradgen.passes.cse import cse
 from gradgen.passes.dce import dce
 from gradgen.passes.simplify import simplify
 
@@ -22,8 +22,8 @@ Pass = Callable[[Function], Function]
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (dce,),
-    "readable": (dce, simplify, cse, simplify, dce),
-    "fast": (dce, simplify, cse, simplify, dce),
+    "readable": (cse, simplify, cse, dce),
+    "fast": (cse, simplify, cse, dce),
 }
 
 

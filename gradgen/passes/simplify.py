@@ -59,9 +59,6 @@ def _neg(value: Value) -> Value | None:
 
 # -- constants: an elementwise op of small constants is computed now  (exact)
 def _fold(node: Value, args: Args) -> Value | None:
-    for a in args:
-        if a.op is not CONST:
-            return None
     if node.op.name == "mulz" or not node.type.static:
         return None
     if np.prod(node.type.shape, dtype=int) > _LARGEST_FOLD:
@@ -69,6 +66,13 @@ def _fold(node: Value, args: Args) -> Value | None:
     with np.errstate(all="ignore"):
         value = node.op.evaluate(*[a.params["value"] for a in args], **node.params)
     return constant(np.asarray(value, DTYPES[node.type.dtype]), node.type.dtype)
+
+
+def _fold_or_unspread(node: Value, args: Args) -> Value | None:
+    for a in args:
+        if a.op is not CONST:
+            return _unspread(node, args) if node.type.shape else None
+    return _fold(node, args)
 
 
 # -- broadcast: an elementwise op broadcasts by itself  (exact)
@@ -79,6 +83,10 @@ def _unspread(node: Value, args: Args) -> Value | None:
             break
     else:
         return None
+    if all(not a.type.shape or (a.op is broadcast and not a.args[0].type.shape) for a in args):
+        # numbers all through: compute one, then repeat it  exact
+        scalars = [a.args[0] if a.type.shape else a for a in args]
+        return make(broadcast, make(node.op, *scalars, **node.params), shape=node.type.shape)
     plain = list(args)
     for k, a in enumerate(args):
         if a.op is broadcast:
@@ -97,12 +105,22 @@ def _unspread(node: Value, args: Args) -> Value | None:
 
 
 
+def _differentiated(node: Value) -> bool:
+    """Whether differentiation made the statement: the sign of a zero cotangent says nothing."""
+    return node.site is not None and len(node.site) > 2
+
+
 def _add(node: Value, args: Args) -> Value | None:
     a, b = args
+    for x, y in ((a, b), (b, a)):
+        if _is(x, 0.0) and y.type is node.type and _differentiated(node):  # 0.0 + y -> y  but for y = -0.0
+            return y
     if (inner := _neg(b)) is not None:  # a + -b -> a - b  exact
         return make(OPS["sub"], a, inner)
     if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact
         return make(OPS["sub"], b, inner)
+    if (inner := _negative_multiple(b)) is not None:  # a + -2*b -> a - 2*b  exact
+        return make(OPS["sub"], a, inner)
     return _factor(node, a, b)
 
 
@@ -110,8 +128,12 @@ def _sub(node: Value, args: Args) -> Value | None:
     a, b = args
     if (inner := _neg(b)) is not None:  # a - -b -> a + b  exact
         return make(OPS["add"], a, inner)
+    if (inner := _negative_multiple(b)) is not None:  # a - -2*b -> a + 2*b  exact
+        return make(OPS["add"], a, inner)
     if _is(b, 0.0) and a.type is node.type:  # x - 0.0 -> x  exact
         return a
+    if _is(a, 0.0) and b.type is node.type and _differentiated(node):  # 0.0 - y -> -y  but for y = 0.0
+        return make(OPS["neg"], b)
     return _factor(node, a, b)
 
 
@@ -144,6 +166,9 @@ def _times(s: Value, x: Value, left: bool) -> Value:
 
 def _mul(node: Value, args: Args) -> Value | None:
     a, b = args
+    aop, bop = a.op, b.op
+    if aop in _PLAIN_FACTORS and bop in _PLAIN_FACTORS:
+        return None  # by far the most common case: nothing below applies
     for x, y in ((a, b), (b, a)):
         if _is(x, 1.0) and y.type is node.type:  # 1 * y -> y  exact
             return y
@@ -189,8 +214,25 @@ def _div(node: Value, args: Args) -> Value | None:
     return None
 
 
-def _double_neg(node: Value, args: Args) -> Value | None:
-    return _neg(args[0])  # --x -> x  exact
+def _negate(node: Value, args: Args) -> Value | None:
+    (x,) = args
+    if (inner := _neg(x)) is not None:  # --x -> x  exact
+        return inner
+    if x.op is OPS["mul"]:  # -(2 * y) -> -2 * y  exact
+        c, y = x.args
+        if c.op is CONST and not c.type.shape and c.type.is_float:
+            return apply(x.op, constant(-c.params["value"], c.type.dtype), y)
+    return None
+
+
+def _negative_multiple(value: Value) -> Value | None:
+    """2 * y, if value is -2 * y."""
+    if value.op is not OPS["mul"]:
+        return None
+    c, y = value.args
+    if c.op is not CONST or c.type.shape or not c.type.is_float or not c.params["value"] < 0:
+        return None
+    return apply(value.op, constant(-c.params["value"], c.type.dtype), y)
 
 
 def _mulz(node: Value, args: Args) -> Value | None:
@@ -248,13 +290,18 @@ def _slice_add(node: Value, args: Args) -> Value | None:
     return v if v.type is node.type and is_zeros(acc) else None
 
 
+# Ops of factors that no rule of mul looks into; all but those named in `_mul`.
+_PLAIN_FACTORS: set[Op] = set()
+
+
 def _rules() -> dict[object, list[Rule]]:
     table: dict[object, list[Rule]] = {}
+    _PLAIN_FACTORS.update(op for op in OPS.values() if op.name not in ("const", "neg", "div", "reciprocal"))
     for op in OPS.values():
         if op.elementwise:
-            table[op] = [_fold, _unspread]
+            table[op] = [_fold_or_unspread]
     special: dict[str, Callable[[Value, Args], Value | None]] = {
-        "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _double_neg, "mulz": _mulz, "where": _where,
+        "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _negate, "mulz": _mulz, "where": _where,
         "cast": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
         "slice_add": _slice_add,
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Common subexpressions: equal op, operands and params are computed once.
 
 Scope: the Function's own statements. Constants are equal by type and bit pattern, sizes by normal form. Of two equal values the one
-that the user named gives its name.
+that the user named gives its name. It runs before differentiation (so that a slice taken twice has one cotangent) and among the passes.
 """
 
 from __future__ import annotations

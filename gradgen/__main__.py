@@ -1,0 +1,7 @@
+"""`python -m gradgen` is the command line."""
+
+import sys
+
+from gradgen.cli import main
+
+sys.exit(main())

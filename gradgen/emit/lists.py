@@ -1,0 +1,96 @@
+"""The python target for small arrays of fixed size: nested lists in, nested lists out, scalars inside.
+
+Arguments are taken apart at entry (`x_0, x_1 = x`), results put together in the return statement; in between the scalar program of
+`passes.scalarise`, printed as any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradgen.emit.layout import Group, Item, flat, layout
+from gradgen.emit.numpy import Module, literal_key
+from gradgen.emit.printer import Printed, Printer
+from gradgen.emit.selftest import SelfTest
+from gradgen.ir import Function
+from gradgen.passes import optimise
+from gradgen.passes.scalarise import scalarise
+from gradgen.trace.spec import Signature
+
+
+class ListModule(Module):
+    """A Module whose array arguments and results are nested lists."""
+
+    def __init__(self, fn: Function, signature: Signature, level: str, selftest: SelfTest | None) -> None:
+        super().__init__(fn, signature, "python", level, False, selftest)
+        scalars, self.places, self.outputs = scalarise(fn)
+        self.scalars = optimise(scalars, level)
+        self.scalar_names = [
+            self.labels[leaf.label] if not place.shape else ""
+            for leaf, place in zip(signature.leaves, self.places, strict=True)
+            for _ in range(place.size)
+        ]
+        for k, value in enumerate(self.scalars.inputs):
+            if not self.scalar_names[k]:
+                self.scalar_names[k] = self.names.fresh(value.name)
+
+    def printed(self) -> Printed:
+        hints = [""] * len(self.scalars.outputs)
+        for label, place in zip(self.signature.results, self.outputs, strict=True):
+            for index, k in np.ndenumerate(place):
+                hints[k] = "_".join([label, *map(str, index)])
+        fold = self.level != "lecture"
+        return Printer(
+            self.scalars, self.names, "python", self.scalar_names, self.letters, fold, "_", hints
+        ).print()
+
+    def inputs(self) -> list[str]:
+        return self.scalar_names
+
+    def _entry_lines(self, printed: Printed) -> list[str]:
+        lines = super()._entry_lines(printed)
+        while lines and not lines[-1]:
+            lines.pop()
+        for leaf, place in zip(self.signature.leaves, self.places, strict=True):
+            if place.size and place.shape:
+                pattern = self._nested(place, lambda k: self.scalar_names[k], bare=True)
+                lines += layout(4, "", pattern, f" = {self.labels[leaf.label]}")
+        return [*lines, ""] if lines else lines
+
+    def _nested(self, place: Any, text: Any, bare: bool = False, brackets: str = "()") -> Item:
+        if not place.shape:
+            return str(text(int(place)))
+        items = [self._nested(part, text, False, brackets) for part in place]
+        if brackets == "()" and bare and len(items) > 1:
+            return Group("(", items, ")", True)
+        return Group(brackets[0], items, brackets[1])
+
+    def _return_lines(self, printed: Printed) -> list[str]:
+        texts: list[Any] = []
+        for place in self.outputs:
+            texts.append(self._nested(place, lambda k: printed.results[k].text, False, "[]"))
+        item = self._items(self.signature.result, iter(self._slot_items(texts)))
+        return layout(4, "return ", item)
+
+    def _slot_items(self, texts: list[Any]) -> list[Any]:
+        return [None if k is None else texts[k] for k in self.signature.slots]
+
+    def _items(self, tree: Any, leaves: Any, bare: bool = True) -> Item:
+        if tree.kind == "leaf":
+            found = next(leaves)
+            return "None" if found is None else found
+        items = [self._items(child, leaves, False) for child in tree.children]
+        if tree.kind == "tuple":
+            return Group("(", items, ")", bare and len(items) > 1)
+        if tree.kind == "list":
+            return Group("[", items, "]")
+        entries: list[Item] = [f"{literal_key(k)}: {flat(i)}" for k, i in zip(tree.keys, items, strict=True)]
+        return Group("{", entries, "}")
+
+
+def emit_lists(fn: Function, signature: Signature, level: str, selftest: SelfTest | None) -> dict[str, str]:
+    """The file of the python target for a function of small static arrays. EmitError where they are not."""
+    return {f"{signature.name}.py": ListModule(fn, signature, level, selftest).text()}
+
