@@ -150,6 +150,7 @@ def finish(fn: Function, signature: Signature, target: str, options: Options, tr
     fn = optimise(fn, level, options.verify)
     fn, captures, lifted = lift_captures(fn)
     signature.captures = captures
+    signature.result_types = [v.type for v in fn.outputs]
     signature.captured_leaves = [Leaf(str(v.name), v.type) for v in lifted]
     stages: dict[str, Any] = {"adjoint": adjoint, "optimized": fn}
     stages["trace"] = traced if traced is not None else adjoint
@@ -164,8 +165,10 @@ def emit(
     selftest = record(fn, signature)
     if target == "c":
         from gradgen.emit.c import emit_c
+        from gradgen.lower import show as loops
 
-        return emit_c(fn, signature, options, selftest, stages)
+        stages["loops"] = lambda: loops(fn, signature.results, options)
+        return emit_c(fn, signature, options, selftest)
     from gradgen.emit.numpy import emit_python
 
     if target == "python" and any(v.type.shape for v in [*fn.inputs, *fn.body, *fn.outputs]):

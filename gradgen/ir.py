@@ -34,7 +34,7 @@ class Op:
                 operand's number first, for ops with any number of operands; None where the result does not depend smoothly on it
     jvp         other ops: one rule (x_dot, y, *args, **params) -> y_dot per operand; "linear" applies the op itself
                 with the operand replaced; the word "jointly" alone: the op is linear in all its operands at once
-    bounded     per operand, whether the partial is finite wherever the operands are (sin, tanh)
+    bounded     per operand, whether the partial is finite for any operand, inf and nan included
     unbounded   per operand, whether the partial is infinite at an ordinary point (sqrt at 0): its product is always `mulz`
     masks       the cotangents that leave this op may be exact zeros of a branch not taken (where, max, clip)
     operand_dtypes  elementwise ops: (types, result) -> the dtype in which each operand is read; by default the result's

@@ -7,6 +7,7 @@ order of its results.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from gradgen.compiled import Compiled
 
 Call = Callable[[list[np.ndarray], dict[str, int]], list[Any]]
+
+
+@dataclass
+class Interface:
+    """What a caller of C needs of the Function: the types of inputs and outputs."""
+
+    inputs: list[Leaf]
+    outputs: list[Leaf]
 
 
 def load_python(compiled: Compiled) -> Callable[..., Any]:
@@ -94,9 +103,11 @@ def result_paths(tree: Tree) -> list[tuple[Any, ...]]:
 
 def run_c(compiled: Compiled, cc: str | None = None, flags: list[str] | None = None) -> Call:
     """The C target: compiled and loaded through cffi, cached by content."""
-    from gradgen.build import load
+    from gradgen.build import CFunction
 
-    return load(compiled.files, compiled.signature, compiled.options, cc, flags)
+    signature = compiled.signature
+    interface = Interface(signature.leaves, [Leaf("", ty) for ty in signature.result_types])
+    return CFunction(compiled.files, interface, signature, compiled.options.math, cc, flags).call
 
 
 RUNNERS: dict[str, Callable[..., Call]] = {"numpy": run_python, "python": run_python, "c": run_c}

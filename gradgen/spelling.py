@@ -38,10 +38,16 @@ def infix(symbol: str, precedence: int, left: int | None = None, right: int | No
     return spell
 
 
-def prefix(symbol: str, precedence: int = UNARY) -> Spelling:
-    """`-a`: a nested prefix is parenthesised, since `--a` is another token in C."""
+def prefix(symbol: str, precedence: int = UNARY, through: Sequence[str] = ()) -> Spelling:
+    """`-a`: a nested prefix is parenthesised, since `--a` is another token in C.
+
+    through: ops whose products need no brackets behind the sign, because (-a) * b and -(a * b) are the same number.
+    """
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        inner = operands[0]
+        if inner.precedence == PRODUCT and not inner.text.startswith("-") and node.args[0].op.name in through:
+            return Expr(f"{symbol}{inner.text}", PRODUCT)
         return Expr(f"{symbol}{operands[0].at(precedence + 1)}", precedence)
 
     return spell

@@ -8,12 +8,14 @@ Not supported: complex, object, string and unsigned dtypes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError
 from gradgen.sizes import Dim, product
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "f64": np.dtype(np.float64),
     "f32": np.dtype(np.float32),
     "i64": np.dtype(np.int64),

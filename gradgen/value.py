@@ -140,22 +140,22 @@ class Operators:
         return apply(OPS["greater_equal"], self, other)
 
     def __and__(self, other: Any) -> Value:
-        return apply(OPS["logical_and"], self, other)
+        return FUNCTIONS[np.bitwise_and](self, other)
 
     __rand__ = __and__
 
     def __or__(self, other: Any) -> Value:
-        return apply(OPS["logical_or"], self, other)
+        return FUNCTIONS[np.bitwise_or](self, other)
 
     __ror__ = __or__
 
     def __xor__(self, other: Any) -> Value:
-        return apply(OPS["not_equal"], self, other)
+        return FUNCTIONS[np.bitwise_xor](self, other)
 
     __rxor__ = __xor__
 
     def __invert__(self) -> Value:
-        return apply(OPS["logical_not"], self)
+        return FUNCTIONS[np.invert](self)
 
     __hash__ = object.__hash__
 
@@ -749,7 +749,10 @@ def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
                 "A traced Value lives only while its function is traced: return it instead of storing it.",
             )
     ty = infer(op, args, params)
-    data = op.evaluate(*[a._data for a in args], **params)
+    operands = [a._data for a in args]
+    if ty.dtype == "f64" and any(a.type.dtype == "f32" for a in args):
+        operands = [np.asarray(d, np.float64) if a.type.dtype == "f32" else d for a, d in zip(args, operands, strict=True)]
+    data = op.evaluate(*operands, **params)
     node = new_node(op, args, params or NO_PARAMS, ty, None, None)
     node._data = float(data) if ty is F64 else np.asarray(data, DTYPES[ty.dtype])
     return node
@@ -798,7 +801,7 @@ class Handle(Value):
 
 def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call gradgen's implementation of a NumPy function; UnsupportedError names function and argument if there is none."""
-    implementation = FUNCTIONS.get(function)
+    implementation = FUNCTIONS.get(function) or FUNCTIONS["foreign"](function)
     if implementation is None:
         raise UnsupportedError(
             f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)

@@ -290,7 +290,7 @@ class CBody:
                 cited = self._line(f"{prefix}{place} {sign} {value.text};", depth, stmt.site, cited)
             elif kind is Declare:
                 buffer = stmt.buffer
-                name = self.pointer[id(buffer)] = self.names.fresh(buffer.name)
+                name = self.pointer[id(buffer)] = self.distinct(buffer.name, depth)
                 if buffer.shape:
                     count = buffer.size
                     self._line(f"{C_NAMES[buffer.dtype]} {name}[{count}];", depth, None, cited)
@@ -338,13 +338,13 @@ class CBody:
         raise KeyError(f"internal: no C for {kind.__name__}")
 
     def _bind_local(self, stmt: Any, expr: Expr, depth: int, cited: str) -> str:
-        name = self._local_name(stmt)
+        name = self._local_name(stmt, depth)
         self.variable[id(stmt)] = Expr(name)
         return self._line(f"const {C_NAMES[stmt.type.dtype]} {name} = {expr.text};", depth, stmt.site, cited)
 
-    def _local_name(self, stmt: Any) -> str:
+    def _local_name(self, stmt: Any, depth: int) -> str:
         if stmt.name:
-            return self.names.fresh(stmt.name)
+            return self.distinct(stmt.name, depth)
         if type(stmt) is Load and stmt.buffer.shape:
             terms = [t for a in stmt.index for t, _ in a.terms]
             simple = all(type(t) is Var for t in terms) and all(
@@ -354,6 +354,13 @@ class CBody:
                 letters = "".join(self.variable[id(t)].text for t in terms)
                 return self.names.fresh(f"{self.pointer[id(stmt.buffer.memory)]}_{letters}")
         return self.names.temporary()
+
+    def distinct(self, hint: str, depth: int) -> str:
+        """The user's name; `z_i` in a loop over i, or `z_sum` outside of loops, where an array or result is called z."""
+        if self.names.is_free(hint):
+            return self.names.fresh(hint)
+        loops = "".join(self.loop_names[: depth - 1])
+        return self.names.fresh(f"{hint}_{loops or 'sum'}")
 
     def _inherit(self, stmt: Any) -> None:
         """A folded load, and what folds it in turn, waits for the next store to its memory."""
@@ -371,7 +378,7 @@ class CBody:
             for stmt in self.waiting.pop(id(memory), ()):
                 expr = self.pending.pop(id(stmt), None)
                 if expr is not None:
-                    name = self._local_name(stmt)
+                    name = self._local_name(stmt, depth)
                     self.variable[id(stmt)] = Expr(name)
                     self._line(f"const {C_NAMES[stmt.type.dtype]} {name} = {expr.text};", depth, None, "")
 

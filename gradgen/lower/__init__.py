@@ -1,7 +1,11 @@
 """From array SSA to loops, and the passes over loops, in the order in which they run.
 
     lowering    one nest per statement; scalars at the top level
-    storage     temporaries on the stack or in the workspace
+    fuse        loops of one extent become one, forward and reverse alike
+    forward     loads of what the block knows are that scalar
+    sweep       stores and scalars that nothing reads go
+    contract    temporaries of one iteration become scalars or small arrays of their block
+    storage     the others go on the stack or into the workspace
 """
 
 from __future__ import annotations
@@ -10,13 +14,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradgen.ir import Function
+from gradgen.lower.contract import contract, forward, sweep
+from gradgen.lower.fuse import fuse
 from gradgen.lower.kernel import Kernel, show, verify
 from gradgen.lower.lowering import lower
 from gradgen.lower.storage import storage
 
 Pass = Callable[[Kernel], Kernel]
 
-PASSES: tuple[Pass, ...] = (storage,)
+PASSES: tuple[Pass, ...] = (fuse, forward, sweep, contract, forward, sweep, storage)
 
 
 def stages(fn: Function, labels: Sequence[str] = (), options: Any = None) -> list[tuple[str, Kernel]]:

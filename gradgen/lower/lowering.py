@@ -552,7 +552,7 @@ class Lowering:
 
         coordinates: list[Affine] = [ZERO] * len(shape)
         if out is None:
-            acc = self.local(dtype, name or ("sum" if kind == "sum" else kind))
+            acc = self.local(dtype, name or ("total" if kind == "sum" else kind))
             self.store(acc, (), start)
             with self.loops([shape[k] for k in order], "reduction") as at:
                 for k, c in zip(order, at, strict=True):
@@ -564,7 +564,7 @@ class Lowering:
                 coordinates[k] = c
             place = tuple(coordinates[k] for k in kept)
             if inner:
-                acc = self.local(dtype, "sum" if kind == "sum" else kind)
+                acc = self.local(dtype, name or ("total" if kind == "sum" else kind))
                 self.store(acc, (), start)
                 with self.loops([shape[k] for k in inner], "reduction") as rest:
                     for k, c in zip(inner, rest, strict=True):
@@ -677,7 +677,7 @@ class Lowering:
             return self.compute("mul", self.cast(x, dtype), self.cast(y, dtype))
 
         if not node.type.shape:
-            acc = self.local(dtype, node.name or "sum")
+            acc = self.local(dtype, node.name or "dot")
             self.store(acc, (), constant(0, dtype))
             with self.loops([k], "reduction") as (t,):
                 self.store(acc, (), product([], [], t, []), accumulate=True)
@@ -689,7 +689,7 @@ class Lowering:
         if not b_columns and (a_rows or n):
             with self.loops((*batch, *m, *n)) as at:
                 head, i, j = at[: len(batch)], at[len(batch) : len(batch) + len(m)], at[len(batch) + len(m) :]
-                acc = self.local(dtype, "sum")
+                acc = self.local(dtype, node.name or "dot")
                 self.store(acc, (), constant(0, dtype))
                 with self.loops([k], "reduction") as (t,):
                     self.store(acc, (), product(head, i, t, j), accumulate=True)

@@ -34,6 +34,7 @@ from gradgen.types import C_NAMES, DTYPES, Type, dtype_name
 from gradgen.value import Value, unbroadcast
 
 _plus, _minus = infix("+", SUM), infix("-", SUM)
+NEGATIVE = prefix("-", through=("mul", "div", "matmul"))
 _times, _over = infix("*", PRODUCT), infix("/", PRODUCT)
 
 ADD = elementwise(
@@ -66,13 +67,13 @@ NEG = elementwise(
     "neg", "number", np.negative,
     "-x.",
     sympy="-x", bounded=(True,), symbol="-", functions=(np.negative,),
-    numpy=prefix("-"), python=prefix("-"), c=by_dtype(prefix("-"), helper("wrap_neg")),
+    numpy=NEGATIVE, python=NEGATIVE, c=by_dtype(NEGATIVE, helper("wrap_neg")),
 )  # fmt: skip
 ABS = elementwise(
     "abs", "same", np.abs,
     "The magnitude of x.",
     partials=(lambda y, x: sign(x),),  # SymPy's sign has no value at NaN, and this is shorter
-    bounded=(True,), functions=(np.absolute,), kink="abs(x): 0 at 0",
+    functions=(np.absolute,), kink="abs(x): 0 at 0",
     numpy=call("np.abs"), python=call("abs"),
     c=by_dtype(libm("fabs"), helper("wrap_abs"), template("{0}")),
 )  # fmt: skip

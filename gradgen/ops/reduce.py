@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError, SpecError
+from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.helpers import Helper, enter, run
+from gradgen.ops.special import lookup_foreign
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import DTYPES, Shape, Type
@@ -352,7 +353,35 @@ def _without_dtype(op: Op, what: str) -> Any:
 implements(np.max, np.amax, (np.maximum, "reduce"))(_without_dtype(OPS["reduce_max"], "np.max"))
 implements(np.min, np.amin, (np.minimum, "reduce"))(_without_dtype(OPS["reduce_min"], "np.min"))
 logsumexp = _without_dtype(LOGSUMEXP, "logsumexp")
-implements("logsumexp")(lambda x, axis=None, b=None, keepdims=False: logsumexp(x, axis, None, keepdims))
+
+
+def scipy_logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: Any = False) -> Value:
+    """scipy.special.logsumexp without weights."""
+    if b is not None:
+        raise UnsupportedError("logsumexp with weights b is not differentiated by gradgen", "Add np.log(b) to the operand.")
+    return logsumexp(a, axis, None, keepdims)
+
+
+def softmax(x: Any, axis: Any = None) -> Value:
+    """exp(x - logsumexp(x)) over axes."""
+    return apply(OPS["exp"], log_softmax(x, axis))
+
+
+def log_softmax(x: Any, axis: Any = None) -> Value:
+    """x - logsumexp(x) over axes."""
+    x = as_value(x)
+    return x - logsumexp(x, axis, None, True)
+
+
+_SCIPY = {"logsumexp": scipy_logsumexp, "softmax": softmax, "log_softmax": log_softmax}
+
+
+@implements("foreign")
+def foreign(function: Any) -> Any:
+    """gradgen's implementation of a SciPy function that is known by name; None if there is none."""
+    if str(getattr(function, "__module__", "")).startswith("scipy.special"):
+        return _SCIPY.get(getattr(function, "__name__", ""))
+    return lookup_foreign(function)
 
 
 @implements(np.mean)

@@ -119,16 +119,12 @@ def _add(node: Value, args: Args) -> Value | None:
         return make(OPS["sub"], a, inner)
     if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact
         return make(OPS["sub"], b, inner)
-    if (inner := _negative_multiple(b)) is not None:  # a + -2*b -> a - 2*b  exact
-        return make(OPS["sub"], a, inner)
     return _factor(node, a, b)
 
 
 def _sub(node: Value, args: Args) -> Value | None:
     a, b = args
     if (inner := _neg(b)) is not None:  # a - -b -> a + b  exact
-        return make(OPS["add"], a, inner)
-    if (inner := _negative_multiple(b)) is not None:  # a - -2*b -> a + 2*b  exact
         return make(OPS["add"], a, inner)
     if _is(b, 0.0) and a.type is node.type:  # x - 0.0 -> x  exact
         return a
@@ -218,21 +214,7 @@ def _negate(node: Value, args: Args) -> Value | None:
     (x,) = args
     if (inner := _neg(x)) is not None:  # --x -> x  exact
         return inner
-    if x.op is OPS["mul"]:  # -(2 * y) -> -2 * y  exact
-        c, y = x.args
-        if c.op is CONST and not c.type.shape and c.type.is_float:
-            return apply(x.op, constant(-c.params["value"], c.type.dtype), y)
     return None
-
-
-def _negative_multiple(value: Value) -> Value | None:
-    """2 * y, if value is -2 * y."""
-    if value.op is not OPS["mul"]:
-        return None
-    c, y = value.args
-    if c.op is not CONST or c.type.shape or not c.type.is_float or not c.params["value"] < 0:
-        return None
-    return apply(value.op, constant(-c.params["value"], c.type.dtype), y)
 
 
 def _mulz(node: Value, args: Args) -> Value | None:
@@ -241,7 +223,17 @@ def _mulz(node: Value, args: Args) -> Value | None:
     finite = p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
     if known or finite:  # the guard has nothing to guard  exact
         return make(OPS["mul"], a, p)
+    if a.op is OPS["where"] and a.type is node.type:
+        c, x, y = a.args
+        if _is(y, 0.0) and _nonzero_scalar(x):  # mulz(where(c, k, 0), p) -> where(c, k*p, 0)  but for the sign of a zero
+            return make(OPS["where"], c, make(OPS["mul"], x, p), y)
+        if _is(x, 0.0) and _nonzero_scalar(y):
+            return make(OPS["where"], c, x, make(OPS["mul"], y, p))
     return None
+
+
+def _nonzero_scalar(value: Value) -> bool:
+    return value.op is CONST and not value.type.shape and bool(value.params["value"] != 0)
 
 
 def _where(node: Value, args: Args) -> Value | None:

@@ -214,6 +214,8 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
             _refuse_random(fn)
         if any_value((args, tuple(kwargs.values()))):
             return dispatch(fn, args, kwargs)
+    elif module.startswith("scipy") and any_value((args, tuple(kwargs.values()))):
+        return dispatch(fn, args, kwargs)
     elif isinstance(getattr(fn, "__self__", None), (np.random.Generator, np.random.RandomState)):
         _refuse_random(fn)
     return fn(*args, **kwargs)

@@ -158,6 +158,7 @@ class Signature:
     result: Tree
     slots: list[int | None]
     results: list[str]
+    result_types: list[Type] = field(default_factory=list)
     captures: dict[str, np.ndarray] = field(default_factory=dict)
     captured_leaves: list[Leaf] = field(default_factory=list)
     title: str = ""
@@ -173,9 +174,12 @@ class Signature:
 
     @property
     def letters(self) -> list[str]:
-        """Letters of all sizes, in the order of their first appearance; size arguments first."""
+        """Letters of all sizes: size arguments first, then as they appear in the arguments, those of highest rank first.
+
+        (n, d) for w[d], X[n, d], y[n]: a matrix says more about the order that a reader expects than a vector.
+        """
         found = dict.fromkeys(self.size_arguments)
-        for leaf in self.leaves:
+        for leaf in sorted(self.leaves, key=lambda leaf: -leaf.type.ndim):
             for dim in leaf.type.shape:
                 found.update(dict.fromkeys(letters(dim)))
         return list(found)

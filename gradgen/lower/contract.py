@@ -1,0 +1,225 @@
+"""Contraction: temporaries that live within one iteration become scalars or small arrays of their block.
+
+    forward     a load of what the same block stored or loaded before is that scalar
+    sweep       stores into temporaries that nothing loads go, and loops that are empty then
+    contract    an axis of a temporary goes where all its places are the variable of a loop around all of them
+
+Each is linear in the number of statements.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradgen.lower.kernel import (
+    Buffer,
+    Call,
+    Declare,
+    If,
+    Index,
+    Kernel,
+    Let,
+    Load,
+    Loop,
+    Rewriter,
+    Store,
+    Var,
+    blocks,
+    operands,
+    walk,
+)
+from gradgen.types import BYTES
+
+SMALL = 4096  # bytes of an array in a block
+
+
+def forward(kernel: Kernel) -> Kernel:
+    """`kernel` without loads of what is known."""
+    rewriter = Rewriter()
+    version: dict[int, int] = {}
+    layers: list[dict[Any, tuple[Any, int]]] = []
+
+    def bump(body: list[Any]) -> None:
+        for stmt in walk(body):
+            if type(stmt) is Store or type(stmt) is Declare:
+                key = id(stmt.buffer.memory)
+                version[key] = version.get(key, 0) + 1
+
+    def block(body: list[Any]) -> list[Any]:
+        layers.append({})
+        out: list[Any] = []
+        for stmt in body:
+            kind = type(stmt)
+            if kind is Let:
+                out.append(rewriter.statement(stmt))
+            elif kind is Load:
+                new = rewriter.statement(stmt)
+                memory = id(new.buffer.memory)
+                now = version.get(memory, 0)
+                key = (id(new.buffer), tuple(a.key() for a in new.index))
+                for layer in reversed(layers):
+                    known = layer.get(key)
+                    if known is not None and known[1] == now:
+                        rewriter.table[id(stmt)] = known[0]
+                        if stmt.name and type(known[0]) in (Let, Load) and known[0].name is None:
+                            known[0].name = stmt.name
+                        break
+                else:
+                    layers[-1][key] = (new, now)
+                    out.append(new)
+            elif kind is Store:
+                new = rewriter.statement(stmt)
+                memory = id(new.buffer.memory)
+                now = version[memory] = version.get(memory, 0) + 1
+                if not new.accumulate:
+                    key = (id(new.buffer), tuple(a.key() for a in new.index))
+                    layers[-1][key] = (new.value, now)
+                out.append(new)
+            elif kind is Loop:
+                bump(stmt.body)
+                out.append(Loop(stmt.var, stmt.extent, stmt.kind, block(stmt.body), stmt.site))
+                bump(stmt.body)
+            elif kind is If:
+                new = If(rewriter.scalar(stmt.condition), block(stmt.then), block(stmt.otherwise), stmt.site)
+                bump([stmt])
+                out.append(new)
+            else:
+                if kind is Declare or kind is Call:
+                    bump([stmt])
+                out.append(rewriter.statement(stmt))
+        layers.pop()
+        return out
+
+    return kernel.with_body(block(kernel.body))
+
+
+def sweep(kernel: Kernel) -> Kernel:
+    """`kernel` without stores that nothing reads, scalars that nothing reads, and empty loops."""
+    loaded = {id(s.buffer.memory) for s in walk(kernel.body) if type(s) is Load}
+
+    def dead(buffer: Buffer) -> bool:
+        return buffer.memory.storage in ("temp", "local") and id(buffer.memory) not in loaded
+
+    used: set[int] = set()
+
+    def block(body: list[Any]) -> list[Any]:
+        kept: list[Any] = []
+        for stmt in reversed(body):
+            kind = type(stmt)
+            if kind is Let or kind is Load:
+                if id(stmt) not in used:
+                    continue
+            elif kind is Store or kind is Declare:
+                if dead(stmt.buffer):
+                    continue
+            elif kind is Loop:
+                inner = block(stmt.body)
+                if not inner:
+                    continue
+                stmt = Loop(stmt.var, stmt.extent, stmt.kind, inner, stmt.site)
+            elif kind is If:
+                stmt = If(stmt.condition, block(stmt.then), block(stmt.otherwise), stmt.site)
+            for a in operands(stmt):
+                used.add(id(a))
+            kept.append(stmt)
+        kept.reverse()
+        return kept
+
+    return kernel.with_body(block(kernel.body))
+
+
+def contract(kernel: Kernel) -> Kernel:
+    """`kernel` with every temporary as small as its uses allow, declared in the block that it lives in."""
+    paths: dict[int, list[tuple[Loop, ...]]] = {}
+    places: dict[int, list[Index]] = {}
+    temps: dict[int, Buffer] = {}
+    shared: set[int] = set()
+
+    def visit(body: list[Any], path: tuple[Loop, ...]) -> None:
+        for stmt in body:
+            kind = type(stmt)
+            if kind is Load or kind is Store:
+                memory = stmt.buffer.memory
+                if memory.storage == "temp":
+                    temps[id(memory)] = memory
+                    paths.setdefault(id(memory), []).append(path)
+                    places.setdefault(id(memory), []).append(stmt.index)
+                    if stmt.buffer is not memory:
+                        shared.add(id(memory))
+            elif kind is Loop:
+                visit(stmt.body, (*path, stmt))
+            else:
+                for inner in blocks(stmt):
+                    visit(inner, path)
+
+    visit(kernel.body, ())
+    smaller: dict[int, tuple[Buffer, tuple[int, ...]]] = {}
+    declared: dict[int, list[Buffer]] = {}
+    for key, buffer in temps.items():
+        if key in shared:
+            continue
+        dropped, scope = _private_axes(paths[key], places[key])
+        if scope is None:
+            continue
+        kept = tuple(k for k in range(len(buffer.shape)) if k not in dropped)
+        shape = tuple(buffer.shape[k] for k in kept)
+        new = Buffer(buffer.name, buffer.dtype, shape, "temp", site=buffer.site)
+        size = new.size
+        if isinstance(size, int) and size * BYTES[buffer.dtype] <= SMALL:
+            new.storage = "local"
+            declared.setdefault(id(scope), []).append(new)
+        smaller[key] = (new, kept)
+    if not smaller:
+        return kernel
+
+    def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
+        found = smaller.get(id(buffer))
+        if found is None:
+            return buffer, index
+        return found[0], tuple(index[k] for k in found[1])
+
+    rewriter = Rewriter({}, access)
+
+    def block(body: list[Any]) -> list[Any]:
+        out: list[Any] = []
+        for stmt in body:
+            if type(stmt) is Loop:
+                inner: list[Any] = [Declare(b, b.site) for b in declared.get(id(stmt), ())]
+                inner += block(stmt.body)
+                out.append(Loop(stmt.var, stmt.extent, stmt.kind, inner, stmt.site))
+            elif type(stmt) is If:
+                out.append(If(rewriter.scalar(stmt.condition), block(stmt.then), block(stmt.otherwise), stmt.site))
+            else:
+                out.append(rewriter.statement(stmt))
+        return out
+
+    return kernel.with_body(block(kernel.body))
+
+
+def _private_axes(paths: list[tuple[Loop, ...]], places: list[Index]) -> tuple[dict[int, Var], Loop | None]:
+    """Axes that are the variables of the outermost loops around every access, and the innermost of those loops."""
+    common = list(paths[0])
+    for path in paths[1:]:
+        k = 0
+        while k < len(common) and k < len(path) and common[k] is path[k]:
+            k += 1
+        del common[k:]
+    axes: dict[int, Var] = {}
+    scope = None
+    for loop in common:
+        found = None
+        for axis in range(len(places[0])):
+            if axis not in axes and all(
+                len(p[axis].terms) == 1
+                and p[axis].terms[0][0] is loop.var
+                and p[axis].terms[0][1] == places[0][axis].terms[0][1]
+                and p[axis].constant == places[0][axis].constant
+                for p in places
+            ):
+                found = axis
+                break
+        if found is None:
+            break
+        axes[found] = loop.var
+        scope = loop
+    return axes, scope

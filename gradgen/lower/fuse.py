@@ -1,0 +1,186 @@
+"""Fusion: loops of one extent become one loop where that keeps every value, outermost first, then inside of each.
+
+List scheduling in one walk: a statement goes to the earliest time that its dependences allow. Times alternate: scalars -1, loop 0,
+scalars 1, loop 2, ... A loop joins the first loop of its extent from its earliest time on, or opens a new one; scalars stay
+in order. Two nests that touch the same memory, one of them writing, may share a loop if both touch it only at places where
+some axis is the same function of the loop's variable: then an element is touched in one iteration alone, in the old order.
+Additions into the same memory commute (their order, hence the last digits, may change). What a reduction has collected
+is read after its loop, so that a reduction whose result is needed cuts the nest.
+
+Sequential loops join only sequential ones. Linear in the number of accesses.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+from gradgen.lower.kernel import (
+    Affine,
+    Call,
+    Declare,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Loop,
+    Rewriter,
+    Store,
+    Var,
+    operands,
+    walk,
+)
+
+READ, ADD, WRITE = 0, 1, 2
+Places = frozenset[Any]
+
+
+def fuse(kernel: Kernel) -> Kernel:
+    """`kernel` with compatible loops merged at every depth."""
+    return kernel.with_body(_block(kernel.body))
+
+
+def _block(body: list[Any]) -> list[Any]:
+    loops = sum(type(s) is Loop for s in body)
+    if loops == 0:
+        return body
+    if loops > 1:
+        body = _Schedule().run(body)
+    return [
+        Loop(s.var, s.extent, s.kind, _block(s.body), s.site) if type(s) is Loop else s for s in body
+    ]
+
+
+class _Schedule:
+    def __init__(self) -> None:
+        self.groups: list[Loop] = []
+        self.scalars: dict[int, list[Any]] = {}
+        self.time: dict[int, int] = {}
+        # Per memory, since it was last written: time -> (mode, places where it is touched).
+        self.events: dict[int, dict[int, tuple[int, Places]]] = {}
+        self.by_key: dict[Any, list[int]] = {}
+
+    def run(self, body: list[Any]) -> list[Any]:
+        results = []
+        for stmt in _fills_first(body):
+            if type(stmt) is Loop:
+                self._loop(stmt)
+            elif type(stmt) is Store and not stmt.index and stmt.buffer.storage == "output":
+                results.append(stmt)  # nothing reads a scalar result
+            else:
+                self._scalar(stmt)
+        out = list(self.scalars.get(-1, ()))
+        for g, loop in enumerate(self.groups):
+            out.append(loop)
+            out += self.scalars.get(2 * g + 1, ())
+        return out + results
+
+    def _scalar(self, stmt: Any) -> None:
+        kind = type(stmt)
+        if kind is Let:
+            time = -1
+            for a in stmt.args:
+                t = self.time.get(id(a), -1)
+                if t > time:
+                    time = t
+            self.time[id(stmt)] = time
+            self.scalars.setdefault(time, []).append(stmt)
+            return
+        compound = kind is If or kind is Call
+        touched, read = _accesses([stmt], None, compound)
+        time = max((self.time.get(key, -1) for key in read), default=-1)
+        for memory, (mode, _) in touched.items():
+            for t, (other, _) in self.events.get(memory, {}).items():
+                if _conflict(mode, other):
+                    time = max(time, t | 1)
+        if kind is Load:
+            self.time[id(stmt)] = time
+        self.scalars.setdefault(time, []).append(stmt)
+        self._note(touched, time)
+
+    def _loop(self, loop: Loop) -> None:
+        touched, read = _accesses(loop.body, loop.var, True)
+        earliest = 0
+        for key in read:
+            earliest = max(earliest, self.time.get(key, -1) + 1)
+        for memory, (mode, places) in touched.items():
+            for t, (other, where) in self.events.get(memory, {}).items():
+                if _conflict(mode, other):
+                    if t % 2:
+                        earliest = max(earliest, t + 1)
+                    else:
+                        earliest = max(earliest, t if places & where else t + 2)
+        key = (loop.extent, loop.kind == "sequential")
+        mine = self.by_key.setdefault(key, [])
+        k = bisect_left(mine, earliest // 2)
+        if k < len(mine):
+            g = mine[k]
+            group = self.groups[g]
+            group.body += Rewriter({id(loop.var): Affine.of(group.var)}).block(loop.body)
+            if "sequential" not in (group.kind, loop.kind) and "reduction" in (group.kind, loop.kind):
+                group.kind = "reduction"
+        else:
+            g = len(self.groups)
+            mine.append(g)
+            self.groups.append(Loop(loop.var, loop.extent, loop.kind, list(loop.body), loop.site))
+        self._note(touched, 2 * g)
+
+    def _note(self, touched: dict[int, tuple[int, Places]], time: int) -> None:
+        for memory, (mode, places) in touched.items():
+            known = self.events.setdefault(memory, {})
+            if mode == WRITE and known:
+                # Whatever conflicts with what came before conflicts with this write, which is no earlier.
+                for t in [t for t in known if t < time]:
+                    del known[t]
+            old = known.get(time)
+            if old is not None:
+                mode, places = (mode if mode == old[0] else WRITE), places & old[1]
+            known[time] = (mode, places)
+
+
+def _fills_first(body: list[Any]) -> list[Any]:
+    """Loops that set fresh memory to constants go to the front: what adds to that memory may then join any loop."""
+    seen: set[int] = set()
+    fills, rest = [], []
+    for stmt in body:
+        touched, read = _accesses([stmt], None, True)
+        fill = type(stmt) is Loop and not read and all(m == WRITE and k not in seen for k, (m, _) in touched.items())
+        fill = fill and not any(type(s) is Load for s in walk([stmt]))
+        (fills if fill else rest).append(stmt)
+        seen.update(touched)
+    return fills + rest
+
+
+def _conflict(a: int, b: int) -> bool:
+    return not (a == b and a != WRITE)
+
+
+def _accesses(body: list[Any], var: Var | None, deep: bool) -> tuple[dict[int, tuple[int, Places]], set[int]]:
+    """By memory, how statements touch it and at which (axis, coefficient, constant) of `var`; and the scalars that they read."""
+    touched: dict[int, tuple[int, Places]] = {}
+    read: set[int] = set()
+    for stmt in walk(body) if deep else body:
+        kind = type(stmt)
+        for a in operands(stmt):
+            if type(a) is Let or type(a) is Load:
+                read.add(id(a))
+        if kind is Load or kind is Store:
+            memory = stmt.buffer.memory
+            if memory.storage in ("input", "const"):
+                continue
+            mode = READ if kind is Load else ADD if stmt.accumulate else WRITE
+            shape = stmt.buffer.shape
+            places: Places = frozenset(
+                (shape, axis, a.terms[0][1], a.constant)
+                for axis, a in enumerate(stmt.index)
+                if len(a.terms) == 1 and a.terms[0][0] is var
+            )
+        elif kind is Declare:
+            memory, mode, places = stmt.buffer, WRITE, frozenset()
+        else:
+            continue
+        old = touched.get(id(memory))
+        if old is not None:
+            mode, places = (mode if mode == old[0] else WRITE), places & old[1]
+        touched[id(memory)] = (mode, places)
+    return touched, read
