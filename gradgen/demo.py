@@ -1,6 +1,6 @@
 """Train a classifier of handwritten digits with a gradient that gradgen wrote.
 
-    gradgen demo [DIRECTORY]        or        python -m gradgen.demo [DIRECTORY]
+    gradgen demo [-o DIRECTORY]        or        python -m gradgen.demo [DIRECTORY]
 
 The model is `loss` below, a 64-32-10 perceptron in plain NumPy, on 1,797 real 8x8 images
 (gradgen/data/README.md tells their source and licence). The demo
@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 
 import gradgen as gg
+from gradgen.build import find_compiler
 from gradgen.chart import line_chart
 
 __all__ = ["DemoResult", "load_digits", "loss", "main"]
 
 EPOCHS = 120
 BATCH = 32
+DECAY = 1e-3
 WEIGHTS = ("W1", "b1", "W2", "b2")
 SPECS = {
     "W1": "f64[64,32]",
@@ -44,8 +46,8 @@ SPECS = {
 }
 
 
-def loss(W1, b1, W2, b2, X, Y, decay=1e-3):
-    """Mean cross-entropy of a relu network's softmax, plus `decay` / 2 times the squared weights.
+def loss(W1, b1, W2, b2, X, Y):
+    """Mean cross-entropy of a relu network's softmax, plus DECAY / 2 times the squared weights.
 
     X: n images of 64 pixels in [0, 1].  Y: n rows with a 1 at the digit, 0 elsewhere.
     """
@@ -54,7 +56,7 @@ def loss(W1, b1, W2, b2, X, Y, decay=1e-3):
     # As on paper: the emitted code takes this line as one log-sum-exp, which cannot overflow.
     log_total = np.log(np.sum(np.exp(scores), axis=1))
     misfit = np.mean(log_total - np.sum(Y * scores, axis=1))
-    return misfit + 0.5 * decay * (np.sum(W1**2) + np.sum(W2**2))
+    return misfit + 0.5 * DECAY * (np.sum(W1**2) + np.sum(W2**2))
 
 
 @dataclass
@@ -96,8 +98,8 @@ def main(directory: str | Path | None = None, seed: int = 0) -> DemoResult:
 
     batch = (train[0][:BATCH], train[1][:BATCH])
     print("\nAgainst the interpreter and numeric derivatives:")
-    if not has_compiler(compiled["c"]):
-        print("  no C compiler here: loss_grad.c is written, but neither checked nor timed")
+    if not has_compiler():
+        print("loss_grad.c is written, but neither checked nor timed")
         del compiled["c"]
     for target, fn in compiled.items():
         report = fn.check(*weights, *batch)
@@ -217,12 +219,15 @@ def telling_lines(source: str, count: int = 15) -> list[str]:
     return lines[start : start + count]
 
 
-def has_compiler(fn: Any) -> bool:
-    """Whether `fn`, a Compiled for the C target, can be built here; builds it if so."""
+def has_compiler() -> bool:
+    """Whether there is a C compiler to call; says what is missing if not.
+
+    One that is there and fails is another matter: that is an error, and ends the demo.
+    """
     try:
-        fn.build()
+        find_compiler()
     except gg.BuildError as error:
-        print(f"  {error}")
+        print(error)
         return False
     return True
 
