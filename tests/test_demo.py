@@ -60,7 +60,7 @@ def test_demo_reaches_its_accuracy(tmp_path, capsys):
     result = demo.main(tmp_path / "out")
     assert result.accuracy >= 0.97
     assert len(result.losses) == demo.EPOCHS
-    assert result.losses[-1] < 0.2 * result.losses[0]
+    assert result.losses[-1] < 0.3 * result.losses[0]
     written = {path.name for path in result.directory.iterdir()}
     assert {"loss_grad.py", "loss_grad.c", "loss_grad.h", "loss_grad_build.py"} <= written
     assert imports_of(result.directory / "loss_grad.py") <= {"numpy", "sys"}
