@@ -4,6 +4,7 @@ Each rule carries its validity; results are never less accurate than the plain f
 
     log(1 + exp(x)), log1p(exp(x))  ->  softplus(x)      all x; the plain form overflows above 709
     sqrt(x * x), sqrt(square(x))    ->  abs(x)           all x, exact; the plain form over- and underflows
+    sqrt(sum(x * x)), sqrt(x*x + y*y)  ->  root of the same     all x: the same value, and derivative 0 at 0 instead of nan
     log(sum(exp(x)))                ->  logsumexp(x)     all x
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
 """
@@ -76,9 +77,17 @@ def _log1p(node: Value, args: tuple[Value, ...]) -> Value | None:
 
 def _sqrt(node: Value, args: tuple[Value, ...]) -> Value | None:
     (x,) = args
-    if x.op.name == "square" or (x.op.name == "mul" and x.args[0] is x.args[1]):
+    if _is_square(x):
         return apply(OPS["abs"], x.args[0])
+    if (x.op.name == "sum" and _is_square(x.args[0])) or (
+        x.op.name == "add" and all(map(_is_square, x.args))
+    ):
+        return apply(OPS["root"], x)
     return None
+
+
+def _is_square(value: Value) -> bool:
+    return value.op.name == "square" or (value.op.name == "mul" and value.args[0] is value.args[1])
 
 
 def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:

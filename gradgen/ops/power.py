@@ -2,7 +2,7 @@
 
     power   a**b in general; both operands may be differentiated
     powc    x**n for a constant number n outside of (0, 1): its slope is finite at 0, so that its product needs no guard
-    square, reciprocal, sqrt, cbrt
+    square, reciprocal, sqrt, root, cbrt
 
 `raise_to` is what `**` and np.power do: for an exponent known at trace time it picks the cheapest of them. A slope is never
 computed by dividing by x. Integers to negative integer powers: ValueError in NumPy, as there; what 1 / x**-n truncates to in C.
@@ -66,6 +66,15 @@ SQRT = elementwise(
     "sqrt", "float", np.sqrt,
     "The square root of x >= 0; NaN below.",
     sympy="sqrt(x)", unbounded=(True,), functions=(np.sqrt,), kink="sqrt(x): inf at 0",
+    numpy=call("np.sqrt"), python=call("math.sqrt"), c=libm("sqrt"),
+)  # fmt: skip
+# A norm has no derivative at 0; 0 is a subgradient there and what every use of it wants. The guard selects the *partial*, so
+# away from 0 derivatives of all orders are sqrt's.
+ROOT = elementwise(
+    "root", "float", np.sqrt,
+    "The square root of a sum of squares (a norm): sqrt(s), with derivative 0 at 0.",
+    partials=(lambda y, s: calls.where(y == 0.0, 0.0, 0.5 / y),), flops=10,
+    kink="norm (the root of a sum of squares): 0 at 0",
     numpy=call("np.sqrt"), python=call("math.sqrt"), c=libm("sqrt"),
 )  # fmt: skip
 CBRT = elementwise(

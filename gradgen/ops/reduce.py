@@ -384,6 +384,18 @@ def foreign(function: Any) -> Any:
     return lookup_foreign(function)
 
 
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Value:
+    """The 2-norm of vectors and the Frobenius norm of matrices; derivative 0 at 0."""
+    x = as_value(x)
+    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.type.ndim != 1):
+        raise UnsupportedError(
+            f"np.linalg.norm with ord={ord!r} is not differentiated by gradgen",
+            "Write it with np.abs, np.sum and np.max.",
+        )
+    return apply(OPS["root"], sum_(apply(OPS["square"], x), axis, None, None, keepdims))
+
+
 @implements(np.mean)
 def mean(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Value:
     """The sum over axes divided by the number of elements."""
