@@ -14,11 +14,10 @@ Not supported: region ops; outputs that overlap inputs.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
-from gradgen.emit.c_body import CBody, fold_line, literal
+from gradgen.emit.c_body import CBody, fold_line, literal, parameter_lines
 from gradgen.emit.c_selftest import selftest_text
 from gradgen.emit.files import MARK, render
 from gradgen.emit.header import LICENCE, header_lines, one_line
@@ -81,9 +80,12 @@ class CFile:
     def _main(self) -> str:
         self.parameters = self._parameters()
         body = self.body
+        body.scope = {p.split()[-1].lstrip("*"): p for p in self.parameters}
         for buffer in self.kernel.buffers():
             if buffer.storage != "local":
-                body.pointer[id(buffer)] = self.names.fresh(buffer.name)
+                name = body.pointer[id(buffer)] = self.names.fresh(buffer.name)
+                if buffer.storage != "const":
+                    body.scope[name] = f"{C_NAMES[buffer.dtype]} *{name}"
         body.block([*self.kernel.prologue, *self.kernel.body], 1)
         checks = self._checks()
         memory = self._memory()
@@ -97,10 +99,10 @@ class CFile:
         lines = [f"    (void){name};" for name in unused] + lines
         helpers = self._helpers()
         tables = self._tables()
-        text = "\n".join([*lines, *helpers, *tables, self.selftest_code])
+        text = "\n".join([*lines, *body.parts, *helpers, *tables])
         return render(
             "function.c.j2", header=self._header(), name=self.name, includes=self._includes(text),
-            helpers=helpers, tables=tables, prototype=self._prototype(""), body="\n".join(lines),
+            helpers=helpers, tables=tables, parts=body.parts, prototype=self._prototype(""), body="\n".join(lines),
             ok=f"{self.prefix}_OK", selftest=self.selftest_code, prefix=self.prefix,
             work=self._work_lines(),
         )  # fmt: skip
@@ -177,7 +179,10 @@ class CFile:
         return out
 
     def _includes(self, text: str) -> list[str]:
-        return ["math.h"] if _MATH.search(text) else []
+        found = ["math.h"] if _MATH.search(text) else []
+        if re.search(r"\bbool\b|\btrue\b|\bfalse\b", text) and not any("bool" in p for p in self.parameters):
+            found.append("stdbool.h")
+        return found
 
     def _codes(self) -> str:
         codes = [f"{self.prefix}_OK = 0"]
@@ -246,21 +251,6 @@ def _count(buffer: Buffer) -> int:
 def stack_buffers(kernel: Kernel) -> list[Buffer]:
     """Arrays on the stack, those of inner blocks included."""
     return [b for b in kernel.buffers() if b.storage in ("stack", "local") and b.shape]
-
-
-def parameter_lines(head: str, parts: Sequence[str], ending: str) -> list[str]:
-    """A parameter list in lines of 100 columns, aligned behind the bracket."""
-    pad = " " * len(head) if len(head) < 40 else "        "
-    lines, line = [], head
-    for k, part in enumerate(parts):
-        text = part + ("," if k + 1 < len(parts) else f"){ending}")
-        if len(line) + len(text) + 1 > 100 and line.strip() not in ("", head.strip()):
-            lines.append(line.rstrip())
-            line = pad
-        line += text + " "
-    if not parts:
-        line += f"void){ending}"
-    return [*lines, line.rstrip()]
 
 
 def _comment(text: str) -> str:

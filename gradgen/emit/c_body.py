@@ -8,6 +8,8 @@ One walk in order; nothing recurses but over the depth of nests.
 from __future__ import annotations
 
 import math
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +40,7 @@ from gradgen.spelling import ATOM, COMPARE, PRODUCT, SUM, TERNARY, UNARY, Expr
 from gradgen.types import C_NAMES
 
 WIDTH = 100
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _FOLD = 56  # longer expressions get a line of their own
 _LOOPS = "ijklpqrs"
 
@@ -61,6 +64,8 @@ class CBody:
         self.waiting: dict[int, list[Any]] = {}
         self.loop_names: list[str] = []
         self.lines: list[str] = []
+        self.parts: list[str] = []
+        self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
         self.exits = False
         self._mentions: dict[Any, tuple[int, ...]] = {}
         self._analyse(kernel)
@@ -71,8 +76,9 @@ class CBody:
         uses: dict[int, int] = {}
         home: dict[int, int] = {}
         apart: set[int] = set()
-        last_store: dict[int, int] = {}
+        stores: dict[int, list[int]] = {}
         order: dict[int, int] = {}
+        last_use: dict[int, int] = {}
         clock = 0
 
         def visit(body: Sequence[Any]) -> None:
@@ -84,6 +90,7 @@ class CBody:
                 for k, a in enumerate(operands(stmt)):
                     key = id(a)
                     uses[key] = uses.get(key, 0) + 1
+                    last_use[key] = clock
                     if home.get(key, here) != here or (
                         kind is Let and key in home and self._mentioned(stmt)[k] != 1
                     ):
@@ -92,7 +99,7 @@ class CBody:
                     home[id(stmt)] = here
                     order[id(stmt)] = clock
                 elif kind is Store:
-                    last_store[id(stmt.buffer)] = clock
+                    stores.setdefault(id(stmt.buffer), []).append(clock)
                 elif kind is Loop or kind is Call:
                     visit(stmt.body)
                 elif kind is If:
@@ -103,7 +110,13 @@ class CBody:
         visit(kernel.body)
         self.single = {key for key, n in uses.items() if n == 1 and key not in apart}
         self.unused = {key for key in home if key not in uses}
-        self.last_store, self.order = last_store, order
+        self.stores, self.order, self.last_use = stores, order, last_use
+
+    def _is_alias(self, load: Load) -> bool:
+        """Whether a load of a scalar variable can be written as the variable: no store comes before its last use."""
+        stores = self.stores.get(id(load.buffer), [])
+        k = bisect_right(stores, self.order[id(load)])
+        return k == len(stores) or self.last_use[id(load)] <= stores[k]
 
     def _mentioned(self, let: Let) -> tuple[int, ...]:
         """How often the op's spelling writes each operand."""
@@ -272,8 +285,9 @@ class CBody:
                     continue
                 buffer = stmt.buffer
                 expr = Expr(self.place(buffer, stmt.index))
-                if not buffer.shape and self.last_store.get(id(buffer), 0) < self.order[id(stmt)]:
-                    self.variable[id(stmt)] = expr if buffer.storage != "output" else Expr(expr.text, UNARY)
+                if not buffer.shape and buffer.storage == "local" and self._is_alias(stmt):
+                    self.variable[id(stmt)] = expr
+                    self.depends[id(stmt)] = [buffer]
                 elif id(stmt) in self.single and len(expr.text) <= _FOLD:
                     self.pending[id(stmt)] = expr
                     self._inherit(stmt)
@@ -313,9 +327,14 @@ class CBody:
             name = self.loop_names[level]
             self.variable[id(stmt.var)] = Expr(name)
             head = f"for (int64_t {name} = 0; {name} < {self.extent(stmt.extent).at(COMPARE + 1)}; {name}++)"
-            cited = self._line(f"{head} {{", depth, stmt.site, cited, note=summary(stmt))
-            self.block(stmt.body, depth + 1, cited)
-            self.lines.append("    " * depth + "}")
+            self.lines, outer = [], self.lines
+            self.block(stmt.body, depth + 1, cite(stmt.site) or cited)
+            inner, self.lines = self.lines, outer
+            single = _is_single(inner, depth + 1)
+            cited = self._line(head if single else f"{head} {{", depth, stmt.site, cited, note=summary(stmt))
+            self.lines += inner
+            if not single:
+                self.lines.append("    " * depth + "}")
             return cited
         if kind is Check:
             value = self.operand(stmt.value).at(COMPARE + 1)
@@ -335,7 +354,23 @@ class CBody:
                 self.block(stmt.otherwise, depth + 1, cited)
             self.lines.append("    " * depth + "}")
             return cited
+        if kind is Call:
+            self._part(stmt, depth)
+            return ""
         raise KeyError(f"internal: no C for {kind.__name__}")
+
+    def _part(self, stmt: Call, depth: int) -> None:
+        """A part as a static function of what it mentions, and its call."""
+        self.lines, outer = [], self.lines
+        self.block(stmt.body, 1)
+        inner, self.lines = self.lines, outer
+        words = set(_WORD.findall("\n".join(inner)))
+        used = {name: text for name, text in self.scope.items() if name in words}
+        used |= {name: f"int64_t {name}" for name in self.sizes if name in words}
+        name = self.names.fresh(f"{self.prefix.lower()}_part_{len(self.parts) + 1}")
+        head = parameter_lines(f"static void {name}(", list(used.values()), "")
+        self.parts.append("\n".join([*head, "{", *inner, "}"]))
+        self.lines += parameter_lines("    " * depth + f"{name}(", list(used), ";")
 
     def _bind_local(self, stmt: Any, expr: Expr, depth: int, cited: str) -> str:
         name = self._local_name(stmt, depth)
@@ -366,7 +401,7 @@ class CBody:
         """A folded load, and what folds it in turn, waits for the next store to its memory."""
         found: list[Buffer] = [stmt.buffer.memory] if type(stmt) is Load else []
         for a in operands(stmt):
-            found += self.depends.pop(id(a), [])
+            found += self.depends.get(id(a), ())
         if found:
             self.depends[id(stmt)] = found
             for memory in found:
@@ -409,10 +444,43 @@ def summary(loop: Loop) -> str:
         if cite(site):
             lines[cite(site)] = None
     order = [p for p in ("forward", "reverse") if p in phases]
-    cited = list(lines)
-    if len(cited) > 6:
-        cited = [*cited[:5], "..."]
-    return f"{' and '.join(order)}  {', '.join(cited)}".strip()
+    return f"{' and '.join(order)}  {citations(list(lines))}".strip()
+
+
+def citations(lines: list[str]) -> str:
+    """model.py:3, 5, other.py:2: each file once, its lines in order."""
+    files: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, number = line.rpartition(":")
+        files.setdefault(name, []).append(number)
+    texts = []
+    for name, numbers in files.items():
+        numbers.sort(key=int)
+        shown = numbers if len(numbers) <= 6 else [*numbers[:5], "...", numbers[-1]]
+        texts.append(f"{name}:{', '.join(shown)}")
+    return ", ".join(texts)
+
+
+def _is_single(lines: list[str], depth: int) -> bool:
+    """Whether lines are one statement, so that a loop needs no braces around it."""
+    pad = 4 * depth
+    own = [line for line in lines if len(line) - len(line.lstrip()) == pad]
+    return len(own) == 1 and not own[0].lstrip().startswith("/*")
+
+
+def parameter_lines(head: str, parts: Sequence[str], ending: str) -> list[str]:
+    """A parameter list in lines of 100 columns, aligned behind the bracket."""
+    pad = " " * len(head) if len(head) < 40 else "        "
+    lines, line = [], head
+    for k, part in enumerate(parts):
+        text = part + ("," if k + 1 < len(parts) else f"){ending}")
+        if len(line) + len(text) + 1 > WIDTH and line.strip() not in ("", head.strip()):
+            lines.append(line.rstrip())
+            line = pad
+        line += text + " "
+    if not parts:
+        line += f"void){ending}" if ending != ";" or head.lstrip().startswith("int ") else f"){ending}"
+    return [*lines, line.rstrip()]
 
 
 def fold_comment(pad: str, text: str) -> list[str]:

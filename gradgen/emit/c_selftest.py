@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradgen.emit.c_body import literal
+from gradgen.emit.c_body import literal, parameter_lines
 from gradgen.emit.files import render
 from gradgen.emit.selftest import STEP
 from gradgen.sizes import evaluate
@@ -92,6 +92,4 @@ def _value(kind: str, text: str, sample: Any) -> str:
 
 
 def call_lines(head: str, arguments: list[str]) -> list[str]:
-    from gradgen.emit.c import parameter_lines
-
     return [f"    {line}" for line in parameter_lines(f"failed += {head}", arguments, ";")]

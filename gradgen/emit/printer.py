@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.emit.layout import WIDTH, Group, Item, flat, layout
+from gradgen.emit.guards import guarded
+from gradgen.emit.layout import WIDTH, Group, Item, layout
 from gradgen.emit.names import Names
 from gradgen.errors import EmitError
-from gradgen.ir import CONST, LEAVES, PARAM, SIZE, Function, use_counts
+from gradgen.ir import CONST, LEAVES, SIZE, Function, use_counts
 from gradgen.sites import cite
-from gradgen.sizes import Dim, Size, spell
-from gradgen.spelling import ATOM, COMMA, PRODUCT, SUM, UNARY, Expr
+from gradgen.sizes import Dim, spell
+from gradgen.spelling import ATOM, PRODUCT, SUM, TERNARY, UNARY, Expr
 from gradgen.types import DTYPES
 from gradgen.value import Value
 
@@ -102,7 +103,10 @@ class Printer:
         self._outputs = {id(v) for v in fn.outputs}
         self._plan_updates(counts)
         fold = self.fold
-        for node in fn.body:
+        body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
+        for conditions in self._guards.values():
+            self._pinned.update(id(c) for c, _ in conditions)
+        for node in body:
             op = node.op
             if op.store is not None:
                 self._update(node)
@@ -162,6 +166,12 @@ class Printer:
                     pending = {}
                 pending[len(operands) - 1] = used
             reads += used
+        if node.op.name == "mulz" and self.spelling == "python" and not operands[0].text.isidentifier():
+            a = node.args[0]  # named, since the spelling reads it twice
+            if pending and 0 in pending:
+                self._assign(a, operands[0], pending.pop(0))
+                operands[0] = Expr(self.variable[id(a)])
+                reads.append(operands[0].text)
         expr = spelling(operands, node, self)
         if pending and len(expr.text) > WIDTH - 24:
             order = sorted(pending, key=lambda k: -len(operands[k].text))
@@ -184,6 +194,12 @@ class Printer:
         key = id(node)
         name = self._roots.get(key) or self._name(node)
         self.variable[key] = name
+        conditions = self._guards.get(key)
+        if conditions:
+            names = [self.variable[id(c)] for c, _ in conditions]
+            test = " and ".join(n if p else f"not {n}" for n, (_, p) in zip(names, conditions, strict=True))
+            expr = Expr(f"{expr.at(TERNARY + 1)} if {test} else 0.0", TERNARY)
+            reads = reads + names
         self._statement(node, name, f"{name} = ", expr.text, reads)
 
     def _statement(self, node: Value, name: str, prefix: str, text: str, reads: list[str]) -> None:

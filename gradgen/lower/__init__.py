@@ -5,6 +5,7 @@
     forward     loads of what the block knows are that scalar
     sweep       stores and scalars that nothing reads go
     contract    temporaries of one iteration become scalars or small arrays of their block
+    split       a long top level is cut into parts, to be functions of their own
     storage     the others go on the stack or into the workspace
 """
 
@@ -18,11 +19,12 @@ from gradgen.lower.contract import contract, forward, sweep
 from gradgen.lower.fuse import fuse
 from gradgen.lower.kernel import Kernel, show, verify
 from gradgen.lower.lowering import lower
+from gradgen.lower.split import split
 from gradgen.lower.storage import storage
 
 Pass = Callable[[Kernel], Kernel]
 
-PASSES: tuple[Pass, ...] = (fuse, forward, sweep, contract, forward, sweep, storage)
+PASSES: tuple[Pass, ...] = (fuse, forward, sweep, contract, forward, sweep, split, storage)
 
 
 def stages(fn: Function, labels: Sequence[str] = (), options: Any = None) -> list[tuple[str, Kernel]]:

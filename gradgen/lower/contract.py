@@ -23,7 +23,6 @@ from gradgen.lower.kernel import (
     Loop,
     Rewriter,
     Store,
-    Var,
     blocks,
     operands,
     walk,
@@ -159,7 +158,9 @@ def contract(kernel: Kernel) -> Kernel:
         if key in shared:
             continue
         dropped, scope = _private_axes(paths[key], places[key])
-        if scope is None:
+        ones = {k for k, dim in enumerate(buffer.shape) if isinstance(dim, int) and dim == 1}
+        dropped |= ones
+        if not dropped or (scope is None and len(dropped) < len(buffer.shape)):
             continue
         kept = tuple(k for k in range(len(buffer.shape)) if k not in dropped)
         shape = tuple(buffer.shape[k] for k in kept)
@@ -167,7 +168,7 @@ def contract(kernel: Kernel) -> Kernel:
         size = new.size
         if isinstance(size, int) and size * BYTES[buffer.dtype] <= SMALL:
             new.storage = "local"
-            declared.setdefault(id(scope), []).append(new)
+            declared.setdefault(id(scope) if scope else 0, []).append(new)
         smaller[key] = (new, kept)
     if not smaller:
         return kernel
@@ -193,10 +194,11 @@ def contract(kernel: Kernel) -> Kernel:
                 out.append(rewriter.statement(stmt))
         return out
 
-    return kernel.with_body(block(kernel.body))
+    head = [Declare(b, b.site) for b in declared.get(0, ())]
+    return kernel.with_body([*head, *block(kernel.body)])
 
 
-def _private_axes(paths: list[tuple[Loop, ...]], places: list[Index]) -> tuple[dict[int, Var], Loop | None]:
+def _private_axes(paths: list[tuple[Loop, ...]], places: list[Index]) -> tuple[set[int], Loop | None]:
     """Axes that are the variables of the outermost loops around every access, and the innermost of those loops."""
     common = list(paths[0])
     for path in paths[1:]:
@@ -204,7 +206,7 @@ def _private_axes(paths: list[tuple[Loop, ...]], places: list[Index]) -> tuple[d
         while k < len(common) and k < len(path) and common[k] is path[k]:
             k += 1
         del common[k:]
-    axes: dict[int, Var] = {}
+    axes: set[int] = set()
     scope = None
     for loop in common:
         found = None
@@ -220,6 +222,6 @@ def _private_axes(paths: list[tuple[Loop, ...]], places: list[Index]) -> tuple[d
                 break
         if found is None:
             break
-        axes[found] = loop.var
+        axes.add(found)
         scope = loop
     return axes, scope

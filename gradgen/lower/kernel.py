@@ -214,14 +214,12 @@ class If:
 
 
 class Call:
-    """A part of the kernel that is printed as a function: its statements, and what crosses its border in arrays of slots."""
+    """A part of the kernel that is printed as a function of its own; scalars do not cross its border."""
 
-    __slots__ = ("body", "buffers", "scalars", "site")
+    __slots__ = ("body", "site")
 
-    def __init__(self, body: list[Any], scalars: list[Any], buffers: list[Buffer], site: Site | None = None) -> None:
+    def __init__(self, body: list[Any], site: Site | None = None) -> None:
         self.body = body
-        self.scalars = scalars
-        self.buffers = buffers
         self.site = site
 
 
@@ -344,7 +342,7 @@ class Rewriter:
             return Check(self.scalar(stmt.value), stmt.extent, stmt.site)
         if kind is If:
             return If(self.scalar(stmt.condition), self.block(stmt.then), self.block(stmt.otherwise), stmt.site)
-        return stmt
+        return Call(self.block(stmt.body), stmt.site) if kind is Call else stmt
 
 
 def verify(kernel: Kernel, after: str = "") -> None:
