@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,11 @@ class Compiled:
                     arrays.append(self._array(entry, item))
                 elif isinstance(entry, SizeSpec):
                     sizes[argument.name] = self._size(argument.name, item)
+                elif not same(entry.value, item):
+                    raise SpecError(
+                        f"{self.name} needs {entry.value!r} in {argument.name}, as compiled, got {item!r}",
+                        "What was static when it was compiled is frozen into the code; compile again for another value.",
+                    )
         arrays += [self.signature.captures[leaf.label] for leaf in self.signature.captured_leaves]
         leaves = self.signature.leaves
         sizes = bind_sizes([v.type for v in leaves], arrays, [v.label for v in leaves], sizes)
@@ -260,7 +266,10 @@ class Compiled:
 
     def _array(self, leaf: Leaf, value: Any) -> np.ndarray:
         dtype = DTYPES[leaf.type.dtype]
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # a ragged list
+            raise SpecError(f"{self.name} needs {leaf.type} for {leaf.label}, got a ragged list ({error})") from None
         if array.dtype is not dtype:
             given = isinstance(value, (np.ndarray, np.generic))
             if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
@@ -311,7 +320,19 @@ class Compiled:
         return f"<gradgen {self.target} function {self.name}({', '.join(a.name for a in self.signature.passed)})>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.signature, self.target, self.options, self.files, self._runner)
+        # Static arguments are in the source already, and may be anything (a function, say).
+        signature = replace(self.signature, arguments=self.signature.passed)
+        return _restore, (signature, self.target, self.options, self.files, self._runner)
+
+
+def same(known: Any, given: Any) -> bool:
+    """Whether a static value is given as it was compiled (arrays by their elements)."""
+    if known is given:
+        return True
+    try:
+        return bool(np.array_equal(known, given)) if isinstance(known, np.ndarray) else bool(known == given)
+    except (TypeError, ValueError):
+        return False
 
 
 def _restore(signature: Signature, target: str, options: Options, files: dict[str, str], runner: Any) -> Compiled:

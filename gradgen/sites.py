@@ -46,7 +46,7 @@ def user_site(depth: int = 2) -> Site | None:
         skip = internal(name)
         if skip is None:
             skip = is_internal(name)
-        if not skip:
+        if not skip and not (name == "<string>" and frame.f_code.co_name == "__init__"):  # a dataclass's
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -12,6 +12,7 @@ import functools
 import math
 import operator
 import os
+import random
 import sys
 import sysconfig
 import types
@@ -193,6 +194,8 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         special = None
     if special is not None:
         return special(*args, **kwargs)
+    if isinstance(getattr(fn, "__self__", None), _GENERATORS):
+        _refuse_random(fn)
     cls = type(fn)
     if cls is np.ufunc:
         for a in args:
@@ -206,19 +209,21 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         return enter(fn)(*args, **kwargs)
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
         return call(fn.__wrapped__, *args, **kwargs)  # a cache would keep Values of a trace that ends
-    elif not isinstance(fn, (type, types.BuiltinFunctionType)):
-        return enter(fn)(*args, **kwargs)
     module = getattr(fn, "__module__", None) or ""
+    if module.startswith("numpy.random"):
+        _refuse_random(fn)
+    if not isinstance(fn, (type, types.BuiltinFunctionType)) and not module.startswith(("numpy", "scipy")):
+        return enter(fn)(*args, **kwargs)
     if module.startswith("numpy"):
-        if module.startswith("numpy.random"):
-            _refuse_random(fn)
         if any_value((args, tuple(kwargs.values()))):
             return dispatch(fn, args, kwargs)
     elif module.startswith("scipy") and any_value((args, tuple(kwargs.values()))):
         return dispatch(fn, args, kwargs)
-    elif isinstance(getattr(fn, "__self__", None), (np.random.Generator, np.random.RandomState)):
-        _refuse_random(fn)
     return fn(*args, **kwargs)
+
+
+# Module-level functions such as np.random.rand and random.random are methods of a generator that nobody sees.
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 
 
 def _refuse_random(fn: Any) -> None:

@@ -30,11 +30,16 @@ from gradgen.value import Extent, Value, new_node
 _ARRAY = re.compile(r"\s*(\w+)\s*\[([^\[\]]*)\]\s*(?:<\s*(.+))?$")
 
 
-@dataclass(frozen=True)
 class Static:
-    """A value known at trace time."""
+    """A value known at trace time. No dataclass: `flatten` must not look inside."""
 
-    value: Any
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"gg.static({self.value!r})"
 
 
 @dataclass(frozen=True)
@@ -195,12 +200,15 @@ def arguments_of(
 ) -> list[Argument]:
     """Pair the parameters of `f` with their specs. SpecError for too many, unknown or missing ones."""
     given = dict(named)
-    if len(positional) > len(names) and not _variadic(f):
+    f_inner = f
+    while hasattr(f_inner, "derive"):
+        f_inner = f_inner.f
+    if len(positional) > len(names) and not _variadic(f_inner):
         raise SpecError(
             f"{_label(f)} takes {len(names)} arguments ({', '.join(names)}), got {len(positional)} specs"
         )
     out: list[Argument] = []
-    defaults = _defaults(f)
+    defaults = {p.name: p.default for p in _parameters(f_inner) if p.default is not p.empty}
     for k, s in enumerate(positional):
         name = names[k] if k < len(names) else f"x{k}"
         if name in given:
@@ -216,8 +224,11 @@ def arguments_of(
                 f"{_label(f)} needs a spec for {name}", f'Add {name}="f64[]" or another spec.'
             )
     if given:
+        remedy = ""
+        if any(p.kind is p.KEYWORD_ONLY and p.name in given for p in _parameters(f_inner)):
+            remedy = "Keyword-only parameters take no spec: make it positional, or fix it with functools.partial."
         raise SpecError(
-            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names)}"
+            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names)}", remedy
         )
     _check_letters(out)
     return out
@@ -261,20 +272,14 @@ def _check_letters(arguments: list[Argument]) -> None:
 
 
 def _variadic(f: Any) -> bool:
-    try:
-        return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        return False
+    return any(p.kind is p.VAR_POSITIONAL for p in _parameters(f))
 
 
-def _defaults(f: Any) -> dict[str, Any]:
-    while hasattr(f, "derive"):
-        f = f.f
+def _parameters(f: Any) -> list[inspect.Parameter]:
     try:
-        found = inspect.signature(f).parameters.values()
+        return list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
-        return {}
-    return {p.name: p.default for p in found if p.default is not p.empty}
+        return []
 
 
 def _label(f: Any) -> str:
@@ -282,7 +287,7 @@ def _label(f: Any) -> str:
 
 
 def placeholders(arguments: Sequence[Argument]) -> list[Any]:
-    """Arguments to trace with: Values of the specs' types, sizes, and static values, in their structures."""
+    """Arguments to trace with: Values of the specs' types, sizes, and Statics, in their structures."""
     out = []
     for argument in arguments:
         leaves = []
@@ -294,6 +299,6 @@ def placeholders(arguments: Sequence[Argument]) -> list[Any]:
             elif isinstance(entry, SizeSpec):
                 leaves.append(Extent(letter(argument.name), argument.name))
             else:
-                leaves.append(entry.value)
+                leaves.append(entry)
         out.append(unflatten(argument.tree, leaves))
     return out

@@ -16,6 +16,7 @@ from gradgen.errors import SpecError
 from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.reduce import as_value
 from gradgen.trace.hooks import enter
+from gradgen.trace.spec import Static
 from gradgen.tree import Tree, flatten, paths, unflatten
 from gradgen.types import Type, type_of
 from gradgen.value import Extent, Handle, Trace, Value, apply, constant, current_trace
@@ -60,7 +61,9 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
     operands = [leaf for leaf in leaves if is_dynamic(leaf)]
     with Trace() as trace:
         inner = [
-            trace.input(leaf_type(leaf), _input_name(leaf, label)) if is_dynamic(leaf) else leaf
+            trace.input(leaf_type(leaf), _input_name(leaf, label))
+            if is_dynamic(leaf)
+            else leaf.value if isinstance(leaf, Static) else leaf
             for leaf, label in zip(leaves, labels, strict=True)
         ]
         source = iter(inner)
