@@ -19,24 +19,32 @@ def cse(fn: Function) -> Function:
     leaves: dict[Any, Value] = {}
     new: dict[int, Value] = {}
     body: list[Value] = []
+    get = new.get
     for node in fn.body:
-        args = node.args
+        op, args = node.op, node.args
         changed = False
         resolved = []
         for a in args:
-            b = new.get(id(a))
+            b = get(id(a))
             if b is None:
-                b = a
                 if a.op is CONST or a.op is SIZE:
-                    b = leaves.setdefault(_leaf_key(a), a)
-                    new[id(a)] = b
-            changed = changed or b is not a
+                    b = new[id(a)] = leaves.setdefault(_leaf_key(a), a)
+                    changed = changed or b is not a
+                else:
+                    b = a
+            elif b is not a:
+                changed = True
             resolved.append(b)
-        op = node.op
-        ids = [id(a) for a in resolved]
-        if len(ids) == 2 and op.commutative and ids[0] > ids[1] and resolved[0].type is resolved[1].type:
-            ids.reverse()  # only within the key: the statement keeps the user's order
-        key = (op, *ids) if not node.params else (op, *ids, _params_key(node.params))
+        if len(resolved) == 2:
+            a, b = resolved
+            first, second = id(a), id(b)
+            if op.commutative and first > second and a.type is b.type:
+                first, second = second, first  # only within the key: the statement keeps the user's order
+            key: Any = (op, first, second)
+        else:
+            key = (op, *[id(a) for a in resolved])
+        if node.params:
+            key = (key, _params_key(node.params))
         known = seen.get(key)
         if known is not None:
             if known.name is None and node.name is not None:

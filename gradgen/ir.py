@@ -179,22 +179,19 @@ def verify(fn: Function, after: str = "") -> None:
     defined = {id(v) for v in fn.inputs}
     for node in fn.body:
         for arg in node.args:
-            if id(arg) not in defined and arg.op not in LEAVES:
-                raise GradgenError(
-                    f"internal: {node.op} reads {arg.op} before it is defined{where}"
-                )
-            if arg.op is PARAM and id(arg) not in defined:
-                raise GradgenError(f"internal: {node.op} reads a foreign input {arg.name}{where}")
+            if id(arg) not in defined and (arg.op not in LEAVES or arg.op is PARAM):
+                raise GradgenError(f"internal: {node.op} reads {arg.op} before it is defined{where}")
         if id(node) in defined:
             raise GradgenError(f"internal: {node.op} is defined twice{where}")
         defined.add(id(node))
-        expected = infer(node.op, node.args, node.params)
+        op = node.op
+        expected = op.memo.get(tuple([a.type for a in node.args])) if op.memo is not None else None
+        if expected is None:
+            expected = infer(op, node.args, node.params)
         if expected is not node.type:
-            raise GradgenError(
-                f"internal: {node.op} has type {node.type}, its rule says {expected}{where}"
-            )
+            raise GradgenError(f"internal: {op} has type {node.type}, its rule says {expected}{where}")
     for out in fn.outputs:
-        if id(out) not in defined and out.op not in LEAVES:
+        if id(out) not in defined and (out.op not in LEAVES or out.op is PARAM):
             raise GradgenError(f"internal: output {out.op} is not defined{where}")
 
 

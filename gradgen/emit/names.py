@@ -7,6 +7,7 @@ reserves is avoided in all of them, so a Value has the same name in the .py and 
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 import unicodedata
@@ -35,11 +36,15 @@ _PYTHON = [*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "numpy", 
 RESERVED = frozenset(
     [*_C, *_LIBM, *(f"{n}f" for n in _LIBM), *(f"{n}l" for n in _LIBM), *_PYTHON]
 )
+# What cffi's wrapper around a function calls its own variables: a function of such a name would be hidden there.
+_CFFI = ["result", "pyresult", "datasize", "large_args_free", "noarg", "arg", "args"]
+FUNCTION_RESERVED = RESERVED.union(_CFFI, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100)))
 _GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega"
 ).split(), strict=True))  # fmt: skip
 
 
+@functools.lru_cache(4096)
 def ascii_identifier(text: str) -> str:
     """An ASCII identifier that resembles `text`: Greek letters by name, accents dropped, the rest underscores."""
     out = []

@@ -27,7 +27,7 @@ from gradgen.value import Value
 _VIEWS = frozenset(("slice", "reshape", "transpose", "broadcast"))
 
 
-@dataclass
+@dataclass(slots=True)
 class Statement:
     """One printed statement: its lines without indentation, what it assigns, what it reads."""
 
@@ -71,6 +71,8 @@ class Printer:
         self.used_letters: dict[str, str] = {}
         self.helpers: dict[str, str] = {}
         self.variable: dict[int, str] = {}
+        self._places: dict[Any, tuple[str, str]] = {}
+        self._literals: dict[int, Expr] = {}
         self.pending: dict[int, tuple[Expr, list[str]]] = {}
         self.statements: list[Statement] = []
         for node, name in zip(fn.inputs, inputs, strict=True):
@@ -140,7 +142,10 @@ class Printer:
         if name is not None:
             return Expr(name), [name]
         if node.op is CONST:
-            return self.literal(node), []
+            literal = self._literals.get(key)
+            if literal is None:
+                literal = self._literals[key] = self.literal(node)
+            return literal, []
         if node.op is SIZE:
             dim = node.params["size"]
             text = self.size(dim)
@@ -203,13 +208,20 @@ class Printer:
         self._statement(node, name, f"{name} = ", expr.text, reads)
 
     def _statement(self, node: Value, name: str, prefix: str, text: str, reads: list[str]) -> None:
-        site = node.site
-        phase = site[2] if site is not None and len(site) > 2 else ""
+        phase, cited = self._place(node.site)
         if 4 + len(prefix) + len(text) <= WIDTH:
             lines = [prefix + text]
         else:
             lines = break_line(prefix, text)
-        self.statements.append(Statement(lines, name, reads, phase, cite(site)))
+        self.statements.append(Statement(lines, name, reads, phase, cited))
+
+    def _place(self, site: Any) -> tuple[str, str]:
+        """Section and citation of a site; the same few sites come again and again."""
+        known = self._places.get(site)
+        if known is None:
+            phase = site[2] if site is not None and len(site) > 2 else ""
+            known = self._places[site] = (phase, cite(site))
+        return known
 
     def literal(self, node: Value) -> Expr:
         """A constant as text. Arrays (up to 64 elements) are printed where they stand."""

@@ -22,8 +22,8 @@ Pass = Callable[[Function], Function]
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (dce,),
-    "readable": (cse, simplify, cse, dce),
-    "fast": (cse, simplify, cse, dce),
+    "readable": (simplify, cse, dce),
+    "fast": (simplify, cse, dce),
 }
 
 
