@@ -70,13 +70,14 @@ class Printer:
         self.helper_prefix = helper_prefix
         self.used_letters: dict[str, str] = {}
         self.helpers: dict[str, str] = {}
-        self.variable: dict[int, str] = {}
+        self._exprs: dict[int, Expr] = {}
+        self._spellings: dict[Any, Callable[..., Expr]] = {}
         self._places: dict[Any, tuple[str, str]] = {}
         self._literals: dict[int, Expr] = {}
         self.pending: dict[int, tuple[Expr, list[str]]] = {}
         self.statements: list[Statement] = []
         for node, name in zip(fn.inputs, inputs, strict=True):
-            self.variable[id(node)] = name
+            self._exprs[id(node)] = Expr(name)
         self._hints = {id(v): label for v, label in zip(fn.outputs, results, strict=False) if label}
 
     # -- the interface that spellings use
@@ -104,43 +105,43 @@ class Printer:
         counts = use_counts(fn)
         self._outputs = {id(v) for v in fn.outputs}
         self._plan_updates(counts)
-        fold = self.fold
         body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
         for conditions in self._guards.values():
             self._pinned.update(id(c) for c, _ in conditions)
+        kept = self._outputs | self._pinned
+        fold, spellings, pending = self.fold, self._spellings, self.pending
         for node in body:
             op = node.op
             if op.store is not None:
                 self._update(node)
                 continue
-            spelling = getattr(op, self.spelling)
-            if spelling is None:
-                raise EmitError(
-                    f"{op.name} has no spelling in the {self.spelling} target",
-                    "Use the numpy or c target.",
-                    site=node.site,
-                )
+            spelling = spellings.get(op) or self._spelling(node)
             expr, reads = self._spell(node, spelling)
-            key = id(node)
-            if (
-                fold
-                and node.name is None
-                and counts.get(key) == 1
-                and key not in self._outputs
-                and key not in self._pinned
-                and len(expr.text) < 74
-            ):
-                self.pending[key] = (expr, reads)
-                continue
+            if fold and node.name is None and len(expr.text) < 74:
+                key = id(node)
+                if counts.get(key) == 1 and key not in kept:
+                    pending[key] = (expr, reads)
+                    continue
             self._assign(node, expr, reads)
         results = [self._operand(v)[0] for v in fn.outputs]
         return Printed(self.statements, results, self.helpers, self.used_letters)
 
+    def _spelling(self, node: Value) -> Callable[..., Expr]:
+        found: Callable[..., Expr] | None = getattr(node.op, self.spelling)
+        if found is None:
+            raise EmitError(
+                f"{node.op.name} has no spelling in the {self.spelling} target",
+                "Use the numpy or c target.",
+                site=node.site,
+            )
+        self._spellings[node.op] = found
+        return found
+
     def _operand(self, node: Value) -> tuple[Expr, list[str]]:
         key = id(node)
-        name = self.variable.get(key)
-        if name is not None:
-            return Expr(name), [name]
+        known = self._exprs.get(key)
+        if known is not None:
+            return known, [known.text]
         if node.op is CONST:
             literal = self._literals.get(key)
             if literal is None:
@@ -156,40 +157,48 @@ class Printer:
         """The node's expression; operands whose text would make the line too long become temporaries first."""
         operands: list[Expr] = []
         reads: list[str] = []
-        variable = self.variable
-        pending = None
+        exprs, literals = self._exprs, self._literals
+        folded: dict[int, list[str]] | None = None
         for a in node.args:
-            name = variable.get(id(a))
-            if name is not None:
-                operands.append(Expr(name))
-                reads.append(name)
+            key = id(a)
+            expr = exprs.get(key)
+            if expr is not None:
+                operands.append(expr)
+                reads.append(expr.text)
+                continue
+            expr = literals.get(key)
+            if expr is not None:
+                operands.append(expr)
                 continue
             expr, used = self._operand(a)
-            operands.append(expr)
             if a.op not in LEAVES:
-                if pending is None:
-                    pending = {}
-                pending[len(operands) - 1] = used
-            reads += used
-        if node.op.name == "mulz" and self.spelling == "python" and not operands[0].text.isidentifier():
-            a = node.args[0]  # named, since the spelling reads it twice
-            if pending and 0 in pending:
-                self._assign(a, operands[0], pending.pop(0))
-                operands[0] = Expr(self.variable[id(a)])
-                reads.append(operands[0].text)
+                if folded is None:
+                    folded = {}
+                folded[len(operands)] = used
+                reads += used
+            operands.append(expr)
+        if folded is None:
+            return spelling(operands, node, self), reads
+        if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
+            self._settle(node, 0, operands, folded, reads)  # named, since the spelling reads it twice
         expr = spelling(operands, node, self)
-        if pending and len(expr.text) > WIDTH - 24:
-            order = sorted(pending, key=lambda k: -len(operands[k].text))
-            for k in order:
-                a = node.args[k]
-                self._assign(a, operands[k], pending[k])
-                name = self.variable[id(a)]
-                operands = [Expr(name) if b is a else x for b, x in zip(node.args, operands, strict=True)]
-                reads.append(name)
-                expr = spelling(operands, node, self)
-                if len(expr.text) <= WIDTH - 24:
-                    break
+        while folded and len(expr.text) > WIDTH - 24:
+            longest = max(folded, key=lambda k: len(operands[k].text))
+            self._settle(node, longest, operands, folded, reads)
+            expr = spelling(operands, node, self)
         return expr, reads
+
+    def _settle(
+        self, node: Value, k: int, operands: list[Expr], folded: dict[int, list[str]], reads: list[str]
+    ) -> None:
+        """Give a folded operand a variable after all."""
+        a = node.args[k]
+        self._assign(a, operands[k], folded.pop(k))
+        name = self._exprs[id(a)]
+        for j, b in enumerate(node.args):
+            if b is a:
+                operands[j] = name
+        reads.append(name.text)
 
     def _name(self, node: Value) -> str:
         hint = node.name or self._hints.get(id(node))
@@ -198,10 +207,10 @@ class Printer:
     def _assign(self, node: Value, expr: Expr, reads: list[str]) -> None:
         key = id(node)
         name = self._roots.get(key) or self._name(node)
-        self.variable[key] = name
-        conditions = self._guards.get(key)
+        self._exprs[key] = Expr(name)
+        conditions = self._guards.get(key) if self._guards else None
         if conditions:
-            names = [self.variable[id(c)] for c, _ in conditions]
+            names = [self._exprs[id(c)].text for c, _ in conditions]
             test = " and ".join(n if p else f"not {n}" for n, (_, p) in zip(names, conditions, strict=True))
             expr = Expr(f"{expr.at(TERNARY + 1)} if {test} else 0.0", TERNARY)
             reads = reads + names
@@ -285,12 +294,12 @@ class Printer:
         used = [name]
         for a in node.args[1:]:
             expr, found = self._operand(a)
-            if len(expr.text) > WIDTH - 40 and a.op not in LEAVES and id(a) not in self.variable:
+            if len(expr.text) > WIDTH - 40 and a.op not in LEAVES and id(a) not in self._exprs:
                 self._assign(a, expr, found)
                 expr, found = self._operand(a)
             operands.append(expr)
             used += found
-        self.variable[id(node)] = name
+        self._exprs[id(node)] = Expr(name)
         self._statement(node, name, "", node.op.store(operands, node, self).text, used)
 
 
