@@ -882,6 +882,34 @@ def cotangent(
     return None if rule is None else rule(y_bar, y, *args, **node.params)
 
 
+_PARTIAL_READS = frozenset(("slice", "gather"))
+
+
+class Masks:
+    """Which cotangents may hold exact zeros of a branch not taken, followed along a reverse sweep.
+
+    That is so where every use that reads the whole value is a select (where, max, clip) or leads to nothing else. One plain use
+    ends it: then the value counts everywhere, and a partial that is not finite is the user's own.
+    """
+
+    __slots__ = ("_masked", "_plain")
+
+    def __init__(self) -> None:
+        self._masked: set[int] = set()
+        self._plain: set[int] = set()
+
+    def guard(self, node: Value) -> bool:
+        """Whether products with partials of `node` are guarded; all its uses must have been noted."""
+        return node.op.masks or (id(node) in self._masked and id(node) not in self._plain)
+
+    def note(self, user: Value, operand: Value, guard: bool) -> None:
+        """`user`, guarded or not, has contributed to the cotangent of `operand`."""
+        if guard:
+            self._masked.add(id(operand))
+        elif user.op.name not in _PARTIAL_READS:
+            self._plain.add(id(operand))
+
+
 def _finite(p: Any) -> bool:
     if isinstance(p, Value):
         return p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
@@ -925,7 +953,7 @@ def backward(root: Value, y_bar: Any) -> None:
             stack.append((node, True))
             stack.extend((a, False) for a in node.args if a.type.dtype[0] == "f" and a.op is not CONST)
     bars: dict[int, Any] = {id(root): y_bar}
-    masked: set[int] = set()
+    masks = Masks()
     for node in reversed(order):
         bar = bars.pop(id(node), None)
         if bar is None:
@@ -935,7 +963,7 @@ def backward(root: Value, y_bar: Any) -> None:
             node._grad = float(node._grad)
         if not node.args or node.op is LEAF:
             continue
-        guard = id(node) in masked or node.op.masks
+        guard = masks.guard(node)
         y, args = _detached(node), tuple(_detached(a) for a in node.args)
         for i, a in enumerate(node.args):
             if id(a) not in seen:
@@ -944,8 +972,7 @@ def backward(root: Value, y_bar: Any) -> None:
             if x_bar is not None:
                 known = bars.get(id(a))
                 bars[id(a)] = x_bar._data if known is None else known + x_bar._data
-                if guard:
-                    masked.add(id(a))
+                masks.note(node, a, guard)
 
 
 def _detached(node: Value) -> Value:

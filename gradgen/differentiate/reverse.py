@@ -12,7 +12,7 @@ from typing import Any
 
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import is_zeros, zeros
-from gradgen.value import Trace, Value, apply, constant, cotangent
+from gradgen.value import Masks, Trace, Value, apply, constant, cotangent
 
 _ACCUMULATES = frozenset(("slice_add", "scatter_add"))
 
@@ -48,7 +48,7 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
             if id(out) in active:
                 trace.site = ("", 0, "reverse")
                 bars[id(out)] = _accumulate(bars.get(id(out)), bar)
-        masked: set[int] = set()
+        masks = Masks()
         for node in reversed(fn.body):
             y_bar = bars.pop(id(node), None)
             if y_bar is None:
@@ -56,7 +56,7 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
             _name(y_bar, node)
             site = node.site
             trace.site = (site[0], site[1], "reverse") if site else ("", 0, "reverse")
-            guard = node.op.masks or id(node) in masked
+            guard = masks.guard(node)
             args = node.args
             for i, a in enumerate(args):
                 if id(a) not in active:
@@ -66,8 +66,7 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
                     continue
                 known = bars.get(id(a))
                 bars[id(a)] = x_bar if known is None else _accumulate(known, x_bar)
-                if guard:
-                    masked.add(id(a))
+                masks.note(node, a, guard)
         trace.site = ("", 0, "reverse")
         gradients = []
         for i in wrt:

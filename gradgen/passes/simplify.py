@@ -15,7 +15,7 @@ import numpy as np
 from gradgen.ir import CONST, OPS, SIZE, Function, Op
 from gradgen.ops.index import is_zeros
 from gradgen.rewriting import Rule, rewrite
-from gradgen.types import DTYPES
+from gradgen.types import DTYPES, Shape
 from gradgen.types import broadcast as broadcast_shapes
 from gradgen.value import Value, apply, constant
 
@@ -254,6 +254,15 @@ def _same(node: Value, args: Args) -> Value | None:
     if node.op is OPS["reshape"] and x.op is OPS["reshape"]:
         inner = x.args[0]
         return inner if inner.type is node.type else make(node.op, inner, **node.params)
+    if node.op is OPS["reshape"]:
+        if x.op is OPS["broadcast"] and not x.args[0].type.shape:  # a number repeated, in another shape
+            return make(OPS["broadcast"], x.args[0], shape=node.type.shape)
+        if x.op is OPS["neg"]:  # the sign moves outwards, where it can meet a sum or product
+            return make(OPS["neg"], make(OPS["reshape"], x.args[0], **node.params))
+        if x.op is OPS["sum"] and not x.params.get("keepdims"):
+            kept = make_keepdims(x, node.type.shape)
+            if kept is not None:
+                return kept
     if node.op is OPS["transpose"] and x.op is OPS["transpose"]:
         axes = tuple(x.params["axes"][k] for k in node.params["axes"])
         if axes == tuple(range(len(axes))):
@@ -262,6 +271,14 @@ def _same(node: Value, args: Args) -> Value | None:
     if node.op is OPS["broadcast"] and x.op is OPS["broadcast"]:
         return make(node.op, x.args[0], **node.params)
     return None
+
+
+def make_keepdims(total: Value, shape: Shape) -> Value | None:
+    """The sum with its axes kept as ones, if `shape` is what that gives."""
+    (x,) = total.args
+    axes = total.params["axes"]
+    kept = tuple(1 if k in axes else dim for k, dim in enumerate(x.type.shape))
+    return apply(total.op, x, axes=axes, keepdims=True) if kept == shape else None
 
 
 def _sum(node: Value, args: Args) -> Value | None:
