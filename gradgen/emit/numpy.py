@@ -7,6 +7,7 @@ compiler is far from linear in the length of one function.
 
 from __future__ import annotations
 
+import functools
 import json
 import textwrap
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from gradgen.value import Value
 from gradgen.version import VERSION
 
 PART = 2000
+_VIEWS = ("slice", "reshape", "broadcast", "transpose")  # these may share memory with their operand
 
 
 class Module:
@@ -71,7 +73,7 @@ class Module:
             imports="import numpy as np" if self.target == "numpy" else "import math",
             name=self.signature.name,
             parameters=self._parameters(),
-            summary=f"Return {self._returned_text()}; shapes and conventions above.",
+            summary=self._summary(),
             body="\n".join(body),
             helpers=parts + helpers,
             arguments=arguments,
@@ -105,6 +107,10 @@ class Module:
 
     def _returned_text(self) -> str:
         return flat(self._structure(self.signature.result, iter(self._slots(self.signature.results)), True))
+
+    def _summary(self) -> str:
+        text = f"Return {self._returned_text()}; shapes and conventions above."
+        return text if len(text) <= 90 else "Return the results listed above."
 
     def _header(self) -> list[str]:
         call = f"{self._call_text()} -> {self._returned_text()}"
@@ -205,15 +211,27 @@ class Module:
         if not value.type.shape:
             cast = {"f64": "float", "i64": "int", "bool": "bool"}.get(value.type.dtype)
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
-        if value.op in (PARAM, CONST) or value.op.name in ("slice", "reshape", "broadcast"):
+        if value.op in (PARAM, CONST) or value.op.name in _VIEWS:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
-            return f"np.array({expr.text})"
-        if value.op.name == "transpose":
-            return f'np.array({expr.text}, order="C")'
-        if value.type.ndim > 1 and value.op.elementwise and any(a.op.name == "transpose" for a in value.args):
+            ordered = value.type.ndim < 2 or value.op in (PARAM, CONST)  # np.array keeps a layout unless told
+            return f"np.array({expr.text})" if ordered else f'np.array({expr.text}, order="C")'
+        if id(value) in self.reordered:
             return f"np.ascontiguousarray({expr.text})"
         return expr.text
+
+    @functools.cached_property
+    def reordered(self) -> set[int]:
+        """Values of two axes or more that NumPy may lay out in another order than C: it keeps the order of its operands."""
+        found: set[int] = set()
+        for v in self.fn.body:
+            if v.type.ndim > 1 and v.op.name != "matmul":
+                if v.op.name in ("transpose", "broadcast", "gather") or any(id(a) in found for a in v.args):
+                    if not (v.op.name == "broadcast" and not v.args[0].type.shape):
+                        found.add(id(v))
+            elif v.op.name == "matmul" and v.type.ndim > 2:
+                found.add(id(v))
+        return found
 
     def _np(self, dtype: str) -> str:
         return f"np.{DTYPES[dtype]}"
