@@ -5,10 +5,10 @@
     build(files, math="default", cc=None, flags=None) -> module with `.ffi` and `.lib`
     cdef_of(header text) -> what cffi needs to know of it
 
-The compiler is `cc`, else $CC, else cc, gcc or clang. FLAGS are the one set of compiler flags. The cache is $GRADGEN_CACHE or the
-user's cache folder; its key is the text, the flags, the compiler's program, the CPU and the Python that loads it. An entry is
-written under a temporary name and renamed, with its checksum beside it: one that is half-written or corrupt is built anew, and
-processes do not disturb each other. Raises BuildError: no compiler, or one that fails (its message is shown).
+The compiler is `cc`, else $CC, else cc, gcc or clang. FLAGS are the one set of compiler flags. The cache is $GRADGEN_CACHE or
+the user's cache folder; its key is the text, the flags, the compiler's program, the CPU and the Python that loads it. An entry
+is written under a temporary name and renamed, with its checksum beside it: one that is half-written or corrupt is built anew,
+and processes do not disturb each other. Raises BuildError: no compiler, or one that fails (its message is shown).
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ _lock = threading.Lock()
 
 def flags_for(text: str, math: str) -> tuple[str, ...]:
     flags = _LONG_FLAGS if len(text) > LONG else FLAGS
-    return tuple("-ffp-contract=off" if f.startswith("-ffp") and math == "strict" else f for f in flags)
+    return tuple(
+        "-ffp-contract=off" if f.startswith("-ffp") and math == "strict" else f for f in flags
+    )
 
 
 def find_compiler(cc: str | None = None) -> list[str]:
@@ -85,7 +87,10 @@ def cache_folder() -> Path:
 
 
 def build(
-    files: Mapping[str, str], math: str = "default", cc: str | None = None, flags: Sequence[str] | None = None
+    files: Mapping[str, str],
+    math: str = "default",
+    cc: str | None = None,
+    flags: Sequence[str] | None = None,
 ) -> Any:
     """The extension module around the emitted files; `.lib` has the functions of the header."""
     compiler = find_compiler(cc)
@@ -105,12 +110,16 @@ def build(
             _compile(files, main, name, path, compiler, options)
             module = _load(name, path)
             if module is None:
-                raise BuildError(f"building needs a cache folder that keeps files, got {path.parent}")
+                raise BuildError(
+                    f"building needs a cache folder that keeps files, got {path.parent}"
+                )
         _loaded[key] = module
         return module
 
 
-def _key(files: Mapping[str, str], main: str, compiler: Sequence[str], options: Sequence[str]) -> str:
+def _key(
+    files: Mapping[str, str], main: str, compiler: Sequence[str], options: Sequence[str]
+) -> str:
     import cffi
 
     program = os.stat(compiler[0])
@@ -127,7 +136,15 @@ def _cpu() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor()
-    return "".join(sorted({line for line in text.splitlines() if line.startswith(("model name", "flags", "Features"))}))
+    return "".join(
+        sorted(
+            {
+                line
+                for line in text.splitlines()
+                if line.startswith(("model name", "flags", "Features"))
+            }
+        )
+    )
 
 
 def _load(name: str, path: Path) -> Any:
@@ -147,7 +164,12 @@ def _load(name: str, path: Path) -> Any:
 
 
 def _compile(
-    files: Mapping[str, str], main: str, name: str, path: Path, compiler: Sequence[str], options: Sequence[str]
+    files: Mapping[str, str],
+    main: str,
+    name: str,
+    path: Path,
+    compiler: Sequence[str],
+    options: Sequence[str],
 ) -> None:
     import cffi
     from cffi import recompiler
@@ -167,14 +189,19 @@ def _compile(
         for file in (main, f"{stem}.h"):
             Path(folder, file).write_text(files[file], encoding="utf-8")
         preamble = f'#include "{stem}.h"'
-        recompiler.make_c_source(ffi, name, preamble, os.path.join(folder, "_module.c"), verbose=False)
+        recompiler.make_c_source(
+            ffi, name, preamble, os.path.join(folder, "_module.c"), verbose=False
+        )
         include = sysconfig.get_paths()["include"]
         link = ["-shared", "-fPIC"]
         if sys.platform == "darwin":
             link = ["-bundle", "-undefined", "dynamic_lookup"]
         _run([*compiler, *options, "-fPIC", "-c", main, "-o", "main.o"], folder)
         # The wrapper is the same few conversions for every function: quick to compile is what counts.
-        _run([*compiler, "-O1", "-w", "-fPIC", f"-I{include}", "-c", "_module.c", "-o", "_module.o"], folder)
+        _run(
+            [*compiler, "-O1", "-w", "-fPIC", f"-I{include}", "-c", "_module.c", "-o", "_module.o"],
+            folder,
+        )
         _run([*compiler, *link, "main.o", "_module.o", "-o", "out.so", "-lm"], folder)
         built = Path(folder, "out.so")
         digest = Path(folder, "digest")
@@ -187,9 +214,13 @@ def _compile(
 
 def _run(command: list[str], folder: str) -> None:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
+        )
     except OSError as error:
-        raise BuildError(f"building needs a compiler that runs, got {command[0]}: {error.strerror}") from None
+        raise BuildError(
+            f"building needs a compiler that runs, got {command[0]}: {error.strerror}"
+        ) from None
     if done.returncode and "-march=native" in command and "march" in done.stderr:
         return _run([word for word in command if word != "-march=native"], folder)
     if done.returncode:
@@ -226,16 +257,24 @@ class CFunction:
         self.ffi = module.ffi
         self.function = getattr(module.lib, self.name)
         self.work_bytes = getattr(module.lib, f"{self.name}_work_bytes", None)
-        self.codes = {int(v): k for k, v in re.findall(rf"\b{self.name.upper()}_(\w+) = (\d+)", header)}
+        self.codes = {
+            int(v): k for k, v in re.findall(rf"\b{self.name.upper()}_(\w+) = (\d+)", header)
+        }
         self.letters = list(signature.letters)
         self.inputs = [v.type for v in fn.inputs]
         self.outputs = [v.type for v in fn.outputs]
         self._pointers = [
-            None if not ty.shape else self.ffi.typeof(f"{C_NAMES[ty.dtype]}[]") for ty in self.inputs
+            None if not ty.shape else self.ffi.typeof(f"{C_NAMES[ty.dtype]}[]")
+            for ty in self.inputs
         ]
         self._results = [self.ffi.typeof(f"{C_NAMES[ty.dtype]}[]") for ty in self.outputs]
 
-    def call(self, arrays: Sequence[Any], sizes: Mapping[str, int], out: Sequence[np.ndarray] | None = None) -> list[Any]:
+    def call(
+        self,
+        arrays: Sequence[Any],
+        sizes: Mapping[str, int],
+        out: Sequence[np.ndarray] | None = None,
+    ) -> list[Any]:
         """The results, fresh arrays (f64 scalars as float) or written into `out`. IndexError for a bad index."""
         from_buffer = self.ffi.from_buffer
         arguments: list[Any] = [sizes[name] for name in self.letters]
@@ -243,9 +282,14 @@ class CFunction:
             if pointer is None:
                 arguments.append(np.asarray(array, DTYPES[ty.dtype]).item())
             else:
-                arguments.append(from_buffer(pointer, np.ascontiguousarray(array, DTYPES[ty.dtype])))
+                arguments.append(
+                    from_buffer(pointer, np.ascontiguousarray(array, DTYPES[ty.dtype]))
+                )
         if out is None:
-            results = [np.empty([evaluate(d, sizes) for d in ty.shape], DTYPES[ty.dtype]) for ty in self.outputs]
+            results = [
+                np.empty([evaluate(d, sizes) for d in ty.shape], DTYPES[ty.dtype])
+                for ty in self.outputs
+            ]
         else:
             results = list(out)
         for array, pointer in zip(results, self._results, strict=True):
@@ -259,7 +303,11 @@ class CFunction:
         if code:
             self._fail(code, sizes)
         return [
-            float(array) if array.ndim == 0 and array.dtype == np.float64 else array if array.ndim else array[()]
+            float(array)
+            if array.ndim == 0 and array.dtype == np.float64
+            else array
+            if array.ndim
+            else array[()]
             for array in results
         ]
 

@@ -1,13 +1,13 @@
 """A Function as standalone C99: NAME.c, NAME.h and NAME_build.py.
 
-    emit_c(fn, signature, options=Options(), selftest=None) -> {"NAME.c": ..., "NAME.h": ..., "NAME_build.py": ...}
+    emit_c(fn, signature, options=None, selftest=None) -> {"NAME.c": ..., "NAME.h": ..., "NAME_build.py": ...}
 
 The C name is the signature's, changed if C or libm has taken it: it is the stem of the first file. The interface is plain:
 
     int NAME(sizes as int64_t, inputs in fn.inputs order (scalars by value), outputs as pointers[, void *work])
 
-`work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed. Returns 0 or a code of the enum
-in the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails).
+`work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed. Returns 0 or a code of the
+enum in the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails).
 Not supported: region ops; outputs that overlap inputs.
 """
 
@@ -34,27 +34,39 @@ from gradgen.trace.spec import Signature
 from gradgen.types import BYTES, C_NAMES
 from gradgen.version import VERSION
 
-_MATH = re.compile(rf"\b(?:{'|'.join(f'{n}f?' for n in sorted(_LIBM))})\(|\b(?:NAN|INFINITY|HUGE_VAL)\b")
+_MATH = re.compile(
+    rf"\b(?:{'|'.join(f'{n}f?' for n in sorted(_LIBM))})\(|\b(?:NAN|INFINITY|HUGE_VAL)\b"
+)
 
 
 def emit_c(
-    fn: Function, signature: Signature, options: Options = Options(), selftest: SelfTest | None = None
+    fn: Function,
+    signature: Signature,
+    options: Options | None = None,
+    selftest: SelfTest | None = None,
 ) -> dict[str, str]:
     """The files, main file first."""
-    return CFile(fn, signature, options, selftest).files()
+    return CFile(fn, signature, options or Options(), selftest).files()
 
 
 class CFile:
-    def __init__(self, fn: Function, signature: Signature, options: Options, selftest: SelfTest | None) -> None:
+    def __init__(
+        self, fn: Function, signature: Signature, options: Options, selftest: SelfTest | None
+    ) -> None:
         self.fn = fn
         self.signature = signature
         self.selftest = selftest
         self.kernel: Kernel = compile_loops(fn, signature.results, options)
         self.names = Names()
+        self.names.reserve("sample", "differs")
         self.name = self.names.fresh(signature.name)
         self.prefix = self.name.upper()
-        self.names.reserve(f"{self.name}_selftest", f"{self.name}_work_bytes", "sample", "check_sum")
-        self.names.reserve(*(f"{self.prefix}_{word}" for word in ("OK", "INDEX", "SIZE", "H", "WORK_BYTES")))
+        self.names.reserve(
+            f"{self.name}_selftest", f"{self.name}_work_bytes", "sample", "check_sum"
+        )
+        self.names.reserve(
+            *(f"{self.prefix}_{word}" for word in ("OK", "INDEX", "SIZE", "H", "WORK_BYTES"))
+        )
         self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
         self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
         self.results = [self.names.fresh(label) for label in signature.results]
@@ -81,9 +93,13 @@ class CFile:
         self.parameters = self._parameters()
         body = self.body
         body.scope = {p.split()[-1].lstrip("*"): p for p in self.parameters}
-        for buffer in self.kernel.buffers():
+        self.buffers = self.kernel.buffers()
+        for buffer in self.buffers:
             if buffer.storage != "local":
-                name = body.pointer[id(buffer)] = self.names.fresh(buffer.name)
+                name = (
+                    self.names.temporary() if buffer.name == "t" else self.names.fresh(buffer.name)
+                )
+                body.pointer[id(buffer)] = name
                 if buffer.storage != "const":
                     body.scope[name] = f"{C_NAMES[buffer.dtype]} *{name}"
         body.block([*self.kernel.prologue, *self.kernel.body], 1)
@@ -125,7 +141,7 @@ class CFile:
 
     @property
     def needs_work(self) -> bool:
-        work = self.kernel.notes.get("work_bytes", 0)
+        work = self.kernel.work_bytes
         return not (isinstance(work, int) and work == 0)
 
     def _prototype(self, ending: str) -> str:
@@ -144,14 +160,17 @@ class CFile:
 
     def _memory(self) -> list[str]:
         lines = []
-        for buffer in self.kernel.buffers():
+        for buffer in self.buffers:
             name = self.body.pointer.get(id(buffer))
             kind = C_NAMES[buffer.dtype]
-            if buffer.storage == "stack":
+            where, start = self.kernel.placement.get(id(buffer), ("", 0))
+            if where == "stack":
                 lines.append(f"    {kind} {name}[{buffer.size}];")
-            elif buffer.storage == "work":
-                offset = self.body.dim(buffer.offset)
-                place = "work" if offset.text == "0" else f"(void *)((char *)work + {offset.at(11)})"
+            elif where == "work":
+                offset = self.body.dim(start)
+                place = (
+                    "work" if offset.text == "0" else f"(void *)((char *)work + {offset.at(11)})"
+                )
                 lines += fold_line("    ", f"{kind} *const {name} = {place};")
         return lines
 
@@ -170,7 +189,7 @@ class CFile:
 
     def _tables(self) -> list[str]:
         out = []
-        for buffer in self.kernel.buffers():
+        for buffer in self.buffers:
             if buffer.storage == "const":
                 values = ", ".join(literal(v).text for v in np.asarray(buffer.data).reshape(-1))
                 name = self.body.pointer[id(buffer)]
@@ -180,7 +199,9 @@ class CFile:
 
     def _includes(self, text: str) -> list[str]:
         found = ["math.h"] if _MATH.search(text) else []
-        if re.search(r"\bbool\b|\btrue\b|\bfalse\b", text) and not any("bool" in p for p in self.parameters):
+        if re.search(r"\bbool\b|\btrue\b|\bfalse\b", text) and not any(
+            "bool" in p for p in self.parameters
+        ):
             found.append("stdbool.h")
         return found
 
@@ -195,7 +216,10 @@ class CFile:
     def _work_text(self) -> str:
         if not self.needs_work:
             return ""
-        return spell(self.kernel.notes["work_bytes"], lambda n: f"(int64_t)({self.letters[n]})", "({0} > 0 ? {0} : 0)", "(({0}) / ({1}))")
+        clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / ({1}))"
+        return spell(
+            self.kernel.work_bytes, lambda n: f"(int64_t)({self.letters[n]})", clip, quotient
+        )
 
     def _work_lines(self) -> list[str]:
         """The function that gives the bytes of the workspace, where there is one."""
@@ -214,16 +238,23 @@ class CFile:
     def _header(self) -> list[str]:
         call = f"{self.name}({', '.join(p.split()[-1].lstrip('*') for p in self.parameters)})"
         names = dict(zip([leaf.label for leaf in self.signature.leaves], self.labels, strict=True))
-        lines = header_lines(self.fn, self.signature, call, lambda n: names.get(n, self.letters.get(n, n)))
+        lines = header_lines(
+            self.fn, self.signature, call, lambda n: names.get(n, self.letters.get(n, n))
+        )
         lines += self._notes()
         lines += [f"{MARK} {VERSION}:", f"    {self.signature.command}", LICENCE]
         return [_comment(line) for line in lines]
 
     def _notes(self) -> list[str]:
-        stack = sum(BYTES[b.dtype] * _count(b) for b in stack_buffers(self.kernel))
+        arrays = [
+            b
+            for b in self.buffers
+            if b.storage == "local" or self.kernel.placement.get(id(b), ("",))[0] == "stack"
+        ]
+        stack = sum(BYTES[b.dtype] * _count(b) for b in arrays if b.shape)
         work = "Needs no workspace."
         if self.needs_work:
-            text = spell(self.kernel.notes["work_bytes"], lambda n: self.letters[n], tight=True)
+            text = spell(self.kernel.work_bytes, lambda n: self.letters[n], tight=True)
             work = f"Workspace: {text} bytes, aligned to 64."
         lines = [f"{work} Stack: {stack} bytes of arrays." if stack else work]
         lines.append("Arrays are row-major. Inputs may alias each other; outputs overlap nothing.")
@@ -233,7 +264,7 @@ class CFile:
         return _comment(one_line(self.signature.title or self.signature.name))
 
     def _cdef(self) -> list[str]:
-        lines = [re.sub(r"\s+", " ", self._prototype(";"))]
+        lines = self._prototype(";").splitlines()
         if self.needs_work:
             lines.append(f"size_t {self.name}_work_bytes({self._size_parameters()});")
         return lines
@@ -246,11 +277,6 @@ def _count(buffer: Buffer) -> int:
     size = buffer.size
     assert isinstance(size, int)
     return size
-
-
-def stack_buffers(kernel: Kernel) -> list[Buffer]:
-    """Arrays on the stack, those of inner blocks included."""
-    return [b for b in kernel.buffers() if b.storage in ("stack", "local") and b.shape]
 
 
 def _comment(text: str) -> str:

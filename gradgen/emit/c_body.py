@@ -76,6 +76,7 @@ class CBody:
         uses: dict[int, int] = {}
         home: dict[int, int] = {}
         apart: set[int] = set()
+        stored: set[int] = set()
         stores: dict[int, list[int]] = {}
         order: dict[int, int] = {}
         last_use: dict[int, int] = {}
@@ -90,6 +91,8 @@ class CBody:
                 for k, a in enumerate(operands(stmt)):
                     key = id(a)
                     uses[key] = uses.get(key, 0) + 1
+                    if kind is Store:
+                        stored.add(key)
                     last_use[key] = clock
                     if home.get(key, here) != here or (
                         kind is Let and key in home and self._mentioned(stmt)[k] != 1
@@ -109,6 +112,7 @@ class CBody:
         visit(kernel.prologue)
         visit(kernel.body)
         self.single = {key for key, n in uses.items() if n == 1 and key not in apart}
+        self.stored = stored  # a name would only be repeated by what it is stored in
         self.unused = {key for key in home if key not in uses}
         self.stores, self.order, self.last_use = stores, order, last_use
 
@@ -123,7 +127,10 @@ class CBody:
         key = (
             let.op,
             let.type.dtype,
-            *[(a.type.dtype, a.params["value"].tobytes() if a.op is CONST else None) for a in let.args],
+            *[
+                (a.type.dtype, a.params["value"].tobytes() if a.op is CONST else None)
+                for a in let.args
+            ],
         )
         known = self._mentions.get(key)
         if known is None:
@@ -163,14 +170,26 @@ class CBody:
         if len(dim.terms) > 1:
             return Expr(text, SUM)
         monomial, coefficient = dim.terms[0]
-        return Expr(text, ATOM if coefficient == 1 and len(monomial) == 1 else PRODUCT if coefficient > 0 else SUM)
+        return Expr(
+            text,
+            ATOM
+            if coefficient == 1 and len(monomial) == 1
+            else PRODUCT
+            if coefficient > 0
+            else SUM,
+        )
 
     def _named(self, dim: Dim) -> Dim:
         """The size with letters and bound parts under their C names."""
         if isinstance(dim, int):
             return dim
         terms = tuple(
-            (tuple(self.size_names[a.key] if isinstance(a, Opaque) else self.letters[a] for a in m), c)
+            (
+                tuple(
+                    self.size_names[a.key] if isinstance(a, Opaque) else self.letters[a] for a in m
+                ),
+                c,
+            )
             for m, c in dim.terms
         )
         return Size(terms)
@@ -203,7 +222,6 @@ class CBody:
     def affine(self, a: Affine) -> Expr:
         """An index as text: terms with a plus sign first, the constant last."""
         parts: list[tuple[bool, str]] = []
-        count = 0
         for t, c in a.terms:
             inner = self.variable[id(t)] if type(t) is Var else self.operand(t)
             negative = isinstance(c, int) and c < 0
@@ -216,7 +234,6 @@ class CBody:
                 if coefficient.precedence == PRODUCT:
                     text = f"{inner.at(PRODUCT)} * {coefficient.text}"
             parts.append((negative, text))
-            count += 1
         constant = a.constant
         if not (isinstance(constant, int) and constant == 0) or not parts:
             if isinstance(constant, int):
@@ -275,7 +292,8 @@ class CBody:
                 if stmt.op is OPS["cast"] and stmt.args[0].op in LEAVES:
                     self.variable[id(stmt)] = expr
                     continue
-                if id(stmt) in self.single and stmt.name is None and len(expr.text) <= _FOLD:
+                nameless = stmt.name is None or id(stmt) in self.stored
+                if id(stmt) in self.single and nameless and len(expr.text) <= _FOLD:
                     self.pending[id(stmt)] = expr
                     self._inherit(stmt)
                     continue
@@ -331,7 +349,9 @@ class CBody:
             self.block(stmt.body, depth + 1, cite(stmt.site) or cited)
             inner, self.lines = self.lines, outer
             single = _is_single(inner, depth + 1)
-            cited = self._line(head if single else f"{head} {{", depth, stmt.site, cited, note=summary(stmt))
+            cited = self._line(
+                head if single else f"{head} {{", depth, stmt.site, cited, note=summary(stmt)
+            )
             self.lines += inner
             if not single:
                 self.lines.append("    " * depth + "}")
@@ -342,12 +362,17 @@ class CBody:
             low = f"-{extent.at(UNARY + 1)}"
             self.exits = True
             cited = self._line(
-                f"if ({value} < {low} || {value} >= {extent.at(COMPARE + 1)})", depth, stmt.site, cited
+                f"if ({value} < {low} || {value} >= {extent.at(COMPARE + 1)})",
+                depth,
+                stmt.site,
+                cited,
             )
             self.lines.append("    " * (depth + 1) + f"return {self.prefix}_INDEX;")
             return cited
         if kind is If:
-            cited = self._line(f"if ({self.operand(stmt.condition).text}) {{", depth, stmt.site, cited)
+            cited = self._line(
+                f"if ({self.operand(stmt.condition).text}) {{", depth, stmt.site, cited
+            )
             self.block(stmt.then, depth + 1, cited)
             if stmt.otherwise:
                 self.lines.append("    " * depth + "} else {")
@@ -375,7 +400,9 @@ class CBody:
     def _bind_local(self, stmt: Any, expr: Expr, depth: int, cited: str) -> str:
         name = self._local_name(stmt, depth)
         self.variable[id(stmt)] = Expr(name)
-        return self._line(f"const {C_NAMES[stmt.type.dtype]} {name} = {expr.text};", depth, stmt.site, cited)
+        return self._line(
+            f"const {C_NAMES[stmt.type.dtype]} {name} = {expr.text};", depth, stmt.site, cited
+        )
 
     def _local_name(self, stmt: Any, depth: int) -> str:
         if stmt.name:
@@ -391,11 +418,10 @@ class CBody:
         return self.names.temporary()
 
     def distinct(self, hint: str, depth: int) -> str:
-        """The user's name; `z_i` in a loop over i, or `z_sum` outside of loops, where an array or result is called z."""
+        """The user's name, or `z_i` in a loop over i where something else is called z."""
         if self.names.is_free(hint):
             return self.names.fresh(hint)
-        loops = "".join(self.loop_names[: depth - 1])
-        return self.names.fresh(f"{hint}_{loops or 'sum'}")
+        return self.names.fresh("_".join([hint, *self.loop_names[: depth - 1]][:2]))
 
     def _inherit(self, stmt: Any) -> None:
         """A folded load, and what folds it in turn, waits for the next store to its memory."""
@@ -415,9 +441,13 @@ class CBody:
                 if expr is not None:
                     name = self._local_name(stmt, depth)
                     self.variable[id(stmt)] = Expr(name)
-                    self._line(f"const {C_NAMES[stmt.type.dtype]} {name} = {expr.text};", depth, None, "")
+                    self._line(
+                        f"const {C_NAMES[stmt.type.dtype]} {name} = {expr.text};", depth, None, ""
+                    )
 
-    def _line(self, text: str, depth: int, site: Site | None, cited: str, note: str | None = None) -> str:
+    def _line(
+        self, text: str, depth: int, site: Site | None, cited: str, note: str | None = None
+    ) -> str:
         """One statement, broken at 100 columns, with the user's line behind it where that is another than before."""
         where = note if note is not None else cite(site)
         pad = "    " * depth
@@ -479,7 +509,9 @@ def parameter_lines(head: str, parts: Sequence[str], ending: str) -> list[str]:
             line = pad
         line += text + " "
     if not parts:
-        line += f"void){ending}" if ending != ";" or head.lstrip().startswith("int ") else f"){ending}"
+        line += (
+            f"void){ending}" if ending != ";" or head.lstrip().startswith("int ") else f"){ending}"
+        )
     return [*lines, line.rstrip()]
 
 

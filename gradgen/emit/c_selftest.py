@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gradgen.emit.c_body import literal, parameter_lines
@@ -24,61 +25,70 @@ def selftest_text(file: Any) -> str:
     def fresh(hint: str) -> str:
         return str(file.names.fresh(hint)) if hint not in used else hint
 
+    hints = ("k", "term", "total", "magnitude", "failed")
+    k, term, weighted, magnitude, failed = map(file.names.fresh, hints)
     lines: list[str] = []
     arguments = [str(sizes[letter]) for letter in file.letters]
     first, total, after = 1, 0, []
-    for (node, buffer), sample, name in zip(file.kernel.inputs, test.samples, file.labels, strict=True):
-        count = 1
-        for n in sample.shape:
-            count *= n
+    for (node, buffer), sample, name in zip(
+        file.kernel.inputs, test.samples, file.labels, strict=True
+    ):
+        count = math.prod(sample.shape)
         kind = C_NAMES[node.type.dtype]
         low, high = repr(float(sample.low)), repr(float(sample.high))
         if buffer is None:
             arguments.append(_value(kind, f"sample({first}, {low}, {high})", sample))
         else:
             lines.append(f"    {kind} {name}[{max(count, 1)}];")
-            element = _value(kind, f"sample({first} + k, {low}, {high})", sample)
-            after += [f"    for (int64_t k = 0; k < {count}; k++)", f"        {name}[k] = {element};"]
+            element = _value(kind, f"sample({first} + {k}, {low}, {high})", sample)
+            after += [
+                f"    for (int64_t {k} = 0; {k} < {count}; {k}++)",
+                f"        {name}[{k}] = {element};",
+            ]
             arguments.append(name)
         first += count
         total += count
     for buffer, name in zip(file.kernel.outputs, file.results, strict=True):
-        count = 1
-        for dim in buffer.shape:
-            count *= evaluate(dim, sizes)
+        count = math.prod(evaluate(dim, sizes) for dim in buffer.shape)
         lines.append(f"    {C_NAMES[buffer.dtype]} {name}[{max(count, 1)}];")
         arguments.append(name)
         total += count
     if file.needs_work:
-        work = evaluate(file.kernel.notes["work_bytes"], sizes)
+        work = evaluate(file.kernel.work_bytes, sizes)
         lines.append(f"    double work[{work // 8 + 8}];")
         arguments.append("work")
         total += work // 8
     if total > LIMIT:
         return ""
-    lines += [*after, *call_lines(f"{file.name}(", arguments)]
+    lines += [*after, *call_lines(f"{failed} += {file.name}(", arguments)]
     tolerance = "1e-7"
-    for k, (buffer, name) in enumerate(zip(file.kernel.outputs, file.results, strict=True)):
-        count = 1
-        for dim in buffer.shape:
-            count *= evaluate(dim, sizes)
+    for buffer, name, recorded in zip(
+        file.kernel.outputs, file.results, test.checksums, strict=True
+    ):
+        count = math.prod(evaluate(dim, sizes) for dim in buffer.shape)
         if buffer.dtype == "f32" or any(v.type.dtype == "f32" for v, _ in file.kernel.inputs):
             tolerance = "1e-4"
-        expected = literal(DTYPES["f64"].type(test.checksums[k])).text
+        expected = literal(DTYPES["f64"].type(recorded)).text
         lines += [
             "    {",
-            "        double sum = 0.0;",
-            "        double magnitude = 0.0;",
-            f"        for (int64_t k = 0; k < {count}; k++) {{",
-            f"            const double x = (double){name}[k] * sample(k + 1, 0.0, 1.0);",
-            "            sum += x;",
-            "            magnitude += fabs(x);",
+            f"        double {weighted} = 0.0;",
+            f"        double {magnitude} = 0.0;",
+            f"        for (int64_t {k} = 0; {k} < {count}; {k}++) {{",
+            f"            const double {term} = (double){name}[{k}] * sample({k} + 1, 0.0, 1.0);",
+            f"            {weighted} += {term};",
+            f"            {magnitude} += fabs({term});",
             "        }",
-            f'        failed += differs("{name}", sum, magnitude, {expected});',
+            f'        {failed} += differs("{name}", {weighted}, {magnitude}, {expected});',
             "    }",
         ]
     return render(
-        "selftest.c.j2", step=repr(STEP), tolerance=tolerance, name=file.name, prefix=file.prefix, body="\n".join(lines)
+        "selftest.c.j2",
+        step=repr(STEP),
+        tolerance=tolerance,
+        name=file.name,
+        prefix=file.prefix,
+        failed=failed,
+        body="\n".join(lines),
     ).rstrip()
 
 
@@ -92,4 +102,4 @@ def _value(kind: str, text: str, sample: Any) -> str:
 
 
 def call_lines(head: str, arguments: list[str]) -> list[str]:
-    return [f"    {line}" for line in parameter_lines(f"failed += {head}", arguments, ";")]
+    return [f"    {line}" for line in parameter_lines(head, arguments, ";")]

@@ -1,12 +1,12 @@
 """From array SSA to loops, and the passes over loops, in the order in which they run.
 
-    lowering    one nest per statement; scalars at the top level
-    fuse        loops of one extent become one, forward and reverse alike
-    forward     loads of what the block knows are that scalar
-    sweep       stores and scalars that nothing reads go
-    contract    temporaries of one iteration become scalars or small arrays of their block
-    split       a long top level is cut into parts, to be functions of their own
-    storage     the others go on the stack or into the workspace
+lowering    one nest per statement; scalars at the top level
+fuse        loops of one extent become one, forward and reverse alike
+forward     loads of what the block knows are that scalar
+sweep       stores and scalars that nothing reads go
+contract    temporaries of one iteration become scalars or small arrays of their block
+split       a long top level is cut into parts, to be functions of their own
+storage     the others go on the stack or into the workspace
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ Pass = Callable[[Kernel], Kernel]
 PASSES: tuple[Pass, ...] = (fuse, forward, sweep, contract, forward, sweep, split, storage)
 
 
-def stages(fn: Function, labels: Sequence[str] = (), options: Any = None) -> list[tuple[str, Kernel]]:
+def stages(
+    fn: Function, labels: Sequence[str] = (), options: Any = None
+) -> list[tuple[str, Kernel]]:
     """The Kernel after lowering and after each pass, with the pass's name; the last is what is printed."""
     kernel = lower(fn, labels)
     found = [("lowering", kernel)]

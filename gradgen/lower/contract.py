@@ -79,7 +79,12 @@ def forward(kernel: Kernel) -> Kernel:
                 out.append(Loop(stmt.var, stmt.extent, stmt.kind, block(stmt.body), stmt.site))
                 bump(stmt.body)
             elif kind is If:
-                new = If(rewriter.scalar(stmt.condition), block(stmt.then), block(stmt.otherwise), stmt.site)
+                new = If(
+                    rewriter.scalar(stmt.condition),
+                    block(stmt.then),
+                    block(stmt.otherwise),
+                    stmt.site,
+                )
                 bump([stmt])
                 out.append(new)
             else:
@@ -189,7 +194,14 @@ def contract(kernel: Kernel) -> Kernel:
                 inner += block(stmt.body)
                 out.append(Loop(stmt.var, stmt.extent, stmt.kind, inner, stmt.site))
             elif type(stmt) is If:
-                out.append(If(rewriter.scalar(stmt.condition), block(stmt.then), block(stmt.otherwise), stmt.site))
+                out.append(
+                    If(
+                        rewriter.scalar(stmt.condition),
+                        block(stmt.then),
+                        block(stmt.otherwise),
+                        stmt.site,
+                    )
+                )
             else:
                 out.append(rewriter.statement(stmt))
         return out
@@ -198,7 +210,9 @@ def contract(kernel: Kernel) -> Kernel:
     return kernel.with_body([*head, *block(kernel.body)])
 
 
-def _private_axes(paths: list[tuple[Loop, ...]], places: list[Index]) -> tuple[set[int], Loop | None]:
+def _private_axes(
+    paths: list[tuple[Loop, ...]], places: list[Index]
+) -> tuple[set[int], Loop | None]:
     """Axes that are the variables of the outermost loops around every access, and the innermost of those loops."""
     common = list(paths[0])
     for path in paths[1:]:

@@ -1,8 +1,8 @@
 """Fusion: loops of one extent become one loop where that keeps every value, outermost first, then inside of each.
 
-List scheduling in one walk: a statement goes to the earliest time that its dependences allow. Times alternate: scalars -1, loop 0,
-scalars 1, loop 2, ... A loop joins the first loop of its extent from its earliest time on, or opens a new one; scalars stay
-in order. Two nests that touch the same memory, one of them writing, may share a loop if both touch it only at places where
+List scheduling in one walk: a statement goes to the earliest time that its dependences allow. Times alternate: scalars -1,
+loop 0, scalars 1, loop 2, ... A loop joins the first loop of its extent from its earliest time on, or opens a new one; scalars
+stay in order. Two nests that touch the same memory, one of them writing, may share a loop if both touch it only at places where
 some axis is the same function of the loop's variable: then an element is touched in one iteration alone, in the old order.
 Additions into the same memory commute (their order, hence the last digits, may change). What a reduction has collected
 is read after its loop, so that a reduction whose result is needed cuts the nest.
@@ -47,7 +47,8 @@ def _block(body: list[Any]) -> list[Any]:
     if loops > 1:
         body = _Schedule().run(body)
     return [
-        Loop(s.var, s.extent, s.kind, _block(s.body), s.site) if type(s) is Loop else s for s in body
+        Loop(s.var, s.extent, s.kind, _block(s.body), s.site) if type(s) is Loop else s
+        for s in body
     ]
 
 
@@ -110,14 +111,16 @@ class _Schedule:
                         earliest = max(earliest, t + 1)
                     else:
                         earliest = max(earliest, t if places & where else t + 2)
-        key = (loop.extent, loop.kind == "sequential")
-        mine = self.by_key.setdefault(key, [])
+        mine = self.by_key.setdefault((loop.extent, loop.kind == "sequential"), [])
         k = bisect_left(mine, earliest // 2)
         if k < len(mine):
             g = mine[k]
             group = self.groups[g]
             group.body += Rewriter({id(loop.var): Affine.of(group.var)}).block(loop.body)
-            if "sequential" not in (group.kind, loop.kind) and "reduction" in (group.kind, loop.kind):
+            if "sequential" not in (group.kind, loop.kind) and "reduction" in (
+                group.kind,
+                loop.kind,
+            ):
                 group.kind = "reduction"
         else:
             g = len(self.groups)
@@ -141,10 +144,15 @@ class _Schedule:
 def _fills_first(body: list[Any]) -> list[Any]:
     """Loops that set fresh memory to constants go to the front: what adds to that memory may then join any loop."""
     seen: set[int] = set()
-    fills, rest = [], []
+    fills: list[Any] = []
+    rest: list[Any] = []
     for stmt in body:
         touched, read = _accesses([stmt], None, True)
-        fill = type(stmt) is Loop and not read and all(m == WRITE and k not in seen for k, (m, _) in touched.items())
+        fill = (
+            type(stmt) is Loop
+            and not read
+            and all(m == WRITE and k not in seen for k, (m, _) in touched.items())
+        )
         fill = fill and not any(type(s) is Load for s in walk([stmt]))
         (fills if fill else rest).append(stmt)
         seen.update(touched)
@@ -155,8 +163,10 @@ def _conflict(a: int, b: int) -> bool:
     return not (a == b and a != WRITE)
 
 
-def _accesses(body: list[Any], var: Var | None, deep: bool) -> tuple[dict[int, tuple[int, Places]], set[int]]:
-    """By memory, how statements touch it and at which (axis, coefficient, constant) of `var`; and the scalars that they read."""
+def _accesses(
+    body: list[Any], var: Var | None, deep: bool
+) -> tuple[dict[int, tuple[int, Places]], set[int]]:
+    """By memory, how statements touch it and at which (axis, coefficient, constant) of `var`; and the scalars read."""
     touched: dict[int, tuple[int, Places]] = {}
     read: set[int] = set()
     for stmt in walk(body) if deep else body:

@@ -89,7 +89,7 @@ Index = tuple[Affine, ...]
 class Buffer:
     """Memory for an array in row-major order.
 
-    storage: input, output, const (data), temp (not placed yet), local (declared in a block), stack, work (at `offset` bytes).
+    storage: input, output, const (data), temp (not placed yet), local (declared in a block).
     base: the buffer whose memory this one shares under another shape.
     """
 
@@ -99,7 +99,6 @@ class Buffer:
     storage: str = "temp"
     base: Buffer | None = None
     data: Any = None
-    offset: Dim = 0
     site: Site | None = None
 
     @property
@@ -150,7 +149,9 @@ class Load:
     op = None
     params = NO_PARAMS
 
-    def __init__(self, buffer: Buffer, index: Index, name: str | None = None, site: Site | None = None) -> None:
+    def __init__(
+        self, buffer: Buffer, index: Index, name: str | None = None, site: Site | None = None
+    ) -> None:
         self.buffer = buffer
         self.index = index
         self.type = Type.of(buffer.dtype)
@@ -164,7 +165,12 @@ class Store:
     __slots__ = ("accumulate", "buffer", "index", "site", "value")
 
     def __init__(
-        self, buffer: Buffer, index: Index, value: Any, accumulate: str | None = None, site: Site | None = None
+        self,
+        buffer: Buffer,
+        index: Index,
+        value: Any,
+        accumulate: str | None = None,
+        site: Site | None = None,
     ) -> None:
         self.buffer = buffer
         self.index = index
@@ -178,7 +184,9 @@ class Loop:
 
     __slots__ = ("body", "extent", "kind", "site", "var")
 
-    def __init__(self, var: Var, extent: Dim, kind: str, body: list[Any], site: Site | None = None) -> None:
+    def __init__(
+        self, var: Var, extent: Dim, kind: str, body: list[Any], site: Site | None = None
+    ) -> None:
         self.var = var
         self.extent = extent
         self.kind = kind
@@ -206,7 +214,9 @@ class Check:
 class If:
     __slots__ = ("condition", "otherwise", "site", "then")
 
-    def __init__(self, condition: Any, then: list[Any], otherwise: list[Any], site: Site | None = None) -> None:
+    def __init__(
+        self, condition: Any, then: list[Any], otherwise: list[Any], site: Site | None = None
+    ) -> None:
         self.condition = condition
         self.then = then
         self.otherwise = otherwise
@@ -227,7 +237,9 @@ class Call:
 class Kernel:
     """inputs: the array IR's inputs in order, each with its Buffer, or None where it is a scalar passed by value.
 
-    outputs: a Buffer each (0-d for scalars). temps: the buffers in use that are neither inputs nor outputs.
+    outputs: a Buffer each (0-d for scalars). prologue: checks, before anything is written.
+    placement: by id, where a temporary lives: ("stack", 0) or ("work", its offset in bytes); set by the last pass, with
+    work_bytes, the size of the workspace.
     """
 
     name: str
@@ -236,10 +248,21 @@ class Kernel:
     body: list[Any]
     prologue: list[Any] = field(default_factory=list)
     requires: tuple[Requirement, ...] = ()
-    notes: dict[str, Any] = field(default_factory=dict)
+    placement: dict[int, tuple[str, Dim]] = field(default_factory=dict)
+    work_bytes: Dim = 0
 
     def with_body(self, body: list[Any]) -> Kernel:
-        return Kernel(self.name, self.inputs, self.outputs, body, self.prologue, self.requires, self.notes)
+        """The same interface with another body: what a pass returns."""
+        return Kernel(
+            self.name,
+            self.inputs,
+            self.outputs,
+            body,
+            self.prologue,
+            self.requires,
+            self.placement,
+            self.work_bytes,
+        )
 
     def buffers(self) -> list[Buffer]:
         """Buffers in use besides the inputs and outputs, in the order of first use; only those that own memory."""
@@ -264,15 +287,17 @@ def blocks(stmt: Any) -> tuple[list[Any], ...]:
     return ()
 
 
+_COMPOUND = frozenset((Loop, Call, If))
+
+
 def walk(body: Sequence[Any]) -> Iterator[Any]:
     """Every statement, outer ones before what is inside."""
     stack = [iter(body)]
     while stack:
         for stmt in stack[-1]:
             yield stmt
-            inner = blocks(stmt)
-            if inner:
-                stack.append(iter([s for block in inner for s in block]))
+            if type(stmt) in _COMPOUND:
+                stack.append(iter([s for block in blocks(stmt) for s in block]))
                 break
         else:
             stack.pop()
@@ -301,7 +326,9 @@ class Rewriter:
     access: (buffer, index) -> (buffer, index), for passes that move or shrink buffers.
     """
 
-    def __init__(self, table: dict[int, Any] | None = None, access: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, table: dict[int, Any] | None = None, access: Callable[..., Any] | None = None
+    ) -> None:
         self.table = {} if table is None else table
         self.access = access
 
@@ -341,7 +368,12 @@ class Rewriter:
         if kind is Check:
             return Check(self.scalar(stmt.value), stmt.extent, stmt.site)
         if kind is If:
-            return If(self.scalar(stmt.condition), self.block(stmt.then), self.block(stmt.otherwise), stmt.site)
+            return If(
+                self.scalar(stmt.condition),
+                self.block(stmt.then),
+                self.block(stmt.otherwise),
+                stmt.site,
+            )
         return Call(self.block(stmt.body), stmt.site) if kind is Call else stmt
 
 
@@ -419,7 +451,8 @@ def show(kernel: Kernel) -> str:
 
     def affine(a: Affine) -> str:
         parts = [
-            (fresh(t, "i") if type(t) is Var else scalar(t)) + ("" if c == 1 else f"*({c})") for t, c in a.terms
+            (fresh(t, "i") if type(t) is Var else scalar(t)) + ("" if c == 1 else f"*({c})")
+            for t, c in a.terms
         ]
         if not parts or a.constant != 0:
             parts.append(str(a.constant))
@@ -438,12 +471,24 @@ def show(kernel: Kernel) -> str:
             kind = type(stmt)
             if kind is Let:
                 args = " ".join(map(scalar, stmt.args))
-                emit(depth, f"{fresh(stmt, stmt.name or '%')}: {stmt.type.dtype} = {stmt.op} {args}", stmt.site)
+                emit(
+                    depth,
+                    f"{fresh(stmt, stmt.name or '%')}: {stmt.type.dtype} = {stmt.op} {args}",
+                    stmt.site,
+                )
             elif kind is Load:
-                emit(depth, f"{fresh(stmt, stmt.name or '%')} = {place(stmt.buffer, stmt.index)}", stmt.site)
+                emit(
+                    depth,
+                    f"{fresh(stmt, stmt.name or '%')} = {place(stmt.buffer, stmt.index)}",
+                    stmt.site,
+                )
             elif kind is Store:
                 sign = "+=" if stmt.accumulate else "="
-                emit(depth, f"{place(stmt.buffer, stmt.index)} {sign} {scalar(stmt.value)}", stmt.site)
+                emit(
+                    depth,
+                    f"{place(stmt.buffer, stmt.index)} {sign} {scalar(stmt.value)}",
+                    stmt.site,
+                )
             elif kind is Loop:
                 emit(depth, f"{stmt.kind} {fresh(stmt.var, 'i')} < {stmt.extent}:", stmt.site)
                 block(stmt.body, depth + 1)
@@ -464,9 +509,8 @@ def show(kernel: Kernel) -> str:
     emit(0, f"{kernel.name}({', '.join(heads)}) -> {', '.join(map(repr, kernel.outputs))}")
     for b in kernel.buffers():
         if b.storage != "local":
-            emit(1, f"{b.storage} {b!r}")
+            where, offset = kernel.placement.get(id(b), (b.storage, 0))
+            emit(1, f"{where} {b!r}" + (f" at {offset}" if where == "work" else ""))
     block(kernel.prologue, 1)
     block(kernel.body, 1)
     return "\n".join(lines)
-
-

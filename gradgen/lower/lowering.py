@@ -66,7 +66,9 @@ class View:
 
     __slots__ = ("axes", "buffer", "shape")
 
-    def __init__(self, buffer: Buffer, axes: tuple[tuple[Dim, int | None, Dim], ...], shape: Shape) -> None:
+    def __init__(
+        self, buffer: Buffer, axes: tuple[tuple[Dim, int | None, Dim], ...], shape: Shape
+    ) -> None:
         self.buffer = buffer
         self.axes = axes
         self.shape = shape
@@ -84,19 +86,27 @@ class View:
 
     def index(self, coordinates: Sequence[Affine]) -> Index:
         return tuple(
-            Affine(constant) if axis is None else Affine(constant).plus(coordinates[axis].times(coefficient))
+            Affine(constant)
+            if axis is None
+            else Affine(constant).plus(coordinates[axis].times(coefficient))
             for constant, axis, coefficient in self.axes
         )
 
     def through(self, table: Sequence[tuple[Dim, int | None, Dim]], shape: Shape) -> View:
         """The view after a move: its old coordinate k is `constant + coefficient * new coordinate[axis]`."""
-        axes = []
-        for constant, axis, coefficient in self.axes:
+        axes: list[tuple[Dim, int | None, Dim]] = []
+        for start, axis, coefficient in self.axes:
             if axis is None:
-                axes.append((constant, None, coefficient))
+                axes.append((start, None, coefficient))
                 continue
             shift, new, scale = table[axis]
-            axes.append((add(constant, mul(coefficient, shift)), new, mul(coefficient, scale) if new is not None else 1))
+            axes.append(
+                (
+                    add(start, mul(coefficient, shift)),
+                    new,
+                    mul(coefficient, scale) if new is not None else 1,
+                )
+            )
         return View(self.buffer, tuple(axes), shape)
 
 
@@ -155,7 +165,7 @@ class Lowering:
                 raise EmitError(f"target C needs a loop nest for every op, got none for {op}")
         self.site = None
         outputs = [self._output(v, label) for v, label in zip(fn.outputs, self.labels, strict=True)]
-        return Kernel(fn.name, inputs, outputs, self.top, self.prologue, fn.requires, fn.notes)
+        return Kernel(fn.name, inputs, outputs, self.top, self.prologue, fn.requires)
 
     # -- values
     def value(self, node: Any) -> Any:
@@ -319,7 +329,8 @@ class Lowering:
             return
         lead = len(shape) - len(x.shape)
         table = [
-            (0, None, 0) if isinstance(dim, int) and dim == 1 else (0, lead + k, 1) for k, dim in enumerate(x.shape)
+            (0, None, 0) if isinstance(dim, int) and dim == 1 else (0, lead + k, 1)
+            for k, dim in enumerate(x.shape)
         ]
         self._move(node, x, table)
 
@@ -338,7 +349,9 @@ class Lowering:
             self.env[id(node)] = Splat(x.scalar, shape) if shape else x.scalar
             return
         view = x.through(table, shape)
-        self.env[id(node)] = view if shape else self.emit(Load(view.buffer, view.index(()), node.name, self.site))
+        self.env[id(node)] = (
+            view if shape else self.emit(Load(view.buffer, view.index(()), node.name, self.site))
+        )
 
     def reshape(self, node: Any) -> None:
         x, shape = self.value(node.args[0]), node.type.shape
@@ -410,25 +423,32 @@ class Lowering:
         with self.loops(part) as at:
             rest = iter(at)
             index = tuple(
-                Affine(e.start).plus(next(rest).times(e.step)) if e.kept else Affine(e.start) for e in spans
+                Affine(e.start).plus(next(rest).times(e.step)) if e.kept else Affine(e.start)
+                for e in spans
             )
             x = self.cast(self.read(value, at), buffer.dtype)
             self.store(buffer, index, x, accumulate=kind == "add")
         self.env[id(node)] = View.whole(buffer)
 
     # -- integer arrays
-    def _positions(self, node: Any, arrays: Sequence[Any], axis: int) -> list[tuple[Any, Dim, bool]]:
-        """Per index array: its value, the length of the axis it indexes, whether it may be negative; checked."""
-        out = []
+    def _positions(
+        self, node: Any, arrays: Sequence[Any], axis: int
+    ) -> list[tuple[Any, Dim, bool]]:
+        """Per index array: its value, the length of the axis it indexes, whether it is to be checked where it is used."""
+        out: list[tuple[Any, Dim, bool]] = []
         for k, a in enumerate(arrays):
             dim = node.args[0].type.shape[axis + k]
             if a.op is CONST and isinstance(dim, int):
                 array = np.asarray(a.params["value"])
                 if array.size and (array.min() < -dim or array.max() >= dim):
-                    raise ShapeError(f"an index needs to lie in an axis of {dim} elements", site=node.site)
+                    raise ShapeError(
+                        f"an index needs to lie in an axis of {dim} elements", site=node.site
+                    )
                 fixed = np.where(array < 0, array + dim, array).astype(np.int64)
                 table = constant(fixed, "i64", a.name)
-                value = table if not a.type.shape else self._table(fixed, table.type, a.name or "index")
+                value = (
+                    table if not a.type.shape else self._table(fixed, table.type, a.name or "index")
+                )
                 out.append((value, dim, False))
                 continue
             value = self.value(a)
@@ -442,7 +462,9 @@ class Lowering:
             out.append((value, dim, not early))
         return out
 
-    def _place(self, positions: Sequence[tuple[Any, Dim, bool]], at: Sequence[Affine], wrap: bool = True) -> list[Affine]:
+    def _place(
+        self, positions: Sequence[tuple[Any, Dim, bool]], at: Sequence[Affine], wrap: bool = True
+    ) -> list[Affine]:
         place = []
         for value, dim, late in positions:
             i = self.cast(self.read(value, at), "i64")
@@ -453,8 +475,16 @@ class Lowering:
                 place.append(Affine(int(value.params["value"])))
                 continue
             size = constant(dim, "i64") if isinstance(dim, int) else _size(dim)
-            normal = isinstance(value, View) and value.buffer.storage == "const" and isinstance(dim, int)
-            place.append(Affine.of(i if normal else self.emit(Let(WRAP, (i, size), i.type, NO_PARAMS, None, self.site))))
+            normal = (
+                isinstance(value, View) and value.buffer.storage == "const" and isinstance(dim, int)
+            )
+            place.append(
+                Affine.of(
+                    i
+                    if normal
+                    else self.emit(Let(WRAP, (i, size), i.type, NO_PARAMS, None, self.site))
+                )
+            )
         return place
 
     def gather(self, node: Any) -> None:
@@ -521,7 +551,14 @@ class Lowering:
         self.env[id(node)] = result
 
     def reduction(
-        self, kind: str, shape: Shape, axes: Sequence[int], ty: Type, name: str | None, element: Any, like: Any = None
+        self,
+        kind: str,
+        shape: Shape,
+        axes: Sequence[int],
+        ty: Type,
+        name: str | None,
+        element: Any,
+        like: Any = None,
     ) -> Any:
         """A scalar or View: elements over `axes` combined; `element(coordinates, kept coordinates)` emits one of them.
 
@@ -579,7 +616,9 @@ class Lowering:
                 combine(out, place, x)
         return View.whole(out)
 
-    def _logsumexp(self, value: Any, shape: Shape, axes: Sequence[int], ty: Type, name: str | None) -> Any:
+    def _logsumexp(
+        self, value: Any, shape: Shape, axes: Sequence[int], ty: Type, name: str | None
+    ) -> Any:
         dtype = ty.dtype
 
         def plain(at: Any, _: Any) -> Any:
@@ -671,7 +710,9 @@ class Lowering:
         n = b.type.shape[-1:] if b.type.ndim > 1 else ()
         batch = node.type.shape[: node.type.ndim - len(m) - len(n)]
 
-        def product(at: Sequence[Affine], i: Sequence[Affine], t: Affine, j: Sequence[Affine]) -> Any:
+        def product(
+            at: Sequence[Affine], i: Sequence[Affine], t: Affine, j: Sequence[Affine]
+        ) -> Any:
             x = self.read(left, [*at, *i, t])
             y = self.read(right, [*at, t, *j])
             return self.compute("mul", self.cast(x, dtype), self.cast(y, dtype))
@@ -688,7 +729,11 @@ class Lowering:
         b_columns = bool(n) and not _last_contiguous(right, b.type.ndim - 2)  # b is read along n
         if not b_columns and (a_rows or n):
             with self.loops((*batch, *m, *n)) as at:
-                head, i, j = at[: len(batch)], at[len(batch) : len(batch) + len(m)], at[len(batch) + len(m) :]
+                head, i, j = (
+                    at[: len(batch)],
+                    at[len(batch) : len(batch) + len(m)],
+                    at[len(batch) + len(m) :],
+                )
                 acc = self.local(dtype, node.name or "dot")
                 self.store(acc, (), constant(0, dtype))
                 with self.loops([k], "reduction") as (t,):

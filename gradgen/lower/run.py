@@ -12,7 +12,19 @@ import numpy as np
 
 from gradgen.engine import concrete
 from gradgen.ir import CONST, SIZE
-from gradgen.lower.kernel import Affine, Buffer, Call, Check, Declare, If, Kernel, Let, Load, Loop, Store
+from gradgen.lower.kernel import (
+    Affine,
+    Buffer,
+    Call,
+    Check,
+    Declare,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Loop,
+    Store,
+)
 from gradgen.sizes import evaluate
 from gradgen.types import DTYPES
 
@@ -89,7 +101,9 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
             elif kind is Check:
                 extent = evaluate(stmt.extent, sizes)
                 if not -extent <= scalar(stmt.value) < extent:
-                    raise IndexError(f"index {scalar(stmt.value)} is out of range for an axis of {extent} elements")
+                    raise IndexError(
+                        f"index {scalar(stmt.value)} is out of range for an axis of {extent} elements"
+                    )
             elif kind is If:
                 block(stmt.then if scalar(stmt.condition) else stmt.otherwise)
             elif kind is Call:

@@ -118,6 +118,7 @@ def _slots(
         for dtype, slot in ending.get(p, ()):
             free.setdefault(dtype, []).append(slot)
     arrays = {
-        dtype: Buffer("v" if dtype == "f64" else f"v_{dtype}", dtype, (n,)) for dtype, n in sizes.items()
+        dtype: Buffer("v" if dtype == "f64" else f"v_{dtype}", dtype, (n,))
+        for dtype, n in sizes.items()
     }
     return {key: (arrays[dtype], slot) for key, (dtype, slot) in place.items()}

@@ -2,14 +2,14 @@
 
     stack   at most SMALL bytes each and TOTAL together
     work    one argument; every buffer starts at a multiple of 64 bytes; two whose lives do not overlap and whose sizes are
-            equal share a place. `notes["work_bytes"]` is the whole, a formula in the sizes.
+            equal share a place. `work_bytes` is the whole, a formula in the sizes.
 
 A life is counted in statements of the kernel's top level.
 """
 
 from __future__ import annotations
 
-from gradgen.lower.kernel import Buffer, Declare, Index, Kernel, Load, Rewriter, Store, walk
+from gradgen.lower.kernel import Buffer, Declare, Kernel, Load, Store, walk
 from gradgen.sizes import Dim, add, floordiv, mul
 from gradgen.types import BYTES
 
@@ -18,7 +18,7 @@ TOTAL = 32768
 
 
 def storage(kernel: Kernel) -> Kernel:
-    """`kernel` with every temporary on the stack or in the workspace."""
+    """`kernel` with a place for every temporary."""
     lives: dict[int, list[int]] = {}
     buffers: dict[int, Buffer] = {}
     for k, item in enumerate(kernel.body):
@@ -29,9 +29,7 @@ def storage(kernel: Kernel) -> Kernel:
                 if memory.storage == "temp":
                     buffers[id(memory)] = memory
                     lives.setdefault(id(memory), [k, k])[1] = k
-    if not buffers:
-        return _noted(kernel, 0)
-    placed: dict[int, Buffer] = {}
+    placed: dict[int, tuple[str, Dim]] = {}
     free: dict[Dim, list[Dim]] = {}
     busy: list[tuple[int, Dim, Dim]] = []
     used, end = 0, 0
@@ -41,7 +39,7 @@ def storage(kernel: Kernel) -> Kernel:
         size = mul(BYTES[buffer.dtype], buffer.size)
         if isinstance(size, int) and size <= SMALL and used + size <= TOTAL:
             used += size
-            placed[key] = _copy(buffer, "stack", 0)
+            placed[key] = ("stack", 0)
             continue
         room = aligned(size)
         while busy and end < first:
@@ -60,21 +58,11 @@ def storage(kernel: Kernel) -> Kernel:
             offset, total = total, add(total, room)
         busy.append((last, room, offset))
         end = min(end, last) if len(busy) > 1 else last
-        placed[key] = _copy(buffer, "work", offset)
-    aliases: dict[int, Buffer] = {}
-
-    def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
-        memory = placed.get(id(buffer.memory))
-        if memory is None:
-            return buffer, index
-        if buffer.base is None:
-            return memory, index
-        alias = aliases.get(id(buffer))
-        if alias is None:
-            alias = aliases[id(buffer)] = Buffer(buffer.name, buffer.dtype, buffer.shape, memory.storage, memory)
-        return alias, index
-
-    return _noted(kernel.with_body(Rewriter({}, access).block(kernel.body)), total)
+        placed[key] = ("work", offset)
+    out = kernel.with_body(kernel.body)
+    out.placement = placed
+    out.work_bytes = total
+    return out
 
 
 def aligned(size: Dim) -> Dim:
@@ -83,13 +71,3 @@ def aligned(size: Dim) -> Dim:
     if all(c % 64 == 0 for _, c in terms):
         return size
     return mul(64, floordiv(add(size, 63), 64))
-
-
-def _copy(buffer: Buffer, where: str, offset: Dim) -> Buffer:
-    return Buffer(buffer.name, buffer.dtype, buffer.shape, where, None, buffer.data, offset, buffer.site)
-
-
-def _noted(kernel: Kernel, total: Dim) -> Kernel:
-    out = kernel.with_body(kernel.body)
-    out.notes = {**kernel.notes, "work_bytes": total}
-    return out

