@@ -19,7 +19,7 @@ from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Transform, base_name, parameters
 from gradgen.emit.header import one_line
-from gradgen.emit.names import RESERVED, Names
+from gradgen.emit.names import FUNCTION_RESERVED, Names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
 from gradgen.graph import from_graph
@@ -126,7 +126,7 @@ def _signature(f: Any, name: str | None, arguments: list[Argument], staged: Stag
     chosen = name or base_name(f)
     if not chosen.isidentifier():
         raise SpecError(f"name needs an identifier, got {name!r}")
-    symbol = Names(RESERVED).fresh(chosen)
+    symbol = Names(FUNCTION_RESERVED).fresh(chosen)
     fn = staged.function
     slots = fn.notes.get("slots")
     labels = fn.notes["labels"]
@@ -186,6 +186,9 @@ def _compile_graph(
     asked = list(wrt if wrt is not None else leaves)
     if not asked:
         raise SpecError("compiling a graph needs wrt=[...], the Values to differentiate by")
+    for a in (*leaves, *asked):
+        if not isinstance(a, Value):
+            raise SpecError(f"compiling a graph needs eager Values in wrt and args, got {type(a).__name__}")
     names = Names()
     labels = [names.fresh(a.label) if a.label else names.fresh(f"x{k}") for k, a in enumerate(leaves)]
     fn = from_graph(root, leaves, labels)
@@ -206,7 +209,7 @@ def _compile_graph(
     results = ["value", *(f"{labels[k]}_bar" for k in unique)]
     title_text = f"Value and gradient of a graph with respect to {', '.join(labels[k] for k in unique)}"
     signature = Signature(
-        Names(RESERVED).fresh(name or "graph_grad"), arguments, tree, slots, results, title=title_text
+        Names(FUNCTION_RESERVED).fresh(name or "graph_grad"), arguments, tree, slots, results, title=title_text
     )
     signature.command = f'gg.compile(value, wrt=[...], target="{target}")'
     return finish(derived, signature, target, options)
