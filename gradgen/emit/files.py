@@ -1,4 +1,4 @@
-"""Templates in, files out: a file is written under a temporary name and renamed, so it is there whole or not at all."""
+"""Templates in, files out: files are written under temporary names and renamed, so they are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -43,27 +43,46 @@ def save(files: dict[str, str], directory: str | os.PathLike[str]) -> list[Path]
         raise EmitError(f"saving needs a folder that can be written, got {folder}: {error.strerror}") from None
     for name in files:
         path = folder / name
-        if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        if path.exists() and not _is_own(path):
             raise EmitError(
                 f"saving needs {path} to be gradgen's own or absent, got another file",
                 "Move it away, or choose another folder or name.",
             )
-    written: list[tuple[str, Path]] = []
+    temporaries: list[str] = []
+    backups: list[tuple[str, Path]] = []
+    placed: list[Path] = []
     try:
         for name, text in files.items():
             handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            written.append((temporary, folder / name))
+            temporaries.append(temporary)
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
             os.chmod(temporary, 0o666 & ~_umask())
-        for temporary, path in written:
+        for temporary, name in zip(temporaries, files, strict=True):
+            path = folder / name
+            if path.exists():
+                os.link(path, f"{temporary}.old")
+                backups.append((f"{temporary}.old", path))
             os.replace(temporary, path)
+            placed.append(path)
     except OSError as error:
-        for temporary, _ in written:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+        for path in placed:
+            path.unlink(missing_ok=True)
+        for backup, path in backups:
+            os.rename(backup, path)
         raise EmitError(f"saving needs a folder that can be written, got {folder}: {error.strerror}") from None
-    return [path for _, path in written]
+    finally:
+        for leftover in [*temporaries, *(backup for backup, _ in backups)]:
+            if os.path.exists(leftover):
+                os.unlink(leftover)
+    return placed
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.is_file() and MARK in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _umask() -> int:
