@@ -7,16 +7,22 @@ statement (for its params and types), `target` the printer, which spells sizes a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 COMMA, TERNARY, OR, AND, NOT, COMPARE, BITOR, BITXOR, BITAND, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(15)
 
 
-class Expr(NamedTuple):
+class Expr:
     """Text of an expression and how tightly its outermost operator binds."""
 
-    text: str
-    precedence: int = ATOM
+    __slots__ = ("precedence", "text")
+
+    def __init__(self, text: str, precedence: int = ATOM) -> None:
+        self.text = text
+        self.precedence = precedence
+
+    def __repr__(self) -> str:
+        return f"Expr({self.text!r}, {self.precedence})"
 
     def at(self, precedence: int) -> str:
         """The text as an operand that must bind at least as tightly as `precedence`."""
@@ -33,7 +39,9 @@ def infix(symbol: str, precedence: int, left: int | None = None, right: int | No
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
         a, b = operands
-        return Expr(f"{a.at(left)} {symbol} {b.at(right)}", precedence)
+        x = a.text if a.precedence >= left else f"({a.text})"
+        y = b.text if b.precedence >= right else f"({b.text})"
+        return Expr(f"{x} {symbol} {y}", precedence)
 
     return spell
 

@@ -93,8 +93,10 @@ class Names:
     def temporary(self) -> str:
         """t1, t2, ... for values that the user gave no name."""
         count = self._next.get("t", 1)
-        while f"t{count}" in self._taken:
+        name = f"t{count}"
+        while name in self._taken:
             count += 1
+            name = f"t{count}"
         self._next["t"] = count + 1
-        self._taken.add(f"t{count}")
-        return f"t{count}"
+        self._taken.add(name)
+        return name
