@@ -258,7 +258,8 @@ class CFunction:
         self.function = getattr(module.lib, self.name)
         self.work_bytes = getattr(module.lib, f"{self.name}_work_bytes", None)
         self.codes = {
-            int(v): k for k, v in re.findall(rf"\b{self.name.upper()}_(\w+) = (\d+)", header)
+            int(v): k
+            for k, v in re.findall(rf"\b{self.name.upper()}_(?:CODE_)?(\w+) = (\d+)", header)
         }
         self.letters = list(signature.letters)
         self.inputs = [v.type for v in fn.inputs]

@@ -31,12 +31,16 @@ from gradgen.options import Options
 from gradgen.sizes import spell
 from gradgen.spelling import Expr
 from gradgen.trace.spec import Signature
-from gradgen.types import BYTES, C_NAMES
+from gradgen.types import BYTES, C_NAMES, DTYPES
 from gradgen.version import VERSION
 
 _MATH = re.compile(
     rf"\b(?:{'|'.join(f'{n}f?' for n in sorted(_LIBM))})\(|\b(?:NAN|INFINITY|HUGE_VAL)\b"
 )
+
+
+# Of <unistd.h>, which Python.h includes: a function f has no enumerator F_OK.
+_MACROS = frozenset(("F_OK", "R_OK", "W_OK", "X_OK"))
 
 
 def emit_c(
@@ -58,19 +62,20 @@ class CFile:
         self.selftest = selftest
         self.kernel: Kernel = compile_loops(fn, signature.results, options)
         self.names = Names()
-        self.names.reserve("sample", "differs")
+        self.names.reserve("sample", *(f"differs_{dtype}" for dtype in DTYPES))
         self.name = self.names.fresh(signature.name)
         self.prefix = self.name.upper()
+        self.code = f"{self.prefix}_CODE" if f"{self.prefix}_OK" in _MACROS else self.prefix
         self.names.reserve(
             f"{self.name}_selftest", f"{self.name}_work_bytes", "sample", "check_sum"
         )
         self.names.reserve(
             *(f"{self.prefix}_{word}" for word in ("OK", "INDEX", "SIZE", "H", "WORK_BYTES"))
         )
-        self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
         self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
+        self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
         self.results = [self.names.fresh(label) for label in signature.results]
-        self.body = CBody(self.kernel, self.names, self.letters, self.prefix)
+        self.body = CBody(self.kernel, self.names, self.letters, self.name, self.code)
 
     def files(self) -> dict[str, str]:
         main = self._main()
@@ -119,7 +124,7 @@ class CFile:
         return render(
             "function.c.j2", header=self._header(), name=self.name, includes=self._includes(text),
             helpers=helpers, tables=tables, parts=body.parts, prototype=self._prototype(""), body="\n".join(lines),
-            ok=f"{self.prefix}_OK", selftest=self.selftest_code, prefix=self.prefix,
+            ok=f"{self.code}_OK", selftest=self.selftest_code, prefix=self.prefix,
             work=self._work_lines(),
         )  # fmt: skip
 
@@ -133,7 +138,7 @@ class CFile:
                 self.body.pointer[id(buffer)] = name
                 parts.append(f"const {C_NAMES[buffer.dtype]} *{name}")
         for buffer, name in zip(self.kernel.outputs, self.results, strict=True):
-            self.body.pointer[id(buffer)] = name
+            self.body.pointer[id(buffer.memory)] = name
             parts.append(f"{C_NAMES[buffer.dtype]} *{name}")
         if self.needs_work:
             parts.append("void *work")
@@ -154,7 +159,7 @@ class CFile:
             opposite = "<" if need.relation == ">=" else "!="
             lines += [
                 f"    if ({left.at(10)} {opposite} {right.at(10)})",
-                f"        return {self.prefix}_SIZE;",
+                f"        return {self.code}_SIZE;",
             ]
         return lines
 
@@ -206,11 +211,11 @@ class CFile:
         return found
 
     def _codes(self) -> str:
-        codes = [f"{self.prefix}_OK = 0"]
+        codes = [f"{self.code}_OK = 0"]
         if self.codes_used["INDEX"]:
-            codes.append(f"{self.prefix}_INDEX = 1")
+            codes.append(f"{self.code}_INDEX = 1")
         if self.codes_used["SIZE"]:
-            codes.append(f"{self.prefix}_SIZE = 2")
+            codes.append(f"{self.code}_SIZE = 2")
         return ", ".join(codes)
 
     def _work_text(self) -> str:

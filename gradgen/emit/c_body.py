@@ -50,10 +50,13 @@ class CBody:
 
     name = "c"
 
-    def __init__(self, kernel: Kernel, names: Names, letters: dict[str, str], prefix: str) -> None:
+    def __init__(
+        self, kernel: Kernel, names: Names, letters: dict[str, str], function: str, code: str
+    ) -> None:
         self.names = names
         self.letters = letters
-        self.prefix = prefix
+        self.function = function
+        self.code = code
         self.helpers: dict[tuple[str, str], None] = {}
         self.sizes: dict[str, str] = {}
         self.size_names: dict[str, str] = {}
@@ -67,6 +70,9 @@ class CBody:
         self.parts: list[str] = []
         self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
         self.exits = False
+        # Straight-line code has sections; in nests the comment of each loop says what it holds.
+        self.sections = not any(type(s) in (Loop, Call) for s in kernel.body)
+        self.phase = ""
         self._mentions: dict[Any, tuple[int, ...]] = {}
         self._analyse(kernel)
 
@@ -222,6 +228,7 @@ class CBody:
     def affine(self, a: Affine) -> Expr:
         """An index as text: terms with a plus sign first, the constant last."""
         parts: list[tuple[bool, str]] = []
+        inner = Expr("0")
         for t, c in a.terms:
             inner = self.variable[id(t)] if type(t) is Var else self.operand(t)
             negative = isinstance(c, int) and c < 0
@@ -241,6 +248,8 @@ class CBody:
             else:
                 expr = self.dim(constant)
                 parts.insert(0 if any(n for n, _ in parts) else len(parts), (False, expr.at(SUM)))
+        if len(parts) == 1 and len(a.terms) == 1 and a.terms[0][1] == 1:
+            return self.variable[id(a.terms[0][0])] if type(a.terms[0][0]) is Var else inner
         parts.sort(key=lambda p: p[0])
         text = ""
         for negative, part in parts:
@@ -357,17 +366,16 @@ class CBody:
                 self.lines.append("    " * depth + "}")
             return cited
         if kind is Check:
-            value = self.operand(stmt.value).at(COMPARE + 1)
             extent = self.dim(stmt.extent)
-            low = f"-{extent.at(UNARY + 1)}"
+            if stmt.value.op is CONST:
+                number = int(stmt.value.params["value"])
+                test = f"{extent.at(COMPARE + 1)} {'<=' if number >= 0 else '<'} {abs(number)}"
+            else:
+                value = self.operand(stmt.value).at(COMPARE + 1)
+                test = f"{value} < -{extent.at(UNARY + 1)} || {value} >= {extent.at(COMPARE + 1)}"
             self.exits = True
-            cited = self._line(
-                f"if ({value} < {low} || {value} >= {extent.at(COMPARE + 1)})",
-                depth,
-                stmt.site,
-                cited,
-            )
-            self.lines.append("    " * (depth + 1) + f"return {self.prefix}_INDEX;")
+            cited = self._line(f"if ({test})", depth, stmt.site, cited)
+            self.lines.append("    " * (depth + 1) + f"return {self.code}_INDEX;")
             return cited
         if kind is If:
             cited = self._line(
@@ -392,7 +400,7 @@ class CBody:
         words = set(_WORD.findall("\n".join(inner)))
         used = {name: text for name, text in self.scope.items() if name in words}
         used |= {name: f"int64_t {name}" for name in self.sizes if name in words}
-        name = self.names.fresh(f"{self.prefix.lower()}_part_{len(self.parts) + 1}")
+        name = self.names.fresh(f"{self.function}_part_{len(self.parts) + 1}")
         head = parameter_lines(f"static void {name}(", list(used.values()), "")
         self.parts.append("\n".join([*head, "{", *inner, "}"]))
         self.lines += parameter_lines("    " * depth + f"{name}(", list(used), ";")
@@ -451,6 +459,11 @@ class CBody:
         """One statement, broken at 100 columns, with the user's line behind it where that is another than before."""
         where = note if note is not None else cite(site)
         pad = "    " * depth
+        if self.sections and depth == 1 and site is not None:
+            phase = "reverse" if len(site) > 2 and site[2] == "reverse" else "forward"
+            if phase != self.phase and self.phase != "reverse":
+                self.lines += [*([""] if self.lines else []), f"    /* {phase} */"]
+                self.phase, cited = phase, ""
         lines = fold_line(pad, text)
         if where and where != cited:
             comment = f"  /* {where} */"

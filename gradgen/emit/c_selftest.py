@@ -20,13 +20,7 @@ def selftest_text(file: Any) -> str:
     if test is None or file.signature.captured_leaves:
         return ""
     sizes = test.sizes
-    used = {p.split()[-1].lstrip("*") for p in file.parameters}
-
-    def fresh(hint: str) -> str:
-        return str(file.names.fresh(hint)) if hint not in used else hint
-
-    hints = ("k", "term", "total", "magnitude", "failed")
-    k, term, weighted, magnitude, failed = map(file.names.fresh, hints)
+    k, failed = map(file.names.fresh, ("k", "failed"))
     lines: list[str] = []
     arguments = [str(sizes[letter]) for letter in file.letters]
     first, total, after = 1, 0, []
@@ -60,31 +54,21 @@ def selftest_text(file: Any) -> str:
         total += work // 8
     if total > LIMIT:
         return ""
-    lines += [*after, *call_lines(f"{failed} += {file.name}(", arguments)]
-    tolerance = "1e-7"
+    lines += [*after, *parameter_lines(f"    {failed} += {file.name}(", arguments, ";")]
+    single = any(v.type.dtype == "f32" for v in (*file.fn.inputs, *file.fn.outputs))
     for buffer, name, recorded in zip(
         file.kernel.outputs, file.results, test.checksums, strict=True
     ):
         count = math.prod(evaluate(dim, sizes) for dim in buffer.shape)
-        if buffer.dtype == "f32" or any(v.type.dtype == "f32" for v, _ in file.kernel.inputs):
-            tolerance = "1e-4"
         expected = literal(DTYPES["f64"].type(recorded)).text
-        lines += [
-            "    {",
-            f"        double {weighted} = 0.0;",
-            f"        double {magnitude} = 0.0;",
-            f"        for (int64_t {k} = 0; {k} < {count}; {k}++) {{",
-            f"            const double {term} = (double){name}[{k}] * sample({k} + 1, 0.0, 1.0);",
-            f"            {weighted} += {term};",
-            f"            {magnitude} += fabs({term});",
-            "        }",
-            f'        {failed} += differs("{name}", {weighted}, {magnitude}, {expected});',
-            "    }",
-        ]
+        lines.append(
+            f'    {failed} += differs_{buffer.dtype}("{name}", {count}, {name}, {expected});'
+        )
     return render(
         "selftest.c.j2",
         step=repr(STEP),
-        tolerance=tolerance,
+        tolerance="1e-4" if single else "1e-7",
+        kinds=list(dict.fromkeys((C_NAMES[b.dtype], b.dtype) for b in file.kernel.outputs)),
         name=file.name,
         prefix=file.prefix,
         failed=failed,
@@ -99,7 +83,3 @@ def _value(kind: str, text: str, sample: Any) -> str:
     if sample.dtype[0] == "i":
         return f"({kind})floor({text})"
     return text if kind == "double" else f"({kind}){text}"
-
-
-def call_lines(head: str, arguments: list[str]) -> list[str]:
-    return [f"    {line}" for line in parameter_lines(head, arguments, ";")]

@@ -29,6 +29,8 @@ from gradgen.lower.kernel import (
 )
 from gradgen.types import BYTES
 
+# Conversions and index arithmetic, which lowering makes anew for every statement.
+_REPEATED = frozenset(("cast", "wrap"))
 SMALL = 4096  # bytes of an array in a block
 
 
@@ -50,7 +52,15 @@ def forward(kernel: Kernel) -> Kernel:
         for stmt in body:
             kind = type(stmt)
             if kind is Let:
-                out.append(rewriter.statement(stmt))
+                new = rewriter.statement(stmt)
+                if stmt.op.name in _REPEATED:
+                    key = (new.op, new.type, *[id(a) for a in new.args])
+                    found = next((layer[key] for layer in reversed(layers) if key in layer), None)
+                    if found is not None:
+                        rewriter.table[id(stmt)] = found[0]
+                        continue
+                    layers[-1][key] = (new, 0)
+                out.append(new)
             elif kind is Load:
                 new = rewriter.statement(stmt)
                 memory = id(new.buffer.memory)

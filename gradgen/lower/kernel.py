@@ -266,7 +266,9 @@ class Kernel:
 
     def buffers(self) -> list[Buffer]:
         """Buffers in use besides the inputs and outputs, in the order of first use; only those that own memory."""
-        seen = {id(b) for _, b in self.inputs if b is not None} | {id(b) for b in self.outputs}
+        seen = {id(b) for _, b in self.inputs if b is not None} | {
+            id(b.memory) for b in self.outputs
+        }
         found = []
         for stmt in walk([*self.prologue, *self.body]):
             if isinstance(stmt, (Load, Store, Declare)):

@@ -42,7 +42,7 @@ from gradgen.ops.index import extents
 from gradgen.sizes import Dim, add, max0, mul
 from gradgen.spelling import TERNARY, infix, template
 from gradgen.types import DTYPES, Shape, Type
-from gradgen.value import constant
+from gradgen.value import Extent, constant
 
 _VIEWS = frozenset(("transpose", "slice", "reshape", "broadcast"))
 _UPDATES = frozenset(("slice_add", "slice_set", "scatter_add"))
@@ -135,6 +135,8 @@ class Lowering:
         self.env: dict[int, Any] = {}
         self.casts: dict[tuple[int, str], Any] = {}
         self.checked: set[Any] = set()
+        self.tables: dict[Any, Buffer] = {}
+        self.lengths: dict[Dim, Any] = {}
         self.site: Any = None
         self.position = 0
 
@@ -187,7 +189,13 @@ class Lowering:
         if raw is None or (raw == raw[0]).all():
             number = data.reshape(-1)[0] if data.size else 0
             return Splat(constant(np.asarray(number, data.dtype), ty.dtype), ty.shape)
-        return View.whole(Buffer(name or "table", ty.dtype, ty.shape, "const", data=data))
+        key = (ty, data.tobytes())
+        known = self.tables.get(key)
+        if known is None:
+            known = self.tables[key] = Buffer(
+                name or "table", ty.dtype, ty.shape, "const", data=data
+            )
+        return View.whole(known)
 
     def _roots(self) -> None:
         """For updates in place: which values may read whose memory later, and when each memory is read last."""
@@ -311,7 +319,7 @@ class Lowering:
         if isinstance(value, View) and value.is_whole and value.buffer.memory.storage == "temp":
             memory = value.buffer.memory
             memory.storage, memory.name = "output", label
-            return memory
+            return value.buffer
         buffer = self.copy(value, node.type, label)
         buffer.storage = "output"
         return buffer
@@ -433,58 +441,66 @@ class Lowering:
     # -- integer arrays
     def _positions(
         self, node: Any, arrays: Sequence[Any], axis: int
-    ) -> list[tuple[Any, Dim, bool]]:
-        """Per index array: its value, the length of the axis it indexes, whether it is to be checked where it is used."""
-        out: list[tuple[Any, Dim, bool]] = []
+    ) -> list[tuple[Any, Dim, bool, bool]]:
+        """Per index array: its value, the length of its axis, whether to check it at its use, whether it may be negative."""
+        out: list[tuple[Any, Dim, bool, bool]] = []
         for k, a in enumerate(arrays):
             dim = node.args[0].type.shape[axis + k]
-            if a.op is CONST and isinstance(dim, int):
-                array = np.asarray(a.params["value"])
-                if array.size and (array.min() < -dim or array.max() >= dim):
-                    raise ShapeError(
-                        f"an index needs to lie in an axis of {dim} elements", site=node.site
-                    )
-                fixed = np.where(array < 0, array + dim, array).astype(np.int64)
-                table = constant(fixed, "i64", a.name)
+            if a.op is CONST:
+                array = np.asarray(a.params["value"]).astype(np.int64)
+                if isinstance(dim, int):
+                    if array.size and (array.min() < -dim or array.max() >= dim):
+                        raise ShapeError(
+                            f"an index needs to lie in an axis of {dim} elements", site=node.site
+                        )
+                    array = np.where(array < 0, array + dim, array)
+                elif array.size:
+                    low, high = int(array.min()), int(array.max())
+                    for number in [n for n in (low, high) if n < 0 or n == high]:
+                        self._check_early(constant(number, "i64"), dim, (number, dim))
+                table = constant(array, "i64", a.name)
                 value = (
-                    table if not a.type.shape else self._table(fixed, table.type, a.name or "index")
+                    table if not a.type.shape else self._table(array, table.type, a.name or "at")
                 )
-                out.append((value, dim, False))
+                wrap = bool(array.size and array.min() < 0)
+                out.append((value, dim, False, wrap))
                 continue
             value = self.value(a)
-            early = a.op is CONST or a.op is PARAM
-            if early and (id(a), dim) not in self.checked:
-                self.checked.add((id(a), dim))
-                saved, self.body = self.body, self.prologue
-                with self.loops(a.type.shape) as at:
-                    self.emit(Check(self.cast(self.read(value, at), "i64"), dim, self.site))
-                self.body = saved
-            out.append((value, dim, not early))
+            early = a.op is PARAM
+            if early:
+                self._check_early(value, dim, (id(a), dim), a.type.shape)
+            out.append((value, dim, not early, True))
         return out
 
+    def _check_early(self, value: Any, dim: Dim, key: Any, shape: Shape = ()) -> None:
+        """Check indices in the prologue, once."""
+        if key in self.checked:
+            return
+        self.checked.add(key)
+        saved, self.body = self.body, self.prologue
+        with self.loops(shape) as at:
+            self.emit(Check(self.cast(self.read(value, at), "i64"), dim, self.site))
+        self.body = saved
+
     def _place(
-        self, positions: Sequence[tuple[Any, Dim, bool]], at: Sequence[Affine], wrap: bool = True
+        self, positions: Sequence[tuple[Any, Dim, bool, bool]], at: Sequence[Affine]
     ) -> list[Affine]:
         place = []
-        for value, dim, late in positions:
+        for value, dim, late, wrap in positions:
             i = self.cast(self.read(value, at), "i64")
             if late:
                 self.emit(Check(i, dim, self.site))
-            known = getattr(value, "op", None) is CONST
-            if known and isinstance(dim, int):
-                place.append(Affine(int(value.params["value"])))
+            if i.op is CONST:
+                number = int(i.params["value"])
+                place.append(Affine(add(number, dim) if number < 0 else number))
                 continue
-            size = constant(dim, "i64") if isinstance(dim, int) else _size(dim)
-            normal = (
-                isinstance(value, View) and value.buffer.storage == "const" and isinstance(dim, int)
-            )
-            place.append(
-                Affine.of(
-                    i
-                    if normal
-                    else self.emit(Let(WRAP, (i, size), i.type, NO_PARAMS, None, self.site))
-                )
-            )
+            if wrap:
+                size = self.lengths.get(dim)
+                if size is None:
+                    size = constant(dim, "i64") if isinstance(dim, int) else Extent(dim)
+                    self.lengths[dim] = size
+                i = self.emit(Let(WRAP, (i, size), i.type, NO_PARAMS, None, self.site))
+            place.append(Affine.of(i))
         return place
 
     def gather(self, node: Any) -> None:
@@ -750,12 +766,6 @@ class Lowering:
                     j = rest[len(rest) - len(n) :] if n else []
                     self.store(out, (*at, *rest), product(head, i, t, j), accumulate=True)
         self.env[id(node)] = View.whole(out)
-
-
-def _size(dim: Dim) -> Any:
-    from gradgen.value import Extent
-
-    return Extent(dim)
 
 
 def _start(kind: str, dtype: str) -> Any:
