@@ -19,21 +19,21 @@ from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Transform, base_name, parameters
 from gradgen.emit.header import one_line
-from gradgen.emit.names import FUNCTION_RESERVED, Names
+from gradgen.emit.names import C_FUNCTION_RESERVED, FUNCTION_RESERVED, Names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
 from gradgen.graph import from_graph
 from gradgen.ir import Function
+from gradgen.ops.helpers import HELPERS
 from gradgen.options import TARGETS, Options
 from gradgen.passes import optimise
 from gradgen.passes.captures import lift_captures
 from gradgen.runners import RUNNERS
 from gradgen.sites import cite
-from gradgen.trace.spec import Argument, Leaf, Signature, arguments_of, placeholders
+from gradgen.trace.spec import Argument, Leaf, Signature, arguments_of, check_keys, placeholders
 from gradgen.trace.stage import Staged, stage
 from gradgen.tree import LEAF, Tree, leaf_names
 from gradgen.value import Value
-
 
 
 def compile(
@@ -126,7 +126,8 @@ def _signature(f: Any, name: str | None, arguments: list[Argument], staged: Stag
     chosen = name or base_name(f)
     if not chosen.isidentifier():
         raise SpecError(f"name needs an identifier, got {name!r}")
-    symbol = Names(FUNCTION_RESERVED).fresh(chosen)
+    check_keys("the result", staged.result)
+    symbol = function_name(chosen, target)
     fn = staged.function
     slots = fn.notes.get("slots")
     labels = fn.notes["labels"]
@@ -140,6 +141,13 @@ def _signature(f: Any, name: str | None, arguments: list[Argument], staged: Stag
     signature.title = title(f)
     signature.command = command(f, arguments, target, name)
     return signature
+
+
+def function_name(chosen: str, target: str) -> str:
+    """The name of the emitted function: no reserved word, no routine of the file's own, of libc's or of cffi's wrapper."""
+    names = Names(C_FUNCTION_RESERVED if target == "c" else FUNCTION_RESERVED)
+    names.reserve(*(f"_{helper}" for helper in HELPERS))
+    return names.fresh(chosen)
 
 
 def finish(fn: Function, signature: Signature, target: str, options: Options, traced: Any = None) -> Compiled:
@@ -209,7 +217,7 @@ def _compile_graph(
     results = ["value", *(f"{labels[k]}_bar" for k in unique)]
     title_text = f"Value and gradient of a graph with respect to {', '.join(labels[k] for k in unique)}"
     signature = Signature(
-        Names(FUNCTION_RESERVED).fresh(name or "graph_grad"), arguments, tree, slots, results, title=title_text
+        function_name(name or "graph_grad", target), arguments, tree, slots, results, title=title_text
     )
     signature.command = f'gg.compile(value, wrt=[...], target="{target}")'
     return finish(derived, signature, target, options)

@@ -111,7 +111,7 @@ class Compiled:
                     self._function = self._runner(self, cc, flags)  # type: ignore[call-arg]
         return self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         function = self._function
         if function is None:
             function = self.build()._function
@@ -120,12 +120,12 @@ class Compiled:
         outputs = function(arrays, sizes)
         return self._structure(outputs)
 
-    def interpret(self, *args: Any, **kwargs: Any) -> Any:
+    def interpret(self, /, *args: Any, **kwargs: Any) -> Any:
         """The same call on the interpreted engine."""
         arrays, sizes = self.arrays(args, kwargs)
         return self._structure([_as_python(v) for v in interpret(self.ir, arrays, sizes)])
 
-    def into(self, out: Any, *args: Any, **kwargs: Any) -> Any:
+    def into(self, out: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call, writing the results into the arrays of `out`, a structure like the result's. ShapeError if they do not fit."""
         result = self(*args, **kwargs)
         given, tree = flatten(out)
@@ -143,7 +143,7 @@ class Compiled:
             place[...] = value
         return out
 
-    def flat(self, *args: Any, **kwargs: Any) -> Callable[[Any], tuple[float, np.ndarray]]:
+    def flat(self, /, *args: Any, **kwargs: Any) -> Callable[[Any], tuple[float, np.ndarray]]:
         """`x -> (value, gradient)` over one flat vector, for optimisers.
 
         args: example arguments; the differentiated ones give shapes (and `.x0`, the flat start), the others stay fixed.
@@ -310,7 +310,7 @@ class Compiled:
         return unflatten(result, leaves)
 
     # -- check
-    def check(self, *args: Any, **kwargs: Any) -> Any:
+    def check(self, /, *args: Any, **kwargs: Any) -> Any:
         """Compare this code, the interpreter, and a derivative that knows no rules; see `gg.check`."""
         from gradgen.check import check_compiled
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def save(files: dict[str, str], directory: str | os.PathLike[str]) -> list[Path]
         for temporary, name in zip(temporaries, files, strict=True):
             path = folder / name
             if path.exists():
-                os.link(path, f"{temporary}.old")
+                shutil.copy2(path, f"{temporary}.old")
                 backups.append((f"{temporary}.old", path))
             os.replace(temporary, path)
             placed.append(path)

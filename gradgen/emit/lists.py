@@ -24,9 +24,9 @@ class ListModule(Module):
     """A Module whose array arguments and results are nested lists."""
 
     def __init__(self, fn: Function, signature: Signature, level: str, selftest: SelfTest | None) -> None:
-        super().__init__(fn, signature, "python", level, False, selftest)
         scalars, self.places, self.outputs = scalarise(fn)
         self.scalars = optimise(scalars, level)
+        super().__init__(fn, signature, "python", level, False, selftest, len(self.scalars.body))
         self.scalar_names = [
             self.labels[leaf.label] if not place.shape else ""
             for leaf, place in zip(signature.leaves, self.places, strict=True)

@@ -12,6 +12,9 @@ import keyword
 import re
 import unicodedata
 
+import gradgen.ops  # noqa: F401  (enters every helper routine)
+from gradgen.ops.helpers import HELPERS
+
 # fmt: off
 _C = """
 auto break case char const continue default do double else enum extern float for goto if inline int long register restrict
@@ -31,14 +34,33 @@ fmod frexp hypot ilogb ldexp lgamma llrint llround log log10 log1p log2 logb lri
 remainder remquo rint round scalbln scalbn sin sinh sqrt tan tanh tgamma trunc isnan isinf isfinite isnormal signbit
 fpclassify isgreater isless drem finite significand gamma scalb exp10 pow10 sincos
 """.split()
+# Macros of the headers that Python.h includes before ours: a parameter of such a name would be replaced by a number.
+_MACROS = """
+M_E M_LOG2E M_LOG10E M_LN2 M_LN10 M_PI M_PI_2 M_PI_4 M_1_PI M_2_PI M_2_SQRTPI M_SQRT2 M_SQRT1_2 HUGE INFINITY DOMAIN SING
+OVERFLOW UNDERFLOW PLOSS TLOSS INT_MAX INT_MIN UINT_MAX LONG_MAX LONG_MIN CHAR_BIT CHAR_MAX CHAR_MIN SHRT_MAX SHRT_MIN
+SIZE_MAX PATH_MAX NAME_MAX BUFSIZ RAND_MAX CLOCKS_PER_SEC EDOM ERANGE EINVAL FLT_MAX FLT_MIN FLT_EPSILON DBL_MAX DBL_MIN
+DBL_EPSILON DBL_DIG F_OK R_OK W_OK X_OK TRUE FALSE MIN MAX
+""".split()
 # fmt: on
 _PYTHON = [*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "numpy", "math", "sys", "self"]
 RESERVED = frozenset(
-    [*_C, *_LIBM, *(f"{n}f" for n in _LIBM), *(f"{n}l" for n in _LIBM), *_PYTHON]
+    [
+        *_C,
+        *_LIBM,
+        *_MACROS,
+        *(f"{n}{suffix}" for n in (*_LIBM, *HELPERS) for suffix in ("", "f", "l", "_i64", "_i32")),
+        *_PYTHON,
+    ]
 )
+# Names of the emitted files' own functions, beside `_` and the name of a helper routine.
+OWN = ["_arguments", "_array", "_size", "_self_test", "_sample", "_compare"]
 # What cffi's wrapper around a function calls its own variables: a function of such a name would be hidden there.
 _CFFI = ["result", "pyresult", "datasize", "large_args_free", "noarg", "arg", "args"]
-FUNCTION_RESERVED = RESERVED.union(_CFFI, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100)))
+FUNCTION_RESERVED = RESERVED.union(
+    _CFFI, OWN, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100))
+)
+# F_OK, R_OK, W_OK, X_OK are macros of unistd.h, which Python.h includes: NAME_OK of ours would be one of them.
+C_FUNCTION_RESERVED = FUNCTION_RESERVED | {"f", "r", "w", "x"}
 _GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega"
 ).split(), strict=True))  # fmt: skip
@@ -77,8 +99,8 @@ class Names:
     def fresh(self, hint: str) -> str:
         """`hint` made an identifier; with `_` appended if it is reserved, with `_2`, `_3` if it is taken."""
         base = ascii_identifier(hint)
-        if base.startswith("__"):
-            base = f"x{base}"  # reserved to implementations in C, mangled in Python
+        if base.startswith("__") or (base[0] == "_" and base[1:2].isupper()):
+            base = f"x{base}"  # reserved to implementations in C, the former mangled in Python
         if base in self._reserved:
             base = f"{base}_"
         name = base

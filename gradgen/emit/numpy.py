@@ -8,19 +8,18 @@ compiler is far from linear in the length of one function.
 from __future__ import annotations
 
 import functools
-import json
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from gradgen.emit.files import MARK, render
-from gradgen.emit.header import LICENCE, dim_text, header_lines
+from gradgen.emit.header import LICENCE, dim_text, header_lines, one_line
 from gradgen.emit.layout import Group, Item, flat, layout
-from gradgen.emit.names import Names
+from gradgen.emit.names import OWN, Names
 from gradgen.emit.printer import Printed, Printer, Statement
 from gradgen.emit.selftest import STEP, SelfTest
 from gradgen.ir import CONST, PARAM, Function
-from gradgen.ops.helpers import with_needs
+from gradgen.ops.helpers import HELPERS, with_needs
 from gradgen.sizes import Size, letters, spell
 from gradgen.spelling import Expr
 from gradgen.trace.spec import Argument, Leaf, Signature, SizeSpec
@@ -37,7 +36,14 @@ class Module:
     """Prints one module: `Module(fn, signature, options, target).files()`."""
 
     def __init__(
-        self, fn: Function, signature: Signature, target: str, level: str, checks: bool, selftest: SelfTest | None
+        self,
+        fn: Function,
+        signature: Signature,
+        target: str,
+        level: str,
+        checks: bool,
+        selftest: SelfTest | None,
+        length: int,
     ) -> None:
         self.fn = fn
         self.signature = signature
@@ -46,7 +52,10 @@ class Module:
         self.checks = checks
         self.selftest = selftest
         self.names = Names()
-        self.names.reserve("_arguments", "_array", "_self_test", signature.name)
+        self.names.reserve(*OWN, *(f"_{helper}" for helper in HELPERS), signature.name)
+        if length > PART:
+            count = length // PART + 2
+            self.names.reserve(*(f"{stem}{k}" for stem in ("_part_", "p") for k in range(1, count)))
         self.arguments = {a.name: self.names.fresh(a.name) for a in signature.passed}
         self.labels: dict[str, str] = {}
         for argument in signature.passed:
@@ -109,11 +118,11 @@ class Module:
         return flat(self._structure(self.signature.result, iter(self._slots(self.signature.results)), True))
 
     def _summary(self) -> str:
-        text = f"Return {self._returned_text()}; shapes and conventions above."
+        text = one_line(f"Return {self._returned_text()}; shapes and conventions above.")
         return text if len(text) <= 90 else "Return the results listed above."
 
     def _header(self) -> list[str]:
-        call = f"{self._call_text()} -> {self._returned_text()}"
+        call = one_line(f"{self._call_text()} -> {self._returned_text()}")  # dict keys stand in it
         if len(call) > 92:
             call = f"{self.signature.name}(...) -> the results below"
         lines = header_lines(self.fn, self.signature, call, lambda n: self.labels.get(n, self.arguments.get(n, n)))
@@ -363,8 +372,15 @@ def escape(text: str) -> str:
 
 
 def quote(text: str) -> str:
-    """A Python string literal in double quotes."""
-    return json.dumps(text)
+    """A Python string literal as formatters write it: in double quotes unless single ones save escapes; unprintable text escaped."""
+    mark = "'" if text.count('"') > text.count("'") else '"'
+    return mark + "".join(_quoted(c, mark) for c in text) + mark
+
+
+def _quoted(char: str, mark: str) -> str:
+    if char in (mark, "\\"):
+        return f"\\{char}"
+    return char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
 
 
 def literal_key(key: Any) -> str:
@@ -611,6 +627,6 @@ def emit_python(
     selftest: SelfTest | None = None,
 ) -> dict[str, str]:
     """The files of the numpy or python target: one module."""
-    return {f"{signature.name}.py": Module(fn, signature, target, level, checks, selftest).text()}
+    return {f"{signature.name}.py": Module(fn, signature, target, level, checks, selftest, len(fn.body)).text()}
 
 

@@ -236,6 +236,7 @@ def arguments_of(
 
 def _argument(name: str, s: Any) -> Argument:
     found, tree = flatten(s, is_leaf=lambda v: isinstance(v, (Spec, SizeSpec, Static)))
+    check_keys(name, tree)
     entries: list[Leaf | SizeSpec | Static] = []
     for item, label in zip(found, leaf_names(name, tree), strict=True):
         try:
@@ -249,6 +250,28 @@ def _argument(name: str, s: Any) -> Argument:
         else:
             entries.append(entry)
     return Argument(name, tree, entries)
+
+
+def check_keys(name: str, tree: Tree) -> None:
+    """SpecError unless every dict key is one that can be written as a literal: it will stand in emitted text."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        todo += node.children
+        if node.kind == "dict":
+            for key in node.keys:
+                if not _is_literal(key):
+                    raise SpecError(
+                        f"{name} needs keys that are text, numbers, None or tuples of them, got a key of type {type(key).__name__}"
+                    )
+
+
+def _is_literal(key: Any) -> bool:
+    if type(key) is tuple:
+        return all(map(_is_literal, key))
+    if type(key) is float:
+        return bool(np.isfinite(key))
+    return isinstance(key, str) or key is None or type(key) in (int, bool)
 
 
 def _check_letters(arguments: list[Argument]) -> None:
