@@ -6,9 +6,9 @@ import inspect
 from typing import Any
 
 from gradgen.errors import GradgenError
+from gradgen.functions import FUNCTIONS
 from gradgen.ir import LEAVES, OPS, Op
 from gradgen.spelling import Expr
-from gradgen.value import FUNCTIONS
 
 TARGETS = ("numpy", "python", "c")
 

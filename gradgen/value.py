@@ -12,23 +12,21 @@ NumPy's own functions arrive through `__array_ufunc__` and `__array_function__` 
 
 from __future__ import annotations
 
-import inspect
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
+from gradgen.functions import FUNCTIONS
 from gradgen.ir import CONST, NO_PARAMS, OPS, PARAM, SIZE, Function, Node, Op, Requirement, infer
+from gradgen.operators import Operators
 from gradgen.sites import Site, user_site
 from gradgen.sizes import Dim, Size, add, floordiv, mul
-from gradgen.types import DTYPES, F64, Type, dtype_name, floating, promote, type_of
-
-# NumPy function, ufunc, (ufunc, method name) or a foreign library's function -> implementation on Values.
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+from gradgen.types import DTYPES, F64, Type, floating, promote, type_of
 
 # Names under which the user's functions know arrays, by id; the weak reference tells whether the id is still that array's.
 _names_of_arrays: dict[int, tuple[weakref.ref[Any], str]] = {}
@@ -45,256 +43,6 @@ def array_name(array: Any) -> str | None:
     """The name noted for an array, if any."""
     known = _names_of_arrays.get(id(array))
     return known[1] if known is not None and known[0]() is array else None
-
-
-def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: the function stands for these library functions whenever a Value is among the arguments."""
-
-    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
-        for function in functions:
-            FUNCTIONS[function] = implementation
-        return implementation
-
-    return enter
-
-
-class Operators:
-    """Python's operators, NumPy's protocols and an array's methods, all by way of `apply` and `FUNCTIONS`."""
-
-    __slots__ = ()
-    __array_priority__ = 1000.0
-
-    def __add__(self, other: Any) -> Value:
-        return apply(OPS["add"], self, other)
-
-    def __radd__(self, other: Any) -> Value:
-        return apply(OPS["add"], other, self)
-
-    def __sub__(self, other: Any) -> Value:
-        return apply(OPS["sub"], self, other)
-
-    def __rsub__(self, other: Any) -> Value:
-        return apply(OPS["sub"], other, self)
-
-    def __mul__(self, other: Any) -> Value:
-        return apply(OPS["mul"], self, other)
-
-    def __rmul__(self, other: Any) -> Value:
-        return apply(OPS["mul"], other, self)
-
-    def __truediv__(self, other: Any) -> Value:
-        return apply(OPS["div"], self, other)
-
-    def __rtruediv__(self, other: Any) -> Value:
-        return apply(OPS["div"], other, self)
-
-    def __floordiv__(self, other: Any) -> Value:
-        return apply(OPS["floor_divide"], self, other)
-
-    def __rfloordiv__(self, other: Any) -> Value:
-        return apply(OPS["floor_divide"], other, self)
-
-    def __mod__(self, other: Any) -> Value:
-        return apply(OPS["remainder"], self, other)
-
-    def __rmod__(self, other: Any) -> Value:
-        return apply(OPS["remainder"], other, self)
-
-    def __pow__(self, other: Any) -> Value:
-        return FUNCTIONS[np.power](self, other)
-
-    def __rpow__(self, other: Any) -> Value:
-        return FUNCTIONS[np.power](other, self)
-
-    def __matmul__(self, other: Any) -> Value:
-        return FUNCTIONS[np.matmul](self, other)
-
-    def __rmatmul__(self, other: Any) -> Value:
-        return FUNCTIONS[np.matmul](other, self)
-
-    def __neg__(self) -> Value:
-        return apply(OPS["neg"], self)
-
-    def __pos__(self) -> Any:
-        return self
-
-    def __abs__(self) -> Value:
-        return apply(OPS["abs"], self)
-
-    def __eq__(self, other: object) -> Any:
-        return apply(OPS["equal"], self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return apply(OPS["not_equal"], self, other)
-
-    def __lt__(self, other: Any) -> Any:
-        return apply(OPS["less"], self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return apply(OPS["less_equal"], self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return apply(OPS["greater"], self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return apply(OPS["greater_equal"], self, other)
-
-    def __and__(self, other: Any) -> Value:
-        return FUNCTIONS[np.bitwise_and](self, other)
-
-    __rand__ = __and__
-
-    def __or__(self, other: Any) -> Value:
-        return FUNCTIONS[np.bitwise_or](self, other)
-
-    __ror__ = __or__
-
-    def __xor__(self, other: Any) -> Value:
-        return FUNCTIONS[np.bitwise_xor](self, other)
-
-    __rxor__ = __xor__
-
-    def __invert__(self) -> Value:
-        return FUNCTIONS[np.invert](self)
-
-    __hash__ = object.__hash__
-
-    # -- NumPy's protocols
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return dispatch(ufunc if method == "__call__" else (ufunc, method), inputs, kwargs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return dispatch(function, args, kwargs)
-
-    # -- an array's methods: each is the NumPy function of the same name
-    def __getitem__(self, index: Any) -> Any:
-        return FUNCTIONS["getitem"](self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise UnsupportedError(
-            "assignment into an array needs an array made inside the function (np.zeros, np.empty, x.copy()), "
-            "got an argument or a computed Value",
-            "Write out = x.copy(); out[i] = v.",
-        )
-
-    def __len__(self) -> int:
-        shape = self.shape  # type: ignore[attr-defined]
-        if not shape:
-            raise TypeError("len() of a 0-d Value")
-        if not isinstance(shape[0], int):
-            raise TraceError(
-                f"len() needs a size known at trace time, got {shape[0].params['size']}",
-                "Use x.shape[0], which stays symbolic.",
-            )
-        return shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([self[i] for i in range(len(self))])
-
-    def sum(self, axis: Any = None, **kwargs: Any) -> Any:
-        return dispatch(np.sum, (self, axis), kwargs)
-
-    def prod(self, axis: Any = None, **kwargs: Any) -> Any:
-        return dispatch(np.prod, (self, axis), kwargs)
-
-    def mean(self, axis: Any = None, **kwargs: Any) -> Any:
-        return dispatch(np.mean, (self, axis), kwargs)
-
-    def max(self, axis: Any = None, **kwargs: Any) -> Any:
-        return dispatch(np.max, (self, axis), kwargs)
-
-    def min(self, axis: Any = None, **kwargs: Any) -> Any:
-        return dispatch(np.min, (self, axis), kwargs)
-
-    def clip(self, *args: Any, **kwargs: Any) -> Any:
-        return dispatch(np.clip, (self, *args), kwargs)
-
-    def dot(self, other: Any) -> Any:
-        return FUNCTIONS[np.dot](self, other)
-
-    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
-        return dispatch(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
-
-    def transpose(self, *axes: Any) -> Any:
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
-            axes = axes[0]
-        return FUNCTIONS[np.transpose](self, axes or None)
-
-    def ravel(self, **kwargs: Any) -> Any:
-        return dispatch(np.ravel, (self,), kwargs)
-
-    def flatten(self, **kwargs: Any) -> Any:
-        return dispatch(np.ravel, (self,), kwargs)
-
-    def squeeze(self, axis: Any = None) -> Any:
-        return FUNCTIONS[np.squeeze](self, axis)
-
-    def take(self, indices: Any, axis: Any = None) -> Any:
-        return FUNCTIONS[np.take](self, indices, axis)
-
-    def astype(self, dtype: Any, **kwargs: Any) -> Any:
-        return FUNCTIONS["astype"](self, dtype)
-
-    def copy(self) -> Any:
-        return FUNCTIONS[np.copy](self)
-
-    @property
-    def T(self) -> Any:
-        return FUNCTIONS[np.transpose](self)
-
-    # -- micrograd's methods
-    def relu(self) -> Any:
-        return FUNCTIONS[np.maximum](self, 0.0)
-
-    def exp(self) -> Value:
-        return apply(OPS["exp"], self)
-
-    def log(self) -> Value:
-        return apply(OPS["log"], self)
-
-    def tanh(self) -> Value:
-        return apply(OPS["tanh"], self)
-
-    # -- conversions that would cut the gradient silently
-    def _refuse(self, what: str, remedy: str) -> Any:
-        value: Any = self
-        if getattr(value, "_data", None) is not None:
-            raise TraceError(f"{what} of a Value is not taken silently", "Use its .data.")
-        raise TraceError(f"{what} needs a number, got a traced {value.type}", remedy)
-
-    def __bool__(self) -> bool:
-        value: Any = self
-        if getattr(value, "_data", None) is not None and np.size(value._data) == 1:
-            return bool(value._data)  # a branch on an eager number is define-by-run, as in micrograd
-        return self._refuse(
-            "a truth value (if, while, and, or, not)",
-            "Write np.where(condition, a, b), which computes and differentiates both.",
-        )
-
-    def __float__(self) -> float:
-        return self._refuse("float()", "Leave the float() out: the Value itself is the number.")
-
-    def __int__(self) -> int:
-        return self._refuse("int()", "Use np.floor(x), or x.astype(int) for an index.")
-
-    def __complex__(self) -> complex:
-        return self._refuse("complex()", "gradgen differentiates real functions.")
-
-    def __index__(self) -> int:
-        return self._refuse(
-            "an integer index or count", "Index with x[i] on a Value, or make the count static."
-        )
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._refuse(
-            "np.asarray()",
-            "Build arrays of Values with np.array([...]) or np.stack inside a traced function.",
-        )
-
-    def item(self) -> float:
-        return self._refuse("item()", "Leave the item() out.")
-
-    tolist = item
 
 
 class Value(Operators, Node):
@@ -737,6 +485,9 @@ def apply(op: Op, *args: Any, **params: Any) -> Value:
     return node
 
 
+Operators._apply = staticmethod(apply)
+
+
 def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
     for a in args:
         if a.__class__ is not Value or a._data is None:
@@ -797,50 +548,6 @@ class Handle(Value):
 
     def copy(self) -> Any:
         return Handle(self.resolve())
-
-
-def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call gradgen's implementation of a NumPy function; UnsupportedError names function and argument if there is none."""
-    implementation = FUNCTIONS.get(function) or FUNCTIONS["foreign"](function)
-    if implementation is None:
-        raise UnsupportedError(
-            f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)
-        )
-    if kwargs or len(args) > 1:
-        try:
-            inspect.signature(implementation).bind(*args, **kwargs)
-        except TypeError as error:
-            raise UnsupportedError(
-                f"{_function_name(function)} is not supported with these arguments: {error}",
-                "Leave the argument out, or write the computation with whole-array operations.",
-            ) from None
-    return implementation(*args, **kwargs)
-
-
-def _function_name(function: Any) -> str:
-    if isinstance(function, tuple):
-        return f"np.{function[0].__name__}.{function[1]}"
-    module = getattr(function, "__module__", None) or ("numpy" if isinstance(function, np.ufunc) else "")
-    if not module and hasattr(function, "__self__"):
-        module = type(function.__self__).__name__
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", repr(function))
-    return f"{module}.{name}".replace("numpy.", "np.").replace("np._core.", "np.").lstrip(".")
-
-
-_ALTERNATIVES = {
-    "sort": "Sorting depends on data; sum or max over the axis is differentiable.",
-    "nonzero": "The result's shape depends on data; use np.where(mask, x, 0.0).",
-    "unique": "The result's shape depends on data; use masks with np.where.",
-    "einsum": "Write it with @, np.sum and broadcasting.",
-    "argmax": "Use np.max, or compute the index outside and pass it as an i64 argument.",
-}
-
-
-def _alternative(function: Any) -> str:
-    name = getattr(function, "__name__", "")
-    return _ALTERNATIVES.get(
-        name, "Write it with the functions in `gradgen ops`, or teach it with gg.register."
-    )
 
 
 # -- reverse rule of one operand, shared by eager backward and the compiler's reverse mode

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import SpecError, UnsupportedError
+from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import OPS, Op
 from gradgen.ops import calls
 from gradgen.types import dtype_name
-from gradgen.value import FUNCTIONS, Value, apply, implements
+from gradgen.value import Value, apply
 
 
 def _function(op: Op) -> Callable[..., Any]:

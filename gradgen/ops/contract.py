@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import ShapeError
+from gradgen.functions import implements
 from gradgen.ir import Op, define
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import reshape, swapaxes, transpose
 from gradgen.sizes import product
 from gradgen.spelling import PRODUCT, Expr, infix
 from gradgen.types import Type, broadcast, promote
-from gradgen.value import Value, apply, implements, unbroadcast
+from gradgen.value import Value, apply, unbroadcast
 
 
 def _matmul_type(a: Type, b: Type) -> Type:

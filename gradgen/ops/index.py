@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
+from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import reshape, transpose
@@ -32,7 +33,6 @@ from gradgen.value import (
     constant,
     current_trace,
     dim_or_none,
-    implements,
     unbroadcast,
 )
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import SpecError
+from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import CONST, OPS
 from gradgen.ops import calls
 from gradgen.ops.elementwise import (
@@ -30,7 +31,7 @@ from gradgen.ops.elementwise import (
 )
 from gradgen.spelling import POWER, PRODUCT, UNARY, Expr, Spelling, call, helper, template
 from gradgen.types import DTYPES
-from gradgen.value import FUNCTIONS, Value, apply, constant, implements
+from gradgen.value import Value, apply, constant
 
 # What `ruff format` writes without spaces around **: names, attributes and numbers, perhaps with a minus.
 _SIMPLE = re.compile(r"-?(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|\d[\d_]*\.?\d*(?:e[+-]?\d+)?)")

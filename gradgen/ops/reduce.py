@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
+from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.helpers import Helper, enter, run
 from gradgen.ops.special import lookup_foreign
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import DTYPES, Shape, Type
-from gradgen.value import Extent, Value, apply, constant, current_trace, implements
+from gradgen.value import Extent, Value, apply, constant, current_trace
 
 Axes = tuple[int, ...]
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
+from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.reduce import as_value, axes_of
 from gradgen.sizes import Dim, add, floordiv, product
 from gradgen.spelling import Expr
 from gradgen.types import Shape, Type, promote, show_shape
 from gradgen.types import broadcast as broadcast_shapes
-from gradgen.value import Value, apply, dim_or_none, implements, unbroadcast
+from gradgen.value import Value, apply, dim_or_none, unbroadcast
 
 
 def shape_of(what: str, shape: Any) -> Shape:

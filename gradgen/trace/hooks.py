@@ -22,22 +22,14 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import TraceError, UnsupportedError
+from gradgen.functions import FUNCTIONS, dispatch
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, broadcast_to, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
 from gradgen.types import dtype_name
-from gradgen.value import (
-    FUNCTIONS,
-    Handle,
-    Value,
-    any_value,
-    constant,
-    current_trace,
-    dispatch,
-    note_array_name,
-)
+from gradgen.value import Handle, Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 _HOOKS = sys.modules[__name__]

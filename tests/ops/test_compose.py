@@ -8,7 +8,8 @@ from ops.test_elementwise import close, slopes
 import gradgen.ops
 from gradgen.errors import GradgenError
 from gradgen.ir import OPS
-from gradgen.value import FUNCTIONS, Value, apply, constant, cotangent
+from gradgen.functions import FUNCTIONS
+from gradgen.value import Value, apply, constant, cotangent
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,252 @@
+"""Python's operators, NumPy's protocols and an array's methods for whatever has shape, dtype and `_apply`: the face of a Value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import TraceError, UnsupportedError
+from gradgen.functions import FUNCTIONS, dispatch
+from gradgen.ir import OPS
+
+
+class Operators:
+    """Python's operators, NumPy's protocols and an array's methods, all by way of `apply` and `FUNCTIONS`."""
+
+    __slots__ = ()
+    __array_priority__ = 1000.0
+    _apply: Callable[..., Any]  # `value.apply`, which Value sets: the operators stand below it
+
+    def __add__(self, other: Any) -> Any:
+        return self._apply(OPS["add"], self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._apply(OPS["add"], other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._apply(OPS["sub"], self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._apply(OPS["sub"], other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._apply(OPS["mul"], self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._apply(OPS["mul"], other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._apply(OPS["div"], self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._apply(OPS["div"], other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._apply(OPS["floor_divide"], self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._apply(OPS["floor_divide"], other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._apply(OPS["remainder"], self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._apply(OPS["remainder"], other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return FUNCTIONS[np.power](self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return FUNCTIONS[np.power](other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return FUNCTIONS[np.matmul](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return FUNCTIONS[np.matmul](other, self)
+
+    def __neg__(self) -> Any:
+        return self._apply(OPS["neg"], self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return self._apply(OPS["abs"], self)
+
+    def __eq__(self, other: object) -> Any:
+        return self._apply(OPS["equal"], self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return self._apply(OPS["not_equal"], self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._apply(OPS["less"], self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._apply(OPS["less_equal"], self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._apply(OPS["greater"], self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._apply(OPS["greater_equal"], self, other)
+
+    def __and__(self, other: Any) -> Any:
+        return FUNCTIONS[np.bitwise_and](self, other)
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Any:
+        return FUNCTIONS[np.bitwise_or](self, other)
+
+    __ror__ = __or__
+
+    def __xor__(self, other: Any) -> Any:
+        return FUNCTIONS[np.bitwise_xor](self, other)
+
+    __rxor__ = __xor__
+
+    def __invert__(self) -> Any:
+        return FUNCTIONS[np.invert](self)
+
+    __hash__ = object.__hash__
+
+    # -- NumPy's protocols
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return dispatch(ufunc if method == "__call__" else (ufunc, method), inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return dispatch(function, args, kwargs)
+
+    # -- an array's methods: each is the NumPy function of the same name
+    def __getitem__(self, index: Any) -> Any:
+        return FUNCTIONS["getitem"](self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise UnsupportedError(
+            "assignment into an array needs an array made inside the function (np.zeros, np.empty, x.copy()), "
+            "got an argument or a computed Value",
+            "Write out = x.copy(); out[i] = v.",
+        )
+
+    def __len__(self) -> int:
+        shape = self.shape  # type: ignore[attr-defined]
+        if not shape:
+            raise TypeError("len() of a 0-d Value")
+        if not isinstance(shape[0], int):
+            raise TraceError(
+                f"len() needs a size known at trace time, got {shape[0].params['size']}",
+                "Use x.shape[0], which stays symbolic.",
+            )
+        return shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[i] for i in range(len(self))])
+
+    def sum(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.sum, (self, axis), kwargs)
+
+    def prod(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.prod, (self, axis), kwargs)
+
+    def mean(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.mean, (self, axis), kwargs)
+
+    def max(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.max, (self, axis), kwargs)
+
+    def min(self, axis: Any = None, **kwargs: Any) -> Any:
+        return dispatch(np.min, (self, axis), kwargs)
+
+    def clip(self, *args: Any, **kwargs: Any) -> Any:
+        return dispatch(np.clip, (self, *args), kwargs)
+
+    def dot(self, other: Any) -> Any:
+        return FUNCTIONS[np.dot](self, other)
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        return dispatch(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
+
+    def transpose(self, *axes: Any) -> Any:
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+            axes = axes[0]
+        return FUNCTIONS[np.transpose](self, axes or None)
+
+    def ravel(self, **kwargs: Any) -> Any:
+        return dispatch(np.ravel, (self,), kwargs)
+
+    def flatten(self, **kwargs: Any) -> Any:
+        return dispatch(np.ravel, (self,), kwargs)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        return FUNCTIONS[np.squeeze](self, axis)
+
+    def take(self, indices: Any, axis: Any = None) -> Any:
+        return FUNCTIONS[np.take](self, indices, axis)
+
+    def astype(self, dtype: Any, **kwargs: Any) -> Any:
+        return FUNCTIONS["astype"](self, dtype)
+
+    def copy(self) -> Any:
+        return FUNCTIONS[np.copy](self)
+
+    @property
+    def T(self) -> Any:
+        return FUNCTIONS[np.transpose](self)
+
+    # -- micrograd's methods
+    def relu(self) -> Any:
+        return FUNCTIONS[np.maximum](self, 0.0)
+
+    def exp(self) -> Any:
+        return self._apply(OPS["exp"], self)
+
+    def log(self) -> Any:
+        return self._apply(OPS["log"], self)
+
+    def tanh(self) -> Any:
+        return self._apply(OPS["tanh"], self)
+
+    # -- conversions that would cut the gradient silently
+    def _refuse(self, what: str, remedy: str) -> Any:
+        value: Any = self
+        if getattr(value, "_data", None) is not None:
+            raise TraceError(f"{what} of a Value is not taken silently", "Use its .data.")
+        raise TraceError(f"{what} needs a number, got a traced {value.type}", remedy)
+
+    def __bool__(self) -> bool:
+        value: Any = self
+        if getattr(value, "_data", None) is not None and np.size(value._data) == 1:
+            return bool(value._data)  # a branch on an eager number is define-by-run, as in micrograd
+        return self._refuse(
+            "a truth value (if, while, and, or, not)",
+            "Write np.where(condition, a, b), which computes and differentiates both.",
+        )
+
+    def __float__(self) -> float:
+        return self._refuse("float()", "Leave the float() out: the Value itself is the number.")
+
+    def __int__(self) -> int:
+        return self._refuse("int()", "Use np.floor(x), or x.astype(int) for an index.")
+
+    def __complex__(self) -> complex:
+        return self._refuse("complex()", "gradgen differentiates real functions.")
+
+    def __index__(self) -> int:
+        return self._refuse(
+            "an integer index or count", "Index with x[i] on a Value, or make the count static."
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._refuse(
+            "np.asarray()",
+            "Build arrays of Values with np.array([...]) or np.stack inside a traced function.",
+        )
+
+    def item(self) -> float:
+        return self._refuse("item()", "Leave the item() out.")
+
+    tolist = item
