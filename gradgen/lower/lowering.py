@@ -38,7 +38,7 @@ from gradgen.lower.kernel import (
     Store,
     Var,
 )
-from gradgen.ops.index import extents
+from gradgen.ops.spans import extents
 from gradgen.sizes import Dim, add, max0, mul
 from gradgen.spelling import TERNARY, infix, template
 from gradgen.types import DTYPES, Shape, Type

@@ -11,7 +11,7 @@ Not supported: boolean masks that are traced, assignment through integer arrays.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +20,20 @@ from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import reshape, transpose
-from gradgen.sizes import Dim, Size, add, floordiv, max0, mul, nonnegative
-from gradgen.spelling import UNARY, Expr
-from gradgen.types import Shape, Type, broadcast, promote
+from gradgen.ops.spans import (
+    Index,
+    Span,
+    extents,
+    index_text,
+    python_index,
+    resolve,
+)
+from gradgen.sizes import Dim, Size
+from gradgen.spelling import PRODUCT, UNARY, Expr
+from gradgen.types import Type, broadcast, promote
 from gradgen.value import (
     CONST,
     Handle,
-    Trace,
     Value,
     any_value,
     apply,
@@ -37,113 +44,11 @@ from gradgen.value import (
 )
 
 
-class Span(NamedTuple):
-    """A slice in Python's terms; `None` where Python's default stands. Bounds may be sizes."""
-
-    start: Dim | None = None
-    stop: Dim | None = None
-    step: int = 1
-
-    def __str__(self) -> str:
-        return span_text(self, str)
-
-
-Index = tuple[Any, ...]
-
-
-class Extent1(NamedTuple):
-    """A resolved entry of an index: elements start, start + step, ... of an axis; `kept` False for an integer."""
-
-    start: Dim
-    length: Dim
-    step: int
-    kept: bool
-
-
-def resolve(entry: Any, dim: Dim, trace: Trace | None = None) -> Extent1:
-    """Where `entry` lies on an axis of length `dim`; facts about symbolic sizes are required of `trace`."""
-    if not isinstance(entry, Span):
-        if isinstance(entry, int) and entry < 0:
-            _require(trace, dim, mul(entry, -1))
-            return Extent1(add(dim, entry), 1, 1, False)
-        _require(trace, dim, add(entry, 1))
-        return Extent1(entry, 1, 1, False)
-    start, stop, step = entry
-    if all(d is None or isinstance(d, int) for d in (start, stop, dim)):
-        lo, hi, by = slice(start, stop, step).indices(dim)  # type: ignore[arg-type]
-        return Extent1(lo, len(range(lo, hi, by)), by, True)
-    if step < 0:
-        if start is not None or stop is not None:
-            raise UnsupportedError(
-                f"a slice with bounds and a negative step needs a size known at trace time, got {dim}",
-                "Write x[lo:hi][::-1].",
-            )
-        return Extent1(add(dim, -1), floordiv(add(dim, -step - 1), -step), step, True)
-    if start is None:
-        start = 0
-    if isinstance(start, int) and start < 0:
-        _require(trace, dim, -start)
-        start = add(dim, start)
-    if stop is None:
-        hi: Dim = dim
-    elif isinstance(stop, int) and stop < 0:
-        hi = add(dim, stop)
-    else:
-        hi = stop
-        if not nonnegative(add(dim, mul(stop, -1))):
-            _require(trace, dim, stop)
-    length = max0(add(hi, mul(start, -1)))
-    if step != 1:
-        length = floordiv(add(length, step - 1), step)
-    return Extent1(start, length, step, True)
-
-
-def _require(trace: Trace | None, dim: Dim, least: Dim) -> None:
-    if isinstance(dim, int) and isinstance(least, int):
-        if dim < least:
-            raise ShapeError(f"an index needs an axis of at least {least} elements, got {dim}")
-    elif trace is not None and not nonnegative(add(dim, mul(least, -1))):
-        trace.require(dim, ">=", least)
-
-
-def extents(shape: Shape, index: Index) -> list[Extent1]:
-    """Every entry of an index resolved against the shape it indexes."""
-    return [resolve(entry, dim) for entry, dim in zip(index, shape, strict=True)]
-
-
 def _slice_type(x: Type, index: Index) -> Type:
     return x.with_shape(tuple(e.length for e in extents(x.shape, index) if e.kept))
 
 
-def python_index(index: Index) -> tuple[Any, ...]:
-    """The index as NumPy takes it, once its sizes are numbers."""
-    return tuple(slice(e.start, e.stop, e.step) if isinstance(e, Span) else e for e in index)
-
-
 # -- text
-def span_text(span: Span, size: Any) -> str:
-    """`1:`, `:-1`, `n - 1 :: 2`, with the blanks around `:` that formatters set for compound bounds."""
-    bounds = ["" if b is None else size(b) for b in (span.start, span.stop)]
-    compound = any(not b.lstrip("-").replace("_", "a").isalnum() for b in bounds if b)
-    left, right = bounds
-    if compound:
-        text = f"{left} :" if left else ":"
-        text += f" {right}" if right else ""
-    else:
-        text = f"{left}:{right}"
-    if span.step != 1:
-        text += f"{' ' if compound else ''}:{span.step}" if not compound else f" : {span.step}"
-    return text
-
-
-def index_text(index: Index, size: Any) -> str:
-    """The inside of the brackets; trailing full slices are left out."""
-    entries = list(index)
-    while len(entries) > 1 and entries[-1] == Span():
-        entries.pop()
-    return ", ".join(span_text(e, size) if isinstance(e, Span) else size(e) for e in entries)
-
-
 def _slice_spell(operands: Any, node: Any, target: Any) -> Expr:
     return Expr(f"{operands[0].at(14)}[{index_text(node.params['index'], target.size)}]")
 
@@ -152,7 +57,7 @@ def _slice_store(symbol: str) -> Any:
     def spell(operands: Any, node: Any, target: Any) -> Expr:
         inside = index_text(node.params["index"], target.size) if node.params["index"] else "..."
         text = operands[1].text
-        if symbol == "+=" and node.args[1].op.name == "neg" and operands[1].precedence == UNARY:
+        if symbol == "+=" and node.args[1].op.name == "neg" and text.startswith("-") and operands[1].precedence in (UNARY, PRODUCT):
             inner = text[1:]
             whole = inner.startswith("(") and inner.endswith(")") and inner.count("(") == 1
             return Expr(f"{operands[0].text}[{inside}] -= {inner[1:-1] if whole else inner}")

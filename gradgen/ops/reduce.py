@@ -15,6 +15,7 @@ from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.helpers import Helper, enter, run
+from gradgen.ops.spans import Span
 from gradgen.ops.special import lookup_foreign
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
@@ -214,8 +215,6 @@ def _recurrence_b_dot(b_dot: Value, y: Value, a: Value, b: Value, **p: Any) -> V
 
 def _shift(x: Value, later: bool) -> Value:
     """x moved by one along the last axis, a zero entering: y_i = x_{i+1} if later, else x_{i-1}."""
-    from gradgen.ops.index import Span
-
     whole = (Span(),) * (x.type.ndim - 1)
     high, low = (*whole, Span(1, None)), (*whole, Span(None, -1))
     zero = apply(OPS["broadcast"], constant(0.0, x.type.dtype), shape=x.type.shape)

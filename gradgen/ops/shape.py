@@ -14,6 +14,7 @@ from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.reduce import as_value, axes_of
+from gradgen.ops.spans import Span
 from gradgen.sizes import Dim, add, floordiv, product
 from gradgen.spelling import Expr
 from gradgen.types import Shape, Type, promote, show_shape
@@ -256,8 +257,6 @@ def _concatenate_type(*types: Type, axis: int) -> Type:
 
 
 def _concatenate_vjp(i: int, y_bar: Value, y: Value, *parts: Value, axis: int) -> Value:
-    from gradgen.ops.index import Span
-
     start: Dim = 0
     for part in parts[:i]:
         start = add(start, part.type.shape[axis])
@@ -309,8 +308,6 @@ def _stack_type(*types: Type, axis: int) -> Type:
 
 
 def _stack_vjp(i: int, y_bar: Value, y: Value, *parts: Value, axis: int) -> Value:
-    from gradgen.ops.index import Span
-
     index = tuple(i if k == axis else Span() for k in range(y.type.ndim))
     return unbroadcast(apply(OPS["slice"], y_bar, index=index), parts[i].type)
 
