@@ -204,11 +204,11 @@ def test_all_nasty_keys_at_once(target):
         return sum((k + 1.0) * np.sum(p[text] ** 2) for k, text in enumerate(NASTY))
 
     fn = gg.compile(gg.grad(f), {text: "f64[n]" for text in NASTY}, target=target)
-    x = np.array([1.0, 2.0])
-    found = fn({text: x for text in NASTY})
+    point = {text: np.array([1.0 + k, 2.0]) for k, text in enumerate(NASTY)}
+    found = fn(point)
     assert list(found) == NASTY
     for k, text in enumerate(NASTY):
-        np.testing.assert_allclose(found[text], 2.0 * (k + 1.0) * x)
+        np.testing.assert_allclose(found[text], 2.0 * (k + 1.0) * point[text])
 
 
 @pytest.mark.parametrize("target", ["numpy", "python"])
@@ -316,6 +316,15 @@ def test_flattened_labels_do_not_collide(target):
     )  # fmt: skip
     found = fn({"a": 1.0, "a_b": 1.0, "c": {"a_b": 7.0}}, 1.0, {"a": {"b": 5.0}})
     assert found == ({"a": 1.0, "a_b": 300.0, "c": {"a_b": 5.0}}, 20.0, {"a": {"b": 7.0}})
+
+    def squares(p, p_a):
+        return p["a"] ** 2 + 10.0 * p["a b"] ** 2 + 100.0 * p["a_b"] ** 2 + 1000.0 * p_a**2
+
+    fn = gg.compile(
+        gg.grad(squares, wrt=(0, 1)), {"a": "f64[]", "a b": "f64[]", "a_b": "f64[]"}, "f64[]", target=target
+    )
+    found = fn({"a": 1.0, "a b": 2.0, "a_b": 3.0}, 4.0)
+    assert found == ({"a": 2.0, "a b": 40.0, "a_b": 600.0}, 8000.0)
 
 
 def test_a_key_that_is_no_number_or_text():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,8 +230,28 @@ def arguments_of(
         raise SpecError(
             f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names)}", remedy
         )
+    _distinguish(out)
     _check_letters(out)
     return out
+
+
+def _distinguish(arguments: list[Argument]) -> None:
+    """Give every leaf a label of its own: p["a_b"], p["a"]["b"] and an argument p_a_b would share one."""
+    taken = {a.name for a in arguments}
+    for argument in arguments:
+        if argument.tree.kind == "leaf":
+            continue
+        for leaf in argument.leaves:
+            leaf.label = unused(leaf.label, taken)
+            taken.add(leaf.label)
+
+
+def unused(label: str, taken: Container[str]) -> str:
+    """The label, or the first of label_2, label_3, ... that is not taken."""
+    name, count = label, 2
+    while name in taken:
+        name, count = f"{label}_{count}", count + 1
+    return name
 
 
 def _argument(name: str, s: Any) -> Argument:
