@@ -47,10 +47,7 @@ def tangent(node: Value, dots: dict[int, Value]) -> Value | None:
     if not any(id(a) in dots for a in args):
         return None
     if op.jvp == "jointly":
-        moved = [
-            dots.get(id(a)) or zeros(a.type) if a.type.is_float else a for a in args
-        ]
-        return apply(op, *moved, **node.params)
+        return apply(op, *_moved(node, dots), **node.params)
     total: Value | None = None
     for i, a in enumerate(args):
         dot = dots.get(id(a))
@@ -65,6 +62,20 @@ def tangent(node: Value, dots: dict[int, Value]) -> Value | None:
         if total.type.dtype != node.type.dtype:
             total = apply(OPS["cast"], total, dtype=node.type.dtype)
     return total
+
+
+def _moved(node: Value, dots: dict[int, Value]) -> list[Value]:
+    """The operands' tangents for an op that is linear in all of them at once; zeros where one stands still."""
+    moved = []
+    for i, a in enumerate(node.args):
+        dot = dots.get(id(a))
+        if dot is not None:
+            moved.append(dot)
+        elif node.op is OPS["scatter_add"] and i > 1:
+            moved.append(a)  # where, not what
+        else:
+            moved.append(zeros(a.type))
+    return moved
 
 
 def _part(node: Value, i: int, dot: Value) -> Value | None:
