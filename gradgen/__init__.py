@@ -13,12 +13,11 @@ How the house is built, floor by floor; imports go one way, upwards:
     lower/                               Function -> loop IR, and its passes
     emit/                                text
     build  runners  compiled  api        callable
-    check  cli  nn  demo                 what stands on it
+    checking  cli  nn  demo              what stands on it
 """
 
 from gradgen import ops as _ops  # enters every op and NumPy function
-from gradgen.api import compile
-from gradgen.check import check
+from gradgen.api import check, compile
 from gradgen.compiled import Compiled
 from gradgen.differentiate.transforms import grad, hvp, jvp, value_and_grad, vjp
 from gradgen.errors import (

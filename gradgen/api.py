@@ -14,10 +14,11 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gradgen.checking import Report, Row, check_compiled, relative_error
 from gradgen.compiled import Compiled
 from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
-from gradgen.differentiate.transforms import Transform, base_name, parameters
+from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
 from gradgen.emit.header import one_line
 from gradgen.emit.names import C_FUNCTION_RESERVED, FUNCTION_RESERVED, Names
 from gradgen.emit.selftest import record
@@ -32,7 +33,7 @@ from gradgen.runners import RUNNERS
 from gradgen.sites import cite
 from gradgen.trace.spec import Argument, Leaf, Signature, arguments_of, check_keys, placeholders
 from gradgen.trace.stage import Staged, stage
-from gradgen.tree import LEAF, Tree, leaf_names
+from gradgen.tree import LEAF, Tree, flatten, leaf_names
 from gradgen.value import Value
 
 
@@ -223,6 +224,31 @@ def _compile_graph(
     return finish(derived, signature, target, options)
 
 
+# -- check
+def check(f: Any, *args: Any, against: Any = None, wrt: Any = 0, target: str = "numpy") -> Report:
+    """Check a function, transform or Compiled at `args`: emitted code, interpreter and numeric derivative must agree.
+
+    A plain scalar function is checked through its value_and_grad with respect to `wrt`. `against`: the user's own gradient function, called
+    with the same arguments, compared as well.
+    """
+    if isinstance(f, Compiled):
+        compiled = f
+    elif isinstance(f, Transform):
+        inner = value_and_grad(f.f, f.wrt, f.aux) if isinstance(f, Grad) else f
+        compiled = compile(inner, *args, target=target)
+    else:
+        compiled = compile(value_and_grad(f, wrt), *args, target=target)
+    report = check_compiled(compiled, args, {})
+    if against is not None:
+        result = compiled(*args)
+        mine = result[1] if isinstance(result, tuple) and len(result) == 2 else result
+        theirs = against(*args)
+        a, b = flatten(mine)[0], flatten(theirs)[0]
+        worst = max(relative_error(x, y) for x, y in zip(a, b, strict=True)) if len(a) == len(b) else float("inf")
+        report.rows.append(Row("gradient against the function given", worst, 1e-6))
+    return report
+
+
 # -- texts
 _WHAT = {
     "value_and_grad": "Value and gradient",
@@ -284,4 +310,4 @@ def command(f: Any, arguments: list[Argument], target: str, name: str | None) ->
     return one_line(" ".join(words))
 
 
-__all__ = ["compile"]
+__all__ = ["check", "compile"]

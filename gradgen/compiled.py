@@ -312,7 +312,7 @@ class Compiled:
     # -- check
     def check(self, /, *args: Any, **kwargs: Any) -> Any:
         """Compare this code, the interpreter, and a derivative that knows no rules; see `gg.check`."""
-        from gradgen.check import check_compiled
+        from gradgen.checking import check_compiled
 
         return check_compiled(self, args, kwargs)
 

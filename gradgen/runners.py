@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError
 from gradgen.trace.spec import Leaf, Signature, SizeSpec
 from gradgen.tree import Tree, unflatten
-
-
-if TYPE_CHECKING:
-    from gradgen.compiled import Compiled
 
 Call = Callable[[list[np.ndarray], dict[str, int]], list[Any]]
 
@@ -31,7 +27,7 @@ class Interface:
     outputs: list[Leaf]
 
 
-def load_python(compiled: Compiled) -> Callable[..., Any]:
+def load_python(compiled: Any) -> Callable[..., Any]:
     """The function that the emitted module defines, executed once in a namespace of its own."""
     namespace: dict[str, Any] = {"__name__": f"gradgen.emitted.{compiled.name}"}
     exec(compile(compiled.source, f"<gradgen {compiled.name}.py>", "exec"), namespace)
@@ -39,7 +35,7 @@ def load_python(compiled: Compiled) -> Callable[..., Any]:
     return found
 
 
-def run_python(compiled: Compiled, cc: str | None = None, flags: list[str] | None = None) -> Call:
+def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Call:
     """numpy and python targets."""
     function = load_python(compiled)
     signature = compiled.signature
@@ -101,7 +97,7 @@ def result_paths(tree: Tree) -> list[tuple[Any, ...]]:
     ]
 
 
-def run_c(compiled: Compiled, cc: str | None = None, flags: list[str] | None = None) -> Call:
+def run_c(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Call:
     """The C target: compiled and loaded through cffi, cached by content."""
     from gradgen.build import CFunction
 
