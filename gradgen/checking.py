@@ -116,11 +116,11 @@ def _draw(leaf: Any, shape: tuple[int, ...], sizes: dict[str, int], rng: np.rand
         return rng.uniform(size=shape) < 0.5
     if dtype[0] == "i":
         high = evaluate(leaf.below, sizes) if leaf.below is not None else (3 if leaf.high is None else int(leaf.high) + 1)
-        low = 0 if leaf.low is None else int(leaf.low)
-        return rng.integers(low, max(high, low + 1), size=shape).astype(DTYPES[dtype])
-    low = leaf.low if leaf.low is not None else (-1.0 if leaf.high is None else leaf.high - 2.0)
-    high = leaf.high if leaf.high is not None else low + 2.0
-    return rng.uniform(low, high, size=shape).astype(DTYPES[dtype])
+        least = 0 if leaf.low is None else int(leaf.low)
+        return rng.integers(least, max(high, least + 1), size=shape).astype(DTYPES[dtype])
+    lower = leaf.low if leaf.low is not None else (-1.0 if leaf.high is None else leaf.high - 2.0)
+    upper = leaf.high if leaf.high is not None else lower + 2.0
+    return rng.uniform(lower, upper, size=shape).astype(DTYPES[dtype])
 
 
 def check_compiled(compiled: Any, args: Sequence[Any], kwargs: dict[str, Any], points: int = 3) -> Report:

@@ -184,7 +184,7 @@ class Compiled:
         for entry in argument.entries:
             if not isinstance(entry, Leaf) or not entry.type.static:
                 raise SpecError(f"flat() needs example arguments for the sizes of {argument.name}")
-            leaves.append(np.zeros(entry.type.shape, DTYPES[entry.type.dtype]))
+            leaves.append(np.zeros(entry.type.lengths, DTYPES[entry.type.dtype]))
         return unflatten(argument.tree, leaves)
 
     # -- arguments and results

@@ -171,9 +171,8 @@ class Operators:
         return dispatch(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
 
     def transpose(self, *axes: Any) -> Any:
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
-            axes = axes[0]
-        return FUNCTIONS[np.transpose](self, axes or None)
+        whole = len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list)))
+        return FUNCTIONS[np.transpose](self, (axes[0] if whole else axes) or None)
 
     def ravel(self, **kwargs: Any) -> Any:
         return dispatch(np.ravel, (self,), kwargs)

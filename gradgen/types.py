@@ -69,6 +69,11 @@ class Type:
         """Whether every dimension is a number."""
         return all(isinstance(dim, int) for dim in self.shape)
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The shape of a static type as numbers."""
+        return tuple([int(dim) for dim in self.shape if isinstance(dim, int)])
+
     def with_shape(self, shape: Shape) -> Type:
         return Type.of(self.dtype, shape)
 

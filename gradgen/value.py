@@ -53,6 +53,8 @@ class Value(Operators, Node):
     """
 
     __slots__ = ("__weakref__", "_data", "_grad")
+    _data: Any  # None while traced
+    _grad: Any
 
     def __init__(
         self, data: Any, _children: tuple[Any, ...] = (), _op: str = "", label: str = ""

@@ -8,7 +8,6 @@ along the sweep; there products with partials that may not be finite are `mulz` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import is_zeros, zeros
@@ -71,8 +70,8 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
         gradients = []
         for i in wrt:
             p = fn.inputs[i]
-            bar = bars.get(id(p))
-            gradient = zeros(p.type) if bar is None else bar
+            found = bars.get(id(p))
+            gradient = zeros(p.type) if found is None else found
             _name(gradient, p)
             gradients.append(gradient)
     result = trace.function(fn.name, [*fn.outputs, *gradients], fn.title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 from gradgen.ir import Function
 from gradgen.sizes import Dim, Size, product, spell
@@ -36,8 +37,8 @@ def flops(fn: Function) -> Dim:
     return total
 
 
-def _cost(node: object) -> Dim:
-    op, ty, args = node.op, node.type, node.args  # type: ignore[attr-defined]
+def _cost(node: Any) -> Dim:
+    op, ty, args = node.op, node.type, node.args
     if op.name == "matmul":
         inner = args[0].type.shape[-1]
         return product((2, inner, *ty.shape))
@@ -99,6 +100,6 @@ def wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 96, break_long_words=False, break_on_hyphens=False)
 
 
-def statement_costs(fn: Function) -> list[tuple[object, Dim]]:
+def statement_costs(fn: Function) -> list[tuple[Any, Dim]]:
     """Each statement with its nominal flops."""
     return [(node, _cost(node)) for node in fn.body]

@@ -528,7 +528,7 @@ def python_selftest(module: Module, test: SelfTest) -> str:
             "    if not np.allclose(total, expected, rtol=1e-7, atol=1e-12, equal_nan=True):\n"
             '        raise AssertionError(f"self-test needs {expected}, got {total}")'
         )
-        sample = (
+        sampler = (
             "def _sample(first, shape, low, high, dtype):\n"
             '    """Elements low + (high - low) * (k * 0.618... mod 1) for k = first, first + 1, ..."""\n'
             "    count = int(np.prod(shape, dtype=int))\n"
@@ -546,14 +546,14 @@ def python_selftest(module: Module, test: SelfTest) -> str:
             "    if not math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12) and total == total:\n"
             '        raise AssertionError(f"self-test needs {expected}, got {total}")'
         )
-        sample = (
+        sampler = (
             "def _sample(first, low, high):\n"
             '    """low + (high - low) * (first * 0.618... mod 1)."""\n'
             f"    return low + (high - low) * (first * {STEP!r} % 1.0)"
         )
     blocks = ["\n".join(lines)]
     if "_sample(" in blocks[0]:
-        blocks.append(sample)
+        blocks.append(sampler)
     blocks.append(compare)
     blocks.append(
         'if __name__ == "__main__":\n'

@@ -300,7 +300,9 @@ class Printer:
             operands.append(expr)
             used += found
         self._exprs[id(node)] = Expr(name)
-        self._statement(node, name, "", node.op.store(operands, node, self).text, used)
+        store = node.op.store
+        assert store is not None
+        self._statement(node, name, "", store(operands, node, self).text, used)
 
 
 def size_precedence(dim: Dim) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from gradgen.errors import ShapeError
 from gradgen.functions import implements
 from gradgen.ir import Op, define
-from gradgen.ops.reduce import as_value
+from gradgen.ops.reduce import as_values
 from gradgen.ops.shape import reshape, swapaxes, transpose
 from gradgen.sizes import product
 from gradgen.spelling import PRODUCT, Expr, infix
@@ -66,7 +66,7 @@ def _matmul_b(y_bar: Value, y: Value, a: Value, b: Value) -> Value:
     return unbroadcast(b_bar, b.type)
 
 
-MATMUL = define(
+MATMUL: Op = define(
     Op(
         "matmul",
         _matmul_type,
@@ -84,7 +84,7 @@ def _outer_type(a: Type, b: Type) -> Type:
     return Type.of(promote(a.dtype, b.dtype), (*a.shape, *b.shape))
 
 
-OUTER = define(
+OUTER: Op = define(
     Op(
         "outer",
         _outer_type,
@@ -104,7 +104,7 @@ OUTER = define(
 @implements(np.matmul)
 def matmul(a: Any, b: Any) -> Value:
     """`a @ b` by NumPy's rules; scalars are refused, as there."""
-    a, b = as_value(a), as_value(b)
+    a, b = as_values((a, b))
     if not a.type.shape or not b.type.shape:
         raise ShapeError(f"matmul needs arrays, got {a.type} @ {b.type}", "Use * for scalars.")
     if a.type.ndim > 2 and b.type.ndim == 1:
@@ -119,7 +119,7 @@ def matmul(a: Any, b: Any) -> Value:
 @implements(np.dot)
 def dot(a: Any, b: Any) -> Value:
     """np.dot: a product for scalars, matmul up to two dimensions, else a sum over a's last and b's last but one axis."""
-    a, b = as_value(a), as_value(b)
+    a, b = as_values((a, b))
     if not a.type.shape or not b.type.shape:
         return a * b
     if a.type.ndim <= 2 and b.type.ndim <= 2:
@@ -137,13 +137,13 @@ def dot(a: Any, b: Any) -> Value:
 
 @implements(np.outer)
 def outer(a: Any, b: Any) -> Value:
-    a, b = reshape(as_value(a), -1), reshape(as_value(b), -1)
-    return apply(OUTER, a, b)
+    a, b = as_values((a, b))
+    return apply(OUTER, reshape(a, -1), reshape(b, -1))
 
 
 @implements(np.inner)
 def inner(a: Any, b: Any) -> Value:
-    a, b = as_value(a), as_value(b)
+    a, b = as_values((a, b))
     if not a.type.shape or not b.type.shape:
         return a * b
     if a.type.ndim <= 2 and b.type.ndim == 1:
@@ -154,6 +154,7 @@ def inner(a: Any, b: Any) -> Value:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any) -> Value:
-    return apply(MATMUL, reshape(as_value(a), -1), reshape(as_value(b), -1))
+    a, b = as_values((a, b))
+    return apply(MATMUL, reshape(a, -1), reshape(b, -1))
 
 

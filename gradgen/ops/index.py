@@ -11,7 +11,7 @@ Not supported: boolean masks that are traced, assignment through integer arrays.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from gradgen.ops.spans import (
     extents,
     index_text,
     python_index,
+    require_length,
     resolve,
 )
 from gradgen.sizes import Dim, Size
@@ -34,6 +35,7 @@ from gradgen.types import Type, broadcast, promote
 from gradgen.value import (
     CONST,
     Handle,
+    Trace,
     Value,
     any_value,
     apply,
@@ -100,7 +102,7 @@ def _update_type(acc: Type, v: Type, index: Index) -> Type:
     return acc
 
 
-SLICE = define(
+SLICE: Op = define(
     Op(
         "slice",
         _slice_type,
@@ -116,7 +118,7 @@ SLICE = define(
     )
 )
 
-SLICE_ADD = define(
+SLICE_ADD: Op = define(
     Op(
         "slice_add",
         _update_type,
@@ -132,7 +134,7 @@ SLICE_ADD = define(
     )
 )
 
-SLICE_SET = define(
+SLICE_SET: Op = define(
     Op(
         "slice_set",
         _update_type,
@@ -181,7 +183,7 @@ def _gather_text(operands: Any, axis: int) -> str:
     return ", ".join([":"] * axis + [x.text for x in operands])
 
 
-GATHER = define(
+GATHER: Op = define(
     Op(
         "gather",
         _gather_type,
@@ -199,7 +201,7 @@ GATHER = define(
     )
 )
 
-SCATTER_ADD = define(
+SCATTER_ADD: Op = define(
     Op(
         "scatter_add",
         lambda acc, v, *indices, axis: acc,
@@ -253,10 +255,37 @@ def _entries(x: Value, index: Any) -> list[Any]:
     return out + fill
 
 
+class Masked(NamedTuple):
+    """The part of a mask that indexes one axis: how long the axis must be, and which elements are taken."""
+
+    length: int
+    where: np.ndarray
+
+
+def _check_constants(x: Value, entries: list[Any], trace: Trace | None) -> None:
+    """Index arrays that are known now need an axis long enough, masks one of their length; masks become index arrays."""
+    axis = 0
+    for k, e in enumerate(entries):
+        if e is None:
+            continue
+        dim = x.type.shape[axis]
+        axis += 1
+        if isinstance(e, Masked):
+            if dim != e.length:
+                if isinstance(dim, int) or trace is None:
+                    raise ShapeError(f"a mask needs the length of its axis, {dim}, got {e.length}")
+                trace.require(dim, "==", e.length)
+            entries[k] = constant(e.where)
+        elif isinstance(e, Value) and e.op is CONST and e.params["value"].size:
+            found = e.params["value"]
+            require_length(trace, dim, max(int(found.max()) + 1, -int(found.min())))
+
+
 def _integers(e: Any) -> list[Any]:
     array = np.asarray(e)
     if array.dtype == np.bool_:
-        return [constant(k) for k in np.nonzero(array)]  # the mask is known: so is the count
+        # The mask is known, and so is the count; the axes must be as long as the mask.
+        return [Masked(n, k) for n, k in zip(array.shape, np.nonzero(array), strict=True)]
     if array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
@@ -307,13 +336,14 @@ def getitem(x: Value, index: Any) -> Value:
     x = as_value(x)
     entries = _entries(x, index)
     arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
+    trace = current_trace()
+    _check_constants(x, entries, trace)
     if arrays:
         # With an array in the index, NumPy counts integers as arrays too.
         entries = [
             constant(e) if isinstance(e, int) and e is not None else e for e in entries
         ]
         arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
-    trace = current_trace()
     basic: list[Any] = []
     axis = 0
     for e in entries:

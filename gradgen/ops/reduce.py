@@ -20,7 +20,7 @@ from gradgen.ops.special import lookup_foreign
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import DTYPES, Shape, Type
-from gradgen.value import Extent, Value, apply, constant, current_trace
+from gradgen.value import Extent, Handle, Value, apply, constant, current_trace, lift
 
 Axes = tuple[int, ...]
 
@@ -86,7 +86,7 @@ def _sum_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = Fals
     return full_like(spread(y_bar, x, axes, keepdims), x)
 
 
-SUM = define(
+SUM: Op = define(
     Op(
         "sum",
         _infer("sum"),
@@ -160,7 +160,7 @@ def _others(x: Value, axes: Axes) -> Value:
     return others
 
 
-PROD = define(
+PROD: Op = define(
     Op(
         "prod",
         _infer("sum"),
@@ -229,7 +229,7 @@ def _recurrence_spell(operands: Any, node: Any, target: Any) -> Expr:
     return Expr(f"{target.helper('recurrence', node)}({text})")
 
 
-RECURRENCE = define(
+RECURRENCE: Op = define(
     Op(
         "recurrence",
         lambda a, b, **p: b,
@@ -249,7 +249,7 @@ enter(
         "logsumexp",
         ("x", "axis=None", "keepdims=False"),
         "log(sum(exp(x))) over axes, without overflow.",
-        numpy="""top = np.max(x, axis=axis, keepdims=True)
+        numpy="""top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
 top = np.where(np.isfinite(top), top, 0.0)
 total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
 return total if keepdims else np.squeeze(total, axis=axis)
@@ -268,7 +268,7 @@ def _logsumexp_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool 
     return apply(SUM, x_dot * weights, axes=axes, keepdims=keepdims)
 
 
-LOGSUMEXP = define(
+LOGSUMEXP: Op = define(
     Op(
         "logsumexp",
         _infer("float"),
@@ -303,11 +303,14 @@ def axes_of(what: str, x: Value, axis: Any) -> Axes:
 
 def as_value(x: Any) -> Value:
     """An operand of a function as a Value."""
-    from gradgen.value import Handle, lift
-
     if isinstance(x, Value) and not isinstance(x, Handle):
         return x
     return lift(SUM, (x,))[0]
+
+
+def as_values(operands: Any) -> list[Value]:
+    """Operands of one function as Values, lifted together: numbers and captured arrays take the dtype of the Values."""
+    return list(lift(SUM, tuple(operands)))
 
 
 def reduction(op: Op, what: str) -> Any:
@@ -321,8 +324,8 @@ def reduction(op: Op, what: str) -> Any:
             if trace is not None:
                 for k in axes:
                     trace.require(x.type.shape[k], ">=", 1)
-        if not axes and op is not LOGSUMEXP:
-            return x
+        if not axes:  # over no axis: the elements themselves, log(exp(x)) = x among them
+            return apply(OPS["cast"], x, dtype="f64") if op is LOGSUMEXP and not x.type.is_float else x
         if keepdims is True:
             return apply(op, x, axes=axes, keepdims=True)
         return apply(op, x, axes=axes)
@@ -405,4 +408,8 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims
     total = sum_(x, axis, dtype, None, keepdims)
     if not total.type.is_float:
         total = apply(OPS["cast"], total, dtype="f64")
-    return total / (float(count) if isinstance(count, int) else Extent(count))
+    if isinstance(count, int):
+        return total / float(count)
+    size: Value = Extent(count)
+    # A size is an i64 number: it would widen f32.
+    return total / (size if total.type.dtype == "f64" else apply(OPS["cast"], size, dtype=total.type.dtype))

@@ -13,7 +13,7 @@ import numpy as np
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
-from gradgen.ops.reduce import as_value, axes_of
+from gradgen.ops.reduce import as_value, as_values, axes_of
 from gradgen.ops.spans import Span
 from gradgen.sizes import Dim, add, floordiv, product
 from gradgen.spelling import Expr
@@ -54,7 +54,7 @@ def _reshape_spell(operands: Any, node: Any, target: Any) -> Expr:
         return Expr(f"{operands[0].at(14)}[{', '.join(inserted)}]")
     if len(new) == 1:
         return Expr(f"{operands[0].at(14)}.ravel()" if old else f"np.reshape({operands[0].text}, 1)")
-    if not old:
+    if not old or not new:
         return Expr(f"np.reshape({operands[0].text}, {target.shape(new)})")
     return Expr(f"{operands[0].at(14)}.reshape({', '.join(map(target.size, new))})")
 
@@ -75,7 +75,7 @@ def _inserted_axes(old: Shape, new: Shape) -> list[str] | None:
     return index if k == len(old) else None
 
 
-RESHAPE = define(
+RESHAPE: Op = define(
     Op(
         "reshape",
         _reshape_type,
@@ -155,7 +155,7 @@ def _transpose_spell(operands: Any, node: Any, target: Any) -> Expr:
     return Expr(f"{x}.transpose({', '.join(map(str, axes))})")
 
 
-TRANSPOSE = define(
+TRANSPOSE: Op = define(
     Op(
         "transpose",
         lambda x, axes: x.with_shape(tuple(x.shape[k] for k in axes)),
@@ -219,7 +219,7 @@ def _broadcast_spell(operands: Any, node: Any, target: Any) -> Expr:
     return Expr(f"np.broadcast_to({operands[0].text}, {where})")
 
 
-BROADCAST = define(
+BROADCAST: Op = define(
     Op(
         "broadcast",
         _broadcast_type,
@@ -267,7 +267,7 @@ def _concatenate_vjp(i: int, y_bar: Value, y: Value, *parts: Value, axis: int) -
     return unbroadcast(whole, parts[i].type)
 
 
-CONCATENATE = define(
+CONCATENATE: Op = define(
     Op(
         "concatenate",
         _concatenate_type,
@@ -287,7 +287,7 @@ CONCATENATE = define(
 
 @implements(np.concatenate)
 def concatenate(arrays: Any, axis: Any = 0) -> Value:
-    parts = [as_value(a) for a in arrays]
+    parts = as_values(arrays)
     if not parts:
         raise ShapeError("concatenate needs at least one array, got none")
     if axis is None:
@@ -321,7 +321,7 @@ def _stack_spell(operands: Any, node: Any, target: Any) -> Expr:
     return Expr(f"np.stack(({text}{',' if len(operands) == 1 else ''}){axis})")
 
 
-STACK = define(
+STACK: Op = define(
     Op(
         "stack",
         _stack_type,
@@ -338,7 +338,7 @@ STACK = define(
 
 @implements(np.stack)
 def stack(arrays: Any, axis: int = 0) -> Value:
-    parts = [as_value(a) for a in arrays]
+    parts = as_values(arrays)
     if not parts:
         raise ShapeError("stack needs at least one array, got none")
     ndim = parts[0].type.ndim + 1
@@ -348,14 +348,15 @@ def stack(arrays: Any, axis: int = 0) -> Value:
 
 
 @implements("array")
-def array(tree: Any, dtype: Any = None) -> Value:
+def array(tree: Any, dtype: Any = None) -> Any:
     """np.array of nested lists with Values among the leaves: stacked level by level from the inside."""
     if isinstance(tree, (list, tuple)):
         parts = [array(item) for item in tree]
         floats = [p.type.dtype for p in parts if isinstance(p, Value)]
         out = stack(parts) if floats else np.asarray(parts)
     else:
-        out = tree if isinstance(tree, Value) else np.asarray(tree)
+        # A number stays one: in a list with Values it takes their dtype.
+        out = tree if isinstance(tree, (Value, bool, int, float)) else np.asarray(tree)
     return out if dtype is None else as_dtype(out, dtype)
 
 
@@ -369,13 +370,13 @@ def as_dtype(x: Any, dtype: Any) -> Value:
 
 @implements(np.vstack)
 def vstack(arrays: Any) -> Value:
-    parts = [as_value(a) for a in arrays]
-    return concatenate([reshape(p, (1, p.size)) if p.type.ndim < 2 else p for p in parts], 0)
+    parts = as_values(arrays)
+    return concatenate([reshape(p, (1, p.type.size)) if p.type.ndim < 2 else p for p in parts], 0)
 
 
 @implements(np.hstack)
 def hstack(arrays: Any) -> Value:
-    parts = [as_value(a) for a in arrays]
+    parts = as_values(arrays)
     parts = [reshape(p, 1) if p.type.ndim == 0 else p for p in parts]
     return concatenate(parts, 0 if parts[0].type.ndim == 1 else 1)
 

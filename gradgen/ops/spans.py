@@ -40,14 +40,15 @@ def resolve(entry: Any, dim: Dim, trace: Trace | None = None) -> Stretch:
     """Where `entry` lies on an axis of length `dim`; facts about symbolic sizes are required of `trace`."""
     if not isinstance(entry, Span):
         if isinstance(entry, int) and entry < 0:
-            _require(trace, dim, mul(entry, -1))
+            require_length(trace, dim, mul(entry, -1))
             return Stretch(add(dim, entry), 1, 1, False)
-        _require(trace, dim, add(entry, 1))
+        require_length(trace, dim, add(entry, 1))
+        _from_the_start(trace, entry)
         return Stretch(entry, 1, 1, False)
     start, stop, step = entry
     if all(d is None or isinstance(d, int) for d in (start, stop, dim)):
-        lo, hi, by = slice(start, stop, step).indices(dim)  # type: ignore[arg-type]
-        return Stretch(lo, len(range(lo, hi, by)), by, True)
+        first, last, by = slice(start, stop, step).indices(dim)  # type: ignore[arg-type]
+        return Stretch(first, len(range(first, last, by)), by, True)
     if step < 0:
         if start is not None or stop is not None:
             raise UnsupportedError(
@@ -57,8 +58,11 @@ def resolve(entry: Any, dim: Dim, trace: Trace | None = None) -> Stretch:
         return Stretch(add(dim, -1), floordiv(add(dim, -step - 1), -step), step, True)
     if start is None:
         start = 0
+    _from_the_start(trace, start)
+    if stop is not None and add(stop, mul(dim, -1)) != -1:  # x[: n - 1] is right for n = 0 too
+        _from_the_start(trace, stop)
     if isinstance(start, int) and start < 0:
-        _require(trace, dim, -start)
+        require_length(trace, dim, -start)
         start = add(dim, start)
     if stop is None:
         hi: Dim = dim
@@ -67,14 +71,21 @@ def resolve(entry: Any, dim: Dim, trace: Trace | None = None) -> Stretch:
     else:
         hi = stop
         if not nonnegative(add(dim, mul(stop, -1))):
-            _require(trace, dim, stop)
+            require_length(trace, dim, stop)
     length = max0(add(hi, mul(start, -1)))
     if step != 1:
         length = floordiv(add(length, step - 1), step)
     return Stretch(start, length, step, True)
 
 
-def _require(trace: Trace | None, dim: Dim, least: Dim) -> None:
+def _from_the_start(trace: Trace | None, bound: Dim) -> None:
+    """Require a bound that is a size not to be negative, where it would count from the end: x[: n - 3] for n = 2."""
+    if trace is not None and not isinstance(bound, int) and not nonnegative(bound):
+        trace.require(bound, ">=", 0)
+
+
+def require_length(trace: Trace | None, dim: Dim, least: Dim) -> None:
+    """Require an axis of `least` elements or more; ShapeError where it is known not to have them."""
     if isinstance(dim, int) and isinstance(least, int):
         if dim < least:
             raise ShapeError(f"an index needs an axis of at least {least} elements, got {dim}")

@@ -7,12 +7,14 @@ element, reductions and contractions by + and *. The program grows with the arra
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import EmitError
 from gradgen.ir import CONST, OPS, Function
+from gradgen.ops.spans import python_index
 from gradgen.types import Type
 from gradgen.value import Trace, Value, apply, constant
 
@@ -30,9 +32,9 @@ def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray
         places = []
         for p in fn.inputs:
             _check(p.type, p)
-            block = np.empty(p.type.shape, dtype=object)
-            place = np.empty(p.type.shape, dtype=int)
-            for index in np.ndindex(*p.type.shape):
+            block = np.empty(p.type.lengths, dtype=object)
+            place = np.empty(p.type.lengths, dtype=int)
+            for index in np.ndindex(*p.type.lengths):
                 place[index] = len(trace.inputs)
                 label = "_".join([p.name or "x", *map(str, index)])
                 block[index] = trace.input(Type.of(p.type.dtype), label)
@@ -52,8 +54,8 @@ def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray
         slots = []
         for v in fn.outputs:
             block = _block(env, v)
-            place = np.empty(v.type.shape, dtype=int)
-            for index in np.ndindex(*v.type.shape):
+            place = np.empty(v.type.lengths, dtype=int)
+            for index in np.ndindex(*v.type.lengths):
                 place[index] = len(outputs)
                 outputs.append(block[index])
             slots.append(place)
@@ -63,7 +65,7 @@ def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray
 
 
 def _check(ty: Type, node: Value) -> None:
-    if not ty.static or int(np.prod(ty.shape, dtype=int)) > LIMIT:
+    if not ty.static or math.prod(ty.lengths) > LIMIT:
         raise EmitError(
             f"the python target needs scalars and small arrays of fixed size, got {ty}",
             'Use target="numpy" or "c", or give the sizes numbers.',
@@ -77,8 +79,8 @@ def _block(env: dict[int, Any], node: Value) -> Any:
     if node.op is not CONST:
         raise EmitError(f"the python target needs sizes that are numbers, got {node.params.get('size')}")
     value = node.params["value"]
-    block = np.empty(node.type.shape, dtype=object)
-    for index in np.ndindex(*node.type.shape):
+    block = np.empty(node.type.lengths, dtype=object)
+    for index in np.ndindex(*node.type.lengths):
         block[index] = constant(value[index], node.type.dtype)
     return block
 
@@ -86,7 +88,7 @@ def _block(env: dict[int, Any], node: Value) -> Any:
 def _evaluate(node: Value, blocks: list[Any]) -> Any:
     op = node.op
     if op.elementwise:
-        shape = node.type.shape
+        shape = node.type.lengths
         spread = [np.broadcast_to(b, shape) for b in blocks]
         out = np.empty(shape, dtype=object)
         for index in np.ndindex(*shape):
@@ -94,7 +96,9 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         return out
     if op.name in ("sum", "prod", "reduce_max", "reduce_min", "logsumexp"):
         return _reduce(node, blocks[0])
-    if op.name in ("gather", "scatter_add"):
+    if op.name in ("slice_add", "slice_set", "scatter_add"):
+        return _update(node, blocks)
+    if op.name == "gather":
         blocks = [
             np.vectorize(_index, otypes=[int])(b) if not a.type.is_float else b
             for a, b in zip(node.args, blocks, strict=True)
@@ -107,9 +111,9 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
     if op.name == "recurrence":
         return _recurrence(blocks, **node.params)
     if op.name == "matmul":
-        return _matmul(blocks[0], blocks[1], node.type.shape)
+        return _matmul(blocks[0], blocks[1], node.type.lengths)
     out = op.evaluate(*blocks, **node.params)
-    return _as_block(out, node.type.shape)
+    return _as_block(out, node.type.lengths)
 
 
 def _as_block(out: Any, shape: tuple[Any, ...]) -> Any:
@@ -118,6 +122,23 @@ def _as_block(out: Any, shape: tuple[Any, ...]) -> Any:
     block = np.empty(shape, dtype=object)
     block[()] = out
     return block
+
+
+def _update(node: Value, blocks: list[Any]) -> Any:
+    """The accumulator with some elements replaced or added to, one by one: indices may repeat."""
+    acc, v, *indices = blocks
+    places = np.arange(acc.size).reshape(acc.shape)
+    if node.op.name == "scatter_add":
+        arrays = [np.vectorize(_index, otypes=[int])(b) for b in indices]
+        places = places[(slice(None),) * node.params["axis"] + tuple(arrays)]
+    else:
+        places = np.asarray(places[python_index(node.params["index"])])
+    flat = acc.reshape(-1).copy()
+    spread = np.broadcast_to(v, places.shape)
+    for index in np.ndindex(*places.shape):
+        k = int(places[index])
+        flat[k] = spread[index] if node.op.name == "slice_set" else flat[k] + spread[index]
+    return flat.reshape(acc.shape)
 
 
 def _index(value: Value) -> int:
@@ -133,7 +154,7 @@ def _reduce(node: Value, x: Any) -> Any:
     out = np.empty(moved.shape[:-1], dtype=object)
     for index in np.ndindex(*out.shape):
         out[index] = _fold(node, list(moved[index]))
-    return out.reshape(node.type.shape)
+    return out.reshape(node.type.lengths)
 
 
 def _fold(node: Value, items: list[Value]) -> Value:

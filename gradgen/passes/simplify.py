@@ -15,6 +15,7 @@ import numpy as np
 from gradgen.ir import CONST, OPS, SIZE, Function, Op
 from gradgen.ops.index import is_zeros
 from gradgen.rewriting import Rule, rewrite
+from gradgen.sizes import evaluate
 from gradgen.types import DTYPES, Shape
 from gradgen.types import broadcast as broadcast_shapes
 from gradgen.value import Value, apply, constant
@@ -61,7 +62,7 @@ def _neg(value: Value) -> Value | None:
 def _fold(node: Value, args: Args) -> Value | None:
     if node.op.name == "mulz" or not node.type.static:
         return None
-    if np.prod(node.type.shape, dtype=int) > _LARGEST_FOLD:
+    if evaluate(node.type.size, {}) > _LARGEST_FOLD:
         return None
     with np.errstate(all="ignore"):
         value = node.op.evaluate(*[a.params["value"] for a in args], **node.params)

@@ -259,7 +259,7 @@ CALLS[np.ones] = _filled(1, np.ones)
 
 
 @_calls(np.full)
-def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> Any:
+def _full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C") -> Any:
     if current_trace() is None:
         return np.full(shape, fill_value, dtype, order)
     value = array_of(fill_value, dtype)

@@ -333,7 +333,7 @@ def placeholders(arguments: Sequence[Argument]) -> list[Any]:
     """Arguments to trace with: Values of the specs' types, sizes, and Statics, in their structures."""
     out = []
     for argument in arguments:
-        leaves = []
+        leaves: list[Any] = []
         for entry in argument.entries:
             if isinstance(entry, Leaf):
                 node = new_node(PARAM, (), NO_PARAMS, entry.type, None, None)
