@@ -170,6 +170,19 @@ def single(x):
     return np.sum(np.exp(-x) * np.log1p(x) / (1.0 + x))
 
 
+def late(A):
+    # The load of B[0, 0] waits for the sum; by then D lies in B's place of the workspace.
+    B = A @ A
+    first = B[0, 0]
+    C = B @ B
+    D = C @ C
+    return np.sum(D @ A) + first
+
+
+def flat(A):
+    return (A @ A).reshape(-1), (A @ A)[::-1]
+
+
 PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b")),
     (logistic, ("f32[d]", "f32[]", "f32[n,d]", "f32[n]"), ("w", "b", "X")),
@@ -217,6 +230,8 @@ PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (constant_result, ("f64[]",), None),
     (single, ("f32[n]",), 0),
     (rosenbrock, ("f64[n]",), "hvp"),
+    (late, ("f64[n,n]",), None),
+    (flat, ("f64[n,n]",), None),
 ]
 IDS = [f"{f.__name__}-{','.join(s)}-{w}".replace(" ", "") for f, s, w in PROGRAMS]
 

@@ -14,6 +14,7 @@ Not supported: region ops; outputs that overlap inputs.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ from gradgen.lower import compile_loops
 from gradgen.lower.kernel import Buffer, Kernel
 from gradgen.ops.helpers import with_needs
 from gradgen.options import Options
-from gradgen.sizes import spell
-from gradgen.spelling import Expr
+from gradgen.sizes import Dim, Opaque, letters, spell
+from gradgen.spelling import COMPARE, Expr
 from gradgen.trace.spec import Signature
 from gradgen.types import BYTES, C_NAMES, DTYPES
 from gradgen.version import VERSION
@@ -110,7 +111,7 @@ class CFile:
         body.block([*self.kernel.prologue, *self.kernel.body], 1)
         checks = self._checks()
         memory = self._memory()
-        lines = [*checks, *[f"    {line}" for line in body.sizes.values()], *memory]
+        lines = [*[f"    {line}" for line in body.sizes.values()], *checks, *memory]
         if lines and body.lines:
             lines.append("")
         lines += body.lines
@@ -153,14 +154,20 @@ class CFile:
         return "\n".join(parameter_lines(f"int {self.name}(", self.parameters, ending))
 
     def _checks(self) -> list[str]:
-        lines = []
+        """The entry checks on sizes; of several bounds by numbers, the largest."""
+        bounds: dict[Any, Any] = {}
         for need in self.kernel.requires:
+            number = need.relation == ">=" and isinstance(need.right, int)
+            key = (need.left, "number") if number else (need.left, need.relation, need.right)
+            known = bounds.get(key)
+            if known is None or (number and need.right > known.right):
+                bounds[key] = need
+        lines = []
+        for need in bounds.values():
             left, right = self.body.dim(need.left), self.body.dim(need.right)
             opposite = "<" if need.relation == ">=" else "!="
-            lines += [
-                f"    if ({left.at(10)} {opposite} {right.at(10)})",
-                f"        return {self.code}_SIZE;",
-            ]
+            test = f"{left.at(COMPARE + 1)} {opposite} {right.at(COMPARE + 1)}"
+            lines += [f"    if ({test})", f"        return {self.code}_SIZE;"]
         return lines
 
     def _memory(self) -> list[str]:
@@ -221,7 +228,9 @@ class CFile:
     def _work_text(self) -> str:
         if not self.needs_work:
             return ""
-        clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / ({1}))"
+        clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / {1})"
+        if any(name in _divisors(self.kernel.work_bytes) for name in self.letters):
+            quotient = "(({1}) != 0 ? ({0}) / ({1}) : 0)"
         return spell(
             self.kernel.work_bytes, lambda n: f"(int64_t)({self.letters[n]})", clip, quotient
         )
@@ -282,6 +291,19 @@ def _count(buffer: Buffer) -> int:
     size = buffer.size
     assert isinstance(size, int)
     return size
+
+
+def _divisors(dim: Dim) -> set[str]:
+    """Letters in the divisors of a size."""
+    found: set[str] = set()
+    atoms = [
+        a for monomial, _ in getattr(dim, "terms", ()) for a in monomial if isinstance(a, Opaque)
+    ]
+    for atom in atoms:  # nested as deep as a user writes //
+        found.update(*[_divisors(a) for a in atom.args])
+        if atom.kind == "floordiv":
+            found.update(letters(atom.args[1]))
+    return found
 
 
 def _comment(text: str) -> str:

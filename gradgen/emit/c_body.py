@@ -66,6 +66,7 @@ class CBody:
         self.depends: dict[int, list[Buffer]] = {}
         self.waiting: dict[int, list[Any]] = {}
         self.loop_names: list[str] = []
+        self.placement = kernel.placement
         self.lines: list[str] = []
         self.parts: list[str] = []
         self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
@@ -206,7 +207,7 @@ class CBody:
         args = [self.dim(a) for a in atom.args]
         if atom.kind == "max0":
             text = f"{args[0].at(COMPARE + 1)} > 0 ? {args[0].at(TERNARY + 1)} : 0"
-        elif nonnegative(atom.args[0]):
+        elif nonnegative(atom.args[0]) and isinstance(atom.args[1], int) and atom.args[1] > 0:
             text = f"{args[0].at(PRODUCT)} / {args[1].at(PRODUCT + 1)}"
         else:
             self.helpers["floor_div", "i64"] = None
@@ -231,7 +232,7 @@ class CBody:
         inner = Expr("0")
         for t, c in a.terms:
             inner = self.variable[id(t)] if type(t) is Var else self.operand(t)
-            negative = isinstance(c, int) and c < 0
+            negative = c < 0 if isinstance(c, int) else all(k < 0 for _, k in c.terms)
             factor = mul(c, -1) if negative else c
             if isinstance(factor, int) and factor == 1:
                 text = inner.at(SUM + 1 if negative else SUM)
@@ -331,7 +332,10 @@ class CBody:
                 cited = self._line(f"{prefix}{place} {sign} {value.text};", depth, stmt.site, cited)
             elif kind is Declare:
                 buffer = stmt.buffer
-                name = self.pointer[id(buffer)] = self.distinct(buffer.name, depth)
+                hint = buffer.name
+                if depth == 1 and not buffer.shape and not self.names.is_free(hint):
+                    hint = f"{hint}_sum"  # collects what becomes a result of that name
+                name = self.pointer[id(buffer)] = self.distinct(hint, depth)
                 if buffer.shape:
                     count = buffer.size
                     self._line(f"{C_NAMES[buffer.dtype]} {name}[{count}];", depth, None, cited)
@@ -439,12 +443,17 @@ class CBody:
         if found:
             self.depends[id(stmt)] = found
             for memory in found:
-                self.waiting.setdefault(id(memory), []).append(stmt)
+                self.waiting.setdefault(self._slot(memory), []).append(stmt)
+
+    def _slot(self, memory: Buffer) -> Any:
+        """What a store to `memory` overwrites: its place in the workspace, which may have held other buffers."""
+        place = self.placement.get(id(memory))
+        return place if place is not None and place[0] == "work" else id(memory)
 
     def _flush(self, memories: Sequence[Buffer], depth: int) -> None:
         """Write out folded loads of memories that are about to change."""
         for memory in memories:
-            for stmt in self.waiting.pop(id(memory), ()):
+            for stmt in self.waiting.pop(self._slot(memory), ()):
                 expr = self.pending.pop(id(stmt), None)
                 if expr is not None:
                     name = self._local_name(stmt, depth)
