@@ -11,7 +11,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import re
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gradgen.checking import Report, Row, check_compiled, relative_error
@@ -19,7 +22,7 @@ from gradgen.compiled import Compiled
 from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
-from gradgen.emit.header import one_line
+from gradgen.emit.header import dim_text, one_line
 from gradgen.emit.names import C_FUNCTION_RESERVED, FUNCTION_RESERVED, Names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
@@ -75,7 +78,7 @@ def compile(
     dummies = placeholders(arguments)
     with canonical(chosen.rewrite), paused_collector():
         staged = trace(f, dummies, names)
-        signature = _signature(f, name, arguments, staged, target)
+        signature = _signature(f, name, arguments, staged, target, chosen)
         return finish(staged.function, signature, target, chosen, _inner_trace(f, dummies, names))
 
 
@@ -123,7 +126,9 @@ def _result_names(staged: Staged) -> list[str]:
     return labels
 
 
-def _signature(f: Any, name: str | None, arguments: list[Argument], staged: Staged, target: str) -> Signature:
+def _signature(
+    f: Any, name: str | None, arguments: list[Argument], staged: Staged, target: str, options: Options
+) -> Signature:
     chosen = name or base_name(f)
     if not chosen.isidentifier():
         raise SpecError(f"name needs an identifier, got {name!r}")
@@ -140,7 +145,7 @@ def _signature(f: Any, name: str | None, arguments: list[Argument], staged: Stag
             results[k] = label
     signature = Signature(symbol, arguments, staged.result, slots, results)
     signature.title = title(f)
-    signature.command = command(f, arguments, target, name)
+    signature.command = command(f, arguments, target, name, options)
     return signature
 
 
@@ -174,9 +179,9 @@ def emit(
     selftest = record(fn, signature)
     if target == "c":
         from gradgen.emit.c import emit_c
-        from gradgen.lower import show as loops
+        from gradgen.lower import compile_loops, show
 
-        stages["loops"] = lambda: loops(fn, signature.results, options)
+        stages["loops"] = lambda: show(compile_loops(fn, signature.results, options))
         return emit_c(fn, signature, options, selftest)
     from gradgen.emit.numpy import emit_python
 
@@ -282,32 +287,50 @@ def wrt_text(f: Transform) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def command(f: Any, arguments: list[Argument], target: str, name: str | None) -> str:
-    """The command line, or the call, that generates the file again."""
+def command(f: Any, arguments: list[Argument], target: str, name: str | None, options: Options) -> str:
+    """The command line that generates the file again; a call in words where no command line can."""
     inner, kind, wrt = f, "none", ""
     if isinstance(f, Transform):
         inner, kind = f.f, f.kind
         wrt = wrt_text(f).replace(" and ", ",").replace(", ", ",")
     code = getattr(inner, "__code__", None)
-    plain = all(a.tree.kind == "leaf" and isinstance(a.entries[0], Leaf) or a.is_size for a in arguments)
-    if code is None or isinstance(inner, Transform) or not plain or "<" in getattr(inner, "__qualname__", "<"):
+    path = getattr(inner, "__qualname__", "<>")
+    plain = all(a.tree.kind == "leaf" and not a.is_static for a in arguments)
+    usual = replace(options, optimize=None) == Options() and kind in DERIVED and not getattr(f, "aux", False)
+    if code is None or not plain or not usual or "<" in path:
         return one_line(f"gg.compile(gg.{kind}({base_name(inner)}, ...), target={target!r})")
-    words = [f"gradgen build {cite((code.co_filename, 0)).rsplit(':', 1)[0]}:{base_name(inner)}"]
+    words = ["gradgen", "build", f"{cite((code.co_filename, 0)).rsplit(':', 1)[0]}:{path}"]
     for a in arguments:
-        entry = a.entries[0]
-        if isinstance(entry, Leaf):
-            from gradgen.emit.header import dim_text
-
-            words.append(f"-a {a.name}:{entry.type.dtype}:{','.join(map(dim_text, entry.type.shape))}")
-        else:
-            words.append(f"-a {a.name}=size")
-    words.append(f"--derive {kind}")
+        words += ["-a", _argument_text(a)]
+    words += ["--derive", kind]
     if wrt:
-        words.append(f"--wrt {wrt}")
-    words.append(f"--target {target}")
+        words += ["--wrt", wrt]
+    words += ["--target", target]
     if name:
-        words.append(f"--name {name}")
-    return one_line(" ".join(words))
+        words += ["--name", name]
+    if options.optimize:
+        words += ["--optimize", options.optimize]
+    return one_line(" ".join(word if '"' in word else _shell(word) for word in words))
+
+
+DERIVED = ("none", "grad", "value_and_grad", "vjp", "jvp", "hvp")
+
+
+def _argument_text(argument: Argument) -> str:
+    """`w:f64:d` where a shell takes it as it is, else `w=f64[2*d]`."""
+    leaf = argument.entries[0]
+    if not isinstance(leaf, Leaf):
+        return f"{argument.name}=size"
+    sizes = ",".join(dim_text(d).replace(" ", "") for d in leaf.type.shape)
+    if leaf.below is not None:
+        return f"{argument.name}={leaf.type.dtype}[{sizes}] < {dim_text(leaf.below)}"
+    short = f"{argument.name}:{leaf.type.dtype}:{sizes}"
+    return short if _shell(short) == short else f"{argument.name}={leaf.type.dtype}[{sizes}]"
+
+
+def _shell(word: str) -> str:
+    """A word as a shell takes it; names of other alphabets need no quotes."""
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else shlex.quote(word)
 
 
 __all__ = ["check", "compile"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-DERIVE = ("none", "grad", "value_and_grad", "hvp")
+DERIVE = ("none", "grad", "value_and_grad", "vjp", "jvp", "hvp")
 STAGES = ("trace", "adjoint", "optimized", "loops", "source")
 
 EXAMPLES = """examples:
@@ -69,9 +69,11 @@ def parse_argument(text: str) -> tuple[str, str]:
         name, spec = text.split("=", 1)
     else:
         parts = text.split(":")
-        if len(parts) != 3:
+        if len(parts) == 2 and parts[1] == "size":
+            parts = [parts[0], "size"]
+        elif len(parts) != 3:
             raise ValueError(f"an argument needs NAME=SPEC or NAME:DTYPE:SIZES, got {text!r}")
-        name, spec = parts[0], f"{parts[1]}[{parts[2]}]"
+        name, spec = parts[0], parts[1] if len(parts) == 2 else f"{parts[1]}[{parts[2]}]"
     if not name.strip().isidentifier():
         raise ValueError(f"an argument needs a name that is an identifier, got {text!r}")
     return name.strip(), spec
@@ -112,7 +114,11 @@ def compiled_from(options: argparse.Namespace) -> Any:
     """The Compiled that the command line asks for."""
     import gradgen as gg
 
-    specs = dict(parse_argument(a) for a in options.args)
+    specs: dict[str, str] = {}
+    for name, spec in map(parse_argument, options.args):
+        if name in specs:
+            raise ValueError(f"an argument needs one spec, got {name} twice")
+        specs[name] = spec
     f = load_function(options.function)
     wrt: Any = 0
     if options.wrt:
@@ -132,7 +138,7 @@ def build(options: argparse.Namespace) -> int:
         stale = []
         for name, text in fn.files.items():
             path = Path(options.output) / name
-            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            if not path.is_file() or path.read_bytes() != text.encode():
                 stale.append(str(path))
         for path_text in stale:
             print(f"stale: {path_text}", file=sys.stderr)
@@ -161,7 +167,13 @@ def graph(options: argparse.Namespace) -> int:
         print(dot(fn))
         return 0
     path = Path(options.output)
-    path.write_text(svg(fn) if path.suffix == ".svg" else dot(fn), encoding="utf-8")
+    text = svg(fn) if path.suffix == ".svg" else dot(fn)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        from gradgen.errors import EmitError
+
+        raise EmitError(f"a graph needs a file that can be written, got {path}: {error.strerror}") from None
     print(path)
     return 0
 
