@@ -176,7 +176,7 @@ def late(A):
     first = B[0, 0]
     C = B @ B
     D = C @ C
-    return np.sum(D @ A) + first
+    return np.sum(D @ D) + first
 
 
 def flat(A):

@@ -9,6 +9,8 @@ A life is counted in statements of the kernel's top level.
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from gradgen.lower.kernel import Buffer, Declare, Kernel, Load, Store, walk
 from gradgen.sizes import Dim, add, floordiv, mul
 from gradgen.types import BYTES
@@ -31,8 +33,9 @@ def storage(kernel: Kernel) -> Kernel:
                     lives.setdefault(id(memory), [k, k])[1] = k
     placed: dict[int, tuple[str, Dim]] = {}
     free: dict[Dim, list[Dim]] = {}
-    busy: list[tuple[int, Dim, Dim]] = []
-    used, end = 0, 0
+    busy: list[tuple[int, int]] = []  # last statement, number of the slot in use
+    slot_of: list[tuple[Dim, Dim]] = []
+    used = 0
     total: Dim = 0
     for key, buffer in buffers.items():  # in the order of first use
         first, last = lives[key]
@@ -42,22 +45,17 @@ def storage(kernel: Kernel) -> Kernel:
             placed[key] = ("stack", 0)
             continue
         room = aligned(size)
-        while busy and end < first:
-            still = []
-            for finish, dim, offset in busy:
-                if finish < first:
-                    free.setdefault(dim, []).append(offset)
-                else:
-                    still.append((finish, dim, offset))
-            busy = still
-            end = min((b[0] for b in busy), default=first)
+        while busy and busy[0][0] < first:
+            _, number = heappop(busy)
+            dim, offset = slot_of[number]
+            free.setdefault(dim, []).append(offset)
         slots = free.get(room)
         if slots:
             offset = slots.pop()
         else:
             offset, total = total, add(total, room)
-        busy.append((last, room, offset))
-        end = min(end, last) if len(busy) > 1 else last
+        heappush(busy, (last, len(slot_of)))
+        slot_of.append((room, offset))
         placed[key] = ("work", offset)
     out = kernel.with_body(kernel.body)
     out.placement = placed
