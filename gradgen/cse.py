@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradgen.ir import CONST, SIZE, Function
+from gradgen.ir import CONST, OPS, SIZE, Function
 from gradgen.rewriting import with_args
 from gradgen.value import Value
 
@@ -19,7 +19,7 @@ def cse(fn: Function) -> Function:
     leaves: dict[Any, Value] = {}
     new: dict[int, Value] = {}
     body: list[Value] = []
-    get = new.get
+    get, fill = new.get, OPS["broadcast"]
     for node in fn.body:
         op, args = node.op, node.args
         changed = False
@@ -45,6 +45,8 @@ def cse(fn: Function) -> Function:
             key = (op, *[id(a) for a in resolved])
         if node.params:
             key = (key, _params_key(node.params))
+        if op is fill and not resolved[0].type.shape:
+            key = id(node)  # np.zeros(n) costs little, and each may be somebody's buffer
         known = seen.get(key)
         if known is not None:
             if known.name is None and node.name is not None:

@@ -57,7 +57,9 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
             trace.site = (site[0], site[1], "reverse") if site else ("", 0, "reverse")
             guard = masks.guard(node)
             args = node.args
-            for i, a in enumerate(args):
+            # A store reads its cotangent before it clears the part, so that clearing can happen in place.
+            numbered = list(enumerate(args)) if node.op.store is None else list(enumerate(args))[::-1]
+            for i, a in numbered:
                 if id(a) not in active:
                     continue
                 x_bar = cotangent(node, i, y_bar, node, args, guard)

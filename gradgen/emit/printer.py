@@ -254,21 +254,16 @@ class Printer:
             return
         position = {id(n): k for k, n in enumerate(self.fn.body)}
         users: dict[int, list[Value]] = {}
-        accumulators = {id(u.args[0]) for u in updates}
         for node in self.fn.body:
             for a in node.args:
-                if id(a) in accumulators:
-                    users.setdefault(id(a), []).append(node)
+                users.setdefault(id(a), []).append(node)
         for u in updates:
             acc = u.args[0]
             others = [v for v in users[id(acc)] if v is not u]
             fresh = acc.op not in LEAVES and (
                 acc.op.name not in _VIEWS or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
             )
-            early = all(
-                position[id(v)] < position[id(u)] and not (v.op.name in _VIEWS and v.type.shape)
-                for v in others
-            )
+            early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
             if fresh and early and once and id(acc) not in self._outputs:
                 self._in_place.add(id(u))
@@ -281,6 +276,14 @@ class Printer:
                 name = self._roots[id(u)] = self.names.fresh(hint)
             if id(u) in self._in_place and name is not None:
                 self._roots[id(u.args[0])] = name
+
+    def _is_over(self, v: Value, u: Value, position: dict[int, int], users: dict[int, list[Value]]) -> bool:
+        """Whether the use `v` of an accumulator, and of views of it that v makes, lies before the store `u`."""
+        if position[id(v)] >= position[id(u)] or id(v) in self._outputs:
+            return False
+        if v.op.name not in _VIEWS or not v.type.shape:
+            return True
+        return all(w.op.name not in _VIEWS and position[id(w)] < position[id(u)] for w in users.get(id(v), ()))
 
     def _update(self, node: Value) -> None:
         acc = node.args[0]
