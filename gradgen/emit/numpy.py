@@ -8,6 +8,7 @@ compiler is far from linear in the length of one function.
 from __future__ import annotations
 
 import functools
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -76,18 +77,24 @@ class Module:
         helpers = [h.source(self.target).rstrip() for h in with_needs(printed.helpers)]
         parts, body = self._body(printed)
         arguments = self._arguments_text() if self.target == "numpy" and self.checks else ""
+        selftest = self._selftest_text()
         return render(
             "module.py.j2",
             header="\n".join(self._header()),
-            imports="import numpy as np" if self.target == "numpy" else "import math",
+            imports=self._imports("\n".join([*body, *parts, *helpers, arguments, selftest])),
             name=self.signature.name,
             parameters=self._parameters(),
             summary=self._summary(),
             body="\n".join(body),
             helpers=parts + helpers,
             arguments=arguments,
-            selftest=self._selftest_text(),
+            selftest=selftest,
         )
+
+    def _imports(self, text: str) -> str:
+        """What the text uses of NumPy or math: nothing, perhaps."""
+        module, line = ("np", "import numpy as np") if self.target == "numpy" else ("math", "import math")
+        return line if re.search(rf"\b{module}\.", text) else ""
 
     def printed(self) -> Printed:
         """The body's statements."""
@@ -218,6 +225,8 @@ class Module:
         if self.target == "python":
             return expr.text
         if not value.type.shape:
+            if value.op is CONST and value.type.dtype in ("f64", "i64", "bool"):
+                return expr.text  # a literal is a Python number already
             cast = {"f64": "float", "i64": "int", "bool": "bool"}.get(value.type.dtype)
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
         if value.op in (PARAM, CONST) or value.op.name in _VIEWS:
@@ -268,9 +277,8 @@ class Module:
                 lines.append(f"    {line}")
         for leaf in self.signature.leaves:
             label = self.labels[leaf.label]
-            lines.append(
-                f"    {label} = _array({quote(leaf.label)}, {label}, {self._np_type(leaf)}, {leaf.type.ndim})"
-            )
+            given: list[Item] = [quote(leaf.label), label, self._np_type(leaf), str(leaf.type.ndim)]
+            lines += layout(4, f"{label} = ", Group("_array(", given, ")"))
         for size in self.signature.size_arguments:
             target = self.arguments[size]
             lines.append(f"    {target} = _size({quote(size)}, {target})")
@@ -279,9 +287,9 @@ class Module:
         names += [self.arguments[n] for n in self.signature.size_arguments]
         if names:
             lines += layout(4, "return ", Group("(", names, ")", True) if len(names) > 1 else names[0])
-        helpers = [ARRAY.replace("NAME", name)]
+        helpers = [named(ARRAY, name)]
         if self.signature.size_arguments:
-            helpers.append(SIZE.replace("NAME", name))
+            helpers.append(named(SIZE, name))
         return "\n".join(lines) + "\n\n\n" + "\n\n\n".join(helpers)
 
     def _np_type(self, leaf: Leaf) -> str:
@@ -407,8 +415,7 @@ def assign_many(names: list[str], call: Group) -> list[str]:
         return [f"    {left} = {flat(call)}"]
     if len(left) + 12 + len(call.open) <= 100 and len(", ".join(flat(i) for i in call.items)) <= 92:
         return [f"    {left} = {call.open}", f"        {', '.join(flat(i) for i in call.items)}", "    )"]
-    lines = ["    (", *(f"        {n}," for n in names), f"    ) = {flat(call)}"]
-    return lines
+    return ["    (", *(f"        {n}," for n in names), *layout(4, ") = ", call)]
 
 
 def section_title(phase: str, sections: set[str]) -> str:
@@ -543,7 +550,8 @@ def python_selftest(module: Module, test: SelfTest) -> str:
             "def _compare(found, expected):\n"
             '    """Raise unless the weighted `found` is `expected` to seven digits."""\n'
             f"    total = found * {STEP!r}\n"
-            "    if not math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12) and total == total:\n"
+            "    close = math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12)\n"
+            "    if not close and not (math.isnan(total) and math.isnan(expected)):\n"
             '        raise AssertionError(f"self-test needs {expected}, got {total}")'
         )
         sampler = (
@@ -616,6 +624,19 @@ SIZE = '''def _size(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise TypeError(f"NAME needs an integer of zero or more for {name}, got {value!r}")
     return int(value)'''
+
+
+def named(text: str, name: str) -> str:
+    """A routine's text with the function's name in its messages; a raise that becomes too long is broken as formatters do."""
+    lines = []
+    for line in text.replace("NAME", name).split("\n"):
+        opened = line.find("(") + 1
+        if len(line) > 100 and line.lstrip().startswith("raise "):
+            pad = " " * (len(line) - len(line.lstrip()))
+            lines += [line[:opened], f"{pad}    {line[opened:-1]}", f"{pad})"]
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def emit_python(
