@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.emit.c_body import CBody, fold_line, literal, parameter_lines
+from gradgen.emit.c_body import CBody
 from gradgen.emit.c_selftest import selftest_text
+from gradgen.emit.c_text import fold_line, literal, parameter_lines
 from gradgen.emit.files import MARK, render
 from gradgen.emit.header import LICENCE, header_lines, one_line
 from gradgen.emit.names import _LIBM, Names

@@ -7,24 +7,29 @@ One walk in order; nothing recurses but over the depth of nests.
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from gradgen.emit.c_places import CPlaces
+from gradgen.emit.c_text import (
+    WIDTH,
+    fold_comment,
+    fold_line,
+    is_single,
+    literal,
+    parameter_lines,
+    summary,
+)
 from gradgen.emit.names import Names
 from gradgen.ir import CONST, LEAVES, OPS, SIZE
 from gradgen.lower.kernel import (
-    Affine,
     Buffer,
     Call,
     Check,
     Declare,
     If,
-    Index,
     Kernel,
     Let,
     Load,
@@ -35,17 +40,16 @@ from gradgen.lower.kernel import (
     walk,
 )
 from gradgen.sites import Site, cite
-from gradgen.sizes import Dim, Opaque, Size, mul, nonnegative, spell
-from gradgen.spelling import ATOM, COMPARE, PRODUCT, SUM, TERNARY, UNARY, Expr
+from gradgen.sizes import Dim
+from gradgen.spelling import COMPARE, UNARY, Expr
 from gradgen.types import C_NAMES
 
-WIDTH = 100
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FOLD = 56  # longer expressions get a line of their own
 _LOOPS = "ijklpqrs"
 
 
-class CBody:
+class CBody(CPlaces):
     """Prints blocks of one kernel; `helpers` collects the routines in use, `sizes` the lines that bind derived sizes."""
 
     name = "c"
@@ -53,15 +57,9 @@ class CBody:
     def __init__(
         self, kernel: Kernel, names: Names, letters: dict[str, str], function: str, code: str
     ) -> None:
-        self.names = names
-        self.letters = letters
+        super().__init__(names, letters)
         self.function = function
         self.code = code
-        self.helpers: dict[tuple[str, str], None] = {}
-        self.sizes: dict[str, str] = {}
-        self.size_names: dict[str, str] = {}
-        self.variable: dict[int, Expr] = {}
-        self.pointer: dict[int, str] = {}
         self.pending: dict[int, Expr] = {}
         self.depends: dict[int, list[Buffer]] = {}
         self.waiting: dict[int, list[Any]] = {}
@@ -161,117 +159,6 @@ class CBody:
     def size(self, dim: Dim) -> str:
         return self.dim(dim).text
 
-    # -- sizes and indices
-    def letter(self, name: str) -> str:
-        return self.letters[name]
-
-    def dim(self, dim: Dim) -> Expr:
-        """A size as an int64_t expression; parts that are no polynomials are bound to a constant first."""
-        if isinstance(dim, int):
-            return Expr(str(dim), ATOM if dim >= 0 else UNARY)
-        for monomial, _ in dim.terms:
-            for atom in monomial:
-                if isinstance(atom, Opaque):
-                    self._bind(atom)
-        text = spell(self._named(dim), lambda n: n)
-        if len(dim.terms) > 1:
-            return Expr(text, SUM)
-        monomial, coefficient = dim.terms[0]
-        return Expr(
-            text,
-            ATOM
-            if coefficient == 1 and len(monomial) == 1
-            else PRODUCT
-            if coefficient > 0
-            else SUM,
-        )
-
-    def _named(self, dim: Dim) -> Dim:
-        """The size with letters and bound parts under their C names."""
-        if isinstance(dim, int):
-            return dim
-        terms = tuple(
-            (
-                tuple(
-                    self.size_names[a.key] if isinstance(a, Opaque) else self.letters[a] for a in m
-                ),
-                c,
-            )
-            for m, c in dim.terms
-        )
-        return Size(terms)
-
-    def _bind(self, atom: Opaque) -> None:
-        if atom.key in self.size_names:
-            return
-        args = [self.dim(a) for a in atom.args]
-        if atom.kind == "max0":
-            text = f"{args[0].at(COMPARE + 1)} > 0 ? {args[0].at(TERNARY + 1)} : 0"
-        elif nonnegative(atom.args[0]) and isinstance(atom.args[1], int) and atom.args[1] > 0:
-            text = f"{args[0].at(PRODUCT)} / {args[1].at(PRODUCT + 1)}"
-        else:
-            self.helpers["floor_div", "i64"] = None
-            text = f"floor_div({args[0].text}, {args[1].text})"
-        name = self.names.fresh("m")
-        self.size_names[atom.key] = name
-        self.sizes[name] = f"const int64_t {name} = {text};"
-
-    def extent(self, dim: Dim) -> Expr:
-        """The bound of a loop: `i < max0(a)` is `i < a`."""
-        if isinstance(dim, Size) and len(dim.terms) == 1:
-            monomial, coefficient = dim.terms[0]
-            if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Opaque):
-                atom = monomial[0]
-                if atom.kind == "max0":
-                    return self.dim(atom.args[0])
-        return self.dim(dim)
-
-    def affine(self, a: Affine) -> Expr:
-        """An index as text: terms with a plus sign first, the constant last."""
-        parts: list[tuple[bool, str]] = []
-        inner = Expr("0")
-        for t, c in a.terms:
-            inner = self.variable[id(t)] if type(t) is Var else self.operand(t)
-            negative = c < 0 if isinstance(c, int) else all(k < 0 for _, k in c.terms)
-            factor = mul(c, -1) if negative else c
-            if isinstance(factor, int) and factor == 1:
-                text = inner.at(SUM + 1 if negative else SUM)
-            else:
-                coefficient = self.dim(factor)
-                text = f"{inner.at(PRODUCT)} * {coefficient.at(PRODUCT + 1)}"
-                if coefficient.precedence == PRODUCT:
-                    text = f"{inner.at(PRODUCT)} * {coefficient.text}"
-            parts.append((negative, text))
-        constant = a.constant
-        if not (isinstance(constant, int) and constant == 0) or not parts:
-            if isinstance(constant, int):
-                parts.append((constant < 0, str(abs(constant))))
-            else:
-                expr = self.dim(constant)
-                parts.insert(0 if any(n for n, _ in parts) else len(parts), (False, expr.at(SUM)))
-        if len(parts) == 1 and len(a.terms) == 1 and a.terms[0][1] == 1:
-            return self.variable[id(a.terms[0][0])] if type(a.terms[0][0]) is Var else inner
-        parts.sort(key=lambda p: p[0])
-        text = ""
-        for negative, part in parts:
-            if not text:
-                text = f"-{part}" if negative else part
-            else:
-                text += f" - {part}" if negative else f" + {part}"
-        if len(parts) > 1:
-            return Expr(text, SUM)
-        return Expr(text, ATOM if text.isalnum() else PRODUCT)
-
-    def place(self, buffer: Buffer, index: Index) -> str:
-        """`X[i * d + j]`; the variable itself for a scalar; `*value` for a scalar result."""
-        name = self.pointer[id(buffer.memory)]
-        if not buffer.shape:
-            return f"*{name}" if buffer.memory.storage == "output" else name
-        flat = Affine()
-        for a, stride in zip(index, buffer.strides(), strict=True):
-            flat = flat.plus(a.times(stride))
-        return f"{name}[{self.affine(flat).text}]"
-
     # -- scalars
     def operand(self, x: Any) -> Expr:
         known = self.variable.get(id(x))
@@ -361,7 +248,7 @@ class CBody:
             self.lines, outer = [], self.lines
             self.block(stmt.body, depth + 1, cite(stmt.site) or cited)
             inner, self.lines = self.lines, outer
-            single = _is_single(inner, depth + 1)
+            single = is_single(inner, depth + 1)
             cited = self._line(
                 head if single else f"{head} {{", depth, stmt.site, cited, note=summary(stmt)
             )
@@ -482,124 +369,3 @@ class CBody:
                 lines[:0] = fold_comment(pad, where)
         self.lines += lines
         return cite(site) or where or cited
-
-
-def summary(loop: Loop) -> str:
-    """What a nest holds: its phases, and the user's lines in order."""
-    phases: dict[str, None] = {}
-    lines: dict[str, None] = {}
-    for stmt in walk([loop]):
-        site = getattr(stmt, "site", None)
-        if site is None:
-            continue
-        phases[site[2] if len(site) > 2 else "forward"] = None
-        if cite(site):
-            lines[cite(site)] = None
-    order = [p for p in ("forward", "reverse") if p in phases]
-    return f"{' and '.join(order)}  {citations(list(lines))}".strip()
-
-
-def citations(lines: list[str]) -> str:
-    """model.py:3, 5, other.py:2: each file once, its lines in order."""
-    files: dict[str, list[str]] = {}
-    for line in lines:
-        name, _, number = line.rpartition(":")
-        files.setdefault(name, []).append(number)
-    texts = []
-    for name, numbers in files.items():
-        numbers.sort(key=int)
-        shown = numbers if len(numbers) <= 6 else [*numbers[:5], "...", numbers[-1]]
-        texts.append(f"{name}:{', '.join(shown)}")
-    return ", ".join(texts)
-
-
-def _is_single(lines: list[str], depth: int) -> bool:
-    """Whether lines are one statement, so that a loop needs no braces around it."""
-    pad = 4 * depth
-    own = [line for line in lines if len(line) - len(line.lstrip()) == pad]
-    return len(own) == 1 and not own[0].lstrip().startswith("/*")
-
-
-def parameter_lines(head: str, parts: Sequence[str], ending: str) -> list[str]:
-    """A parameter list in lines of 100 columns, aligned behind the bracket."""
-    pad = " " * len(head) if len(head) < 40 else "        "
-    lines, line = [], head
-    for k, part in enumerate(parts):
-        text = part + ("," if k + 1 < len(parts) else f"){ending}")
-        if len(line) + len(text) + 1 > WIDTH and line.strip() not in ("", head.strip()):
-            lines.append(line.rstrip())
-            line = pad
-        line += text + " "
-    if not parts:
-        line += (
-            f"void){ending}" if ending != ";" or head.lstrip().startswith("int ") else f"){ending}"
-        )
-    return [*lines, line.rstrip()]
-
-
-def fold_comment(pad: str, text: str) -> list[str]:
-    words, lines, line = text.split(), [], f"{pad}/*"
-    for word in words:
-        if len(line) + len(word) + 4 > WIDTH:
-            lines.append(line)
-            line = f"{pad} *"
-        line += f" {word}"
-    return [*lines, f"{line} */"]
-
-
-def fold_line(pad: str, text: str) -> list[str]:
-    """A statement in lines of 100 columns, broken at blanks, the last one before the limit that opens fewest brackets."""
-    lines = []
-    current = pad + text
-    deeper = pad + "    "
-    while len(current) > WIDTH:
-        cut = _break(current, len(deeper))
-        if cut <= len(deeper):
-            break
-        lines.append(current[:cut].rstrip())
-        current = deeper + current[cut:].lstrip()
-    return [*lines, current]
-
-
-def _break(text: str, start: int) -> int:
-    depth = best_depth = 0
-    best = -1
-    for k, char in enumerate(text[:WIDTH]):
-        if char in "([":
-            depth += 1
-        elif char in ")]":
-            depth -= 1
-        elif char == " " and k > start + 8 and (best < 0 or depth <= best_depth or k - best > 40):
-            best, best_depth = k, depth
-    return best
-
-
-def literal(value: Any) -> Expr:
-    """A number as a C constant of its own dtype."""
-    dtype = np.asarray(value).dtype
-    number = np.asarray(value)[()]
-    if dtype == np.bool_:
-        return Expr("true" if number else "false")
-    if dtype.kind == "i":
-        return integer(int(number), dtype.itemsize)
-    single = dtype == np.float32
-    x = float(number)
-    if math.isnan(x):
-        return Expr("NAN") if single else Expr("(double)NAN", UNARY)
-    if math.isinf(x):
-        name = "INFINITY" if single else "HUGE_VAL"
-        return Expr(name) if x > 0 else Expr(f"-{name}", UNARY)
-    text = (str(number) if single else repr(x)).lower()
-    if "." not in text and "e" not in text:
-        text += ".0"
-    if single:
-        text += "f"
-    return Expr(text, UNARY if text.startswith("-") else ATOM)
-
-
-def integer(n: int, size: int = 8) -> Expr:
-    low = -(2 ** (8 * size - 1))
-    if n == low:
-        return Expr(f"INT{8 * size}_MIN")
-    text = str(n) if abs(n) < 2**31 else f"INT64_C({n})" if n > 0 else f"-INT64_C({-n})"
-    return Expr(text, UNARY if n < 0 else ATOM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gradgen.emit.c_body import literal, parameter_lines
+from gradgen.emit.c_text import literal, parameter_lines
 from gradgen.emit.files import render
 from gradgen.emit.selftest import STEP
 from gradgen.sizes import evaluate
@@ -49,7 +49,7 @@ def selftest_text(file: Any) -> str:
         total += count
     if file.needs_work:
         work = evaluate(file.kernel.work_bytes, sizes)
-        lines.append(f"    double work[{work // 8 + 8}];")
+        lines.append(f"    double work[{-(-work // 8)}];")
         arguments.append("work")
         total += work // 8
     if total > LIMIT:

@@ -17,7 +17,8 @@ from typing import Any
 from gradgen.ir import Function
 from gradgen.lower.contract import contract, forward, sweep
 from gradgen.lower.fuse import fuse
-from gradgen.lower.kernel import Kernel, show, verify
+from gradgen.lower.inspect import show, verify
+from gradgen.lower.kernel import Kernel
 from gradgen.lower.lowering import lower
 from gradgen.lower.split import split
 from gradgen.lower.storage import storage

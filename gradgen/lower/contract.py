@@ -21,12 +21,12 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
-    Rewriter,
     Store,
     blocks,
     operands,
     walk,
 )
+from gradgen.lower.rewriter import Rewriter
 from gradgen.types import BYTES
 
 # Conversions and index arithmetic, which lowering makes anew for every statement.

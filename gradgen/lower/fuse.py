@@ -24,12 +24,12 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
-    Rewriter,
     Store,
     Var,
     operands,
     walk,
 )
+from gradgen.lower.rewriter import Rewriter
 
 READ, ADD, WRITE = 0, 1, 2
 Places = frozenset[Any]

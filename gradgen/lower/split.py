@@ -19,12 +19,12 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
-    Rewriter,
     Store,
     blocks,
     operands,
     walk,
 )
+from gradgen.lower.rewriter import Rewriter
 
 PART = 200
 LIMIT = 300

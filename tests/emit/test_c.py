@@ -93,6 +93,40 @@ def test_text_of_logistic_regression():
     assert "SPDX-License-Identifier: 0BSD" in text
 
 
+def _sanitizers(tmp_path):
+    """Flags that catch reads and writes out of bounds, where the compiler has them."""
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    (tmp_path / "empty.c").write_text("int main(void) { return 0; }\n")
+    done = subprocess.run(
+        ["cc", *flags, "empty.c", "-o", "empty"], cwd=tmp_path, capture_output=True
+    )
+    return flags if done.returncode == 0 else []
+
+
+@pytest.mark.parametrize("program", range(1, len(PROGRAMS), 3), ids=lambda k: IDS[k])
+def test_the_selftest_stays_in_bounds(program, tmp_path):
+    fn, signature = make(*PROGRAMS[program])
+    files = emit_c(fn, signature, selftest=record(fn, signature))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    main = next(iter(files))
+    macro = f"-D{main[:-2].upper()}_SELFTEST"
+    command = [
+        "cc",
+        "-O1",
+        "-std=c99",
+        *_sanitizers(tmp_path),
+        macro,
+        main,
+        "-o",
+        "selftest",
+        "-lm",
+    ]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(["./selftest"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("program", [0, 2, 4, 14, 15, 16, 18, 28], ids=lambda k: IDS[k])
 def test_the_selftest_passes_and_can_fail(program, tmp_path):
     fn, signature = make(*PROGRAMS[program])

@@ -9,7 +9,8 @@ from c_programs import IDS, PROGRAMS, close, logistic, make, rosenbrock, sample,
 from gradgen.engine import interpret
 from gradgen.errors import GradgenError
 from gradgen.lower import compile_loops, show, stages
-from gradgen.lower.kernel import Load, Loop, Store, verify, walk
+from gradgen.lower.inspect import verify
+from gradgen.lower.kernel import Load, Loop, Store, walk
 from gradgen.lower.run import run
 
 

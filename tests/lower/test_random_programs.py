@@ -18,7 +18,7 @@ from gradgen.build import CFunction
 from gradgen.emit.c import emit_c
 from gradgen.engine import interpret
 from gradgen.lower import stages
-from gradgen.lower.kernel import verify
+from gradgen.lower.inspect import verify
 from gradgen.lower.run import run
 
 SEEDS = range(int(os.environ.get("GRADGEN_FUZZ", "40")))

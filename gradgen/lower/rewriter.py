@@ -1,0 +1,76 @@
+"""Rebuilding statements: what passes over loops share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gradgen.lower.kernel import (
+    Buffer,
+    Call,
+    Check,
+    If,
+    Index,
+    Let,
+    Load,
+    Loop,
+    Store,
+)
+
+
+class Rewriter:
+    """Statements rebuilt with variables, scalars and buffers replaced; what does not change is kept as it is.
+
+    table: id of a Var -> Affine or Var; id of a Let or Load -> another scalar.
+    access: (buffer, index) -> (buffer, index), for passes that move or shrink buffers.
+    """
+
+    def __init__(
+        self, table: dict[int, Any] | None = None, access: Callable[..., Any] | None = None
+    ) -> None:
+        self.table = {} if table is None else table
+        self.access = access
+
+    def scalar(self, x: Any) -> Any:
+        return self.table.get(id(x), x)
+
+    def where(self, buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
+        if self.table and any(a.terms for a in index):
+            index = tuple([a.substitute(self.table) for a in index])
+        return (buffer, index) if self.access is None else self.access(buffer, index)
+
+    def block(self, body: Sequence[Any]) -> list[Any]:
+        return [self.statement(stmt) for stmt in body]
+
+    def statement(self, stmt: Any) -> Any:
+        kind = type(stmt)
+        table = self.table
+        if kind is Let:
+            for a in stmt.args:
+                if id(a) in table:
+                    args = tuple([table.get(id(a), a) for a in stmt.args])
+                    new: Any = Let(stmt.op, args, stmt.type, stmt.params, stmt.name, stmt.site)
+                    table[id(stmt)] = new
+                    return new
+            return stmt
+        if kind is Load:
+            buffer, index = self.where(stmt.buffer, stmt.index)
+            if buffer is stmt.buffer and index is stmt.index:
+                return stmt
+            table[id(stmt)] = new = Load(buffer, index, stmt.name, stmt.site)
+            return new
+        if kind is Store:
+            buffer, index = self.where(stmt.buffer, stmt.index)
+            return Store(buffer, index, self.scalar(stmt.value), stmt.accumulate, stmt.site)
+        if kind is Loop:
+            return Loop(stmt.var, stmt.extent, stmt.kind, self.block(stmt.body), stmt.site)
+        if kind is Check:
+            return Check(self.scalar(stmt.value), stmt.extent, stmt.site)
+        if kind is If:
+            return If(
+                self.scalar(stmt.condition),
+                self.block(stmt.then),
+                self.block(stmt.otherwise),
+                stmt.site,
+            )
+        return Call(self.block(stmt.body), stmt.site) if kind is Call else stmt
