@@ -4,16 +4,16 @@
 
 How the house is built, floor by floor; imports go one way, upwards:
 
-    errors sites sizes types spelling    what everything speaks in
-    ir                                   Op record, Node, Function, verifier
-    value  ops/                          Value and apply; one record per op
-    rewriting  tree  trace/  engine      front end; interpreter
-    differentiate/                       canonicalise, reverse, forward, transforms
-    passes/                              Function -> Function
-    lower/                               Function -> loop IR, and its passes
-    emit/                                text
-    build  runners  compiled  api        callable
-    checking  cli  nn  demo              what stands on it
+    errors sites sizes types spelling options version    what everything speaks in
+    ir                                                   Op record, Node, Function, verifier
+    value  operators  functions  ops/                    Value and apply; one record per op
+    rewriting  cse  tree  graph  trace/  engine          front end; interpreter
+    differentiate/                                       canonicalise, reverse, forward, transforms
+    passes/                                              Function -> Function
+    lower/                                               Function -> loop IR, and its passes
+    emit/                                                text
+    build  checking  runners  compiled  api              callable
+    cli  listing  drawing  nn  demo  chart               what stands on it
 """
 
 from gradgen import ops as _ops  # enters every op and NumPy function

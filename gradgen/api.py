@@ -1,9 +1,9 @@
 """`gg.compile`: the driver. Its body is the list of stages.
 
-    arguments   specs paired with parameters                                  trace.spec
-    trace       the function (or transform) at the specs' types -> Function    trace.stage, differentiate
-    optimise    passes                                                         passes
-    emit        Function -> text (C: by way of the loop IR)                    emit
+arguments   specs paired with parameters                                  trace.spec
+trace       the function (or transform) at the specs' types -> Function    trace.stage, differentiate
+optimise    passes                                                         passes
+emit        Function -> text (C: by way of the loop IR)                    emit
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def compile(
 
     f: a function on arrays, a transform (`gg.value_and_grad(loss, wrt=...)`), or an eager Value (a graph already built, with
     `wrt=[a, b]` and `args=`: the result is then (value, tuple of gradients)).
-    positional, named: a spec for each parameter ("f64[n,3]", "size", an array, gg.static(v), structures of them); parameters called
-    target, name, options, specs, wrt or args are given in `specs={...}`.
+    positional, named: a spec for each parameter ("f64[n,3]", "size", an array, gg.static(v), structures of them);
+    parameters called target, name, options, specs, wrt or args are given in `specs={...}`.
     target: "numpy", "python" (scalars and small static arrays, only `math`), "c".  options: gg.Options or a dict.
 
     Raises SpecError, ShapeError, TraceError, UnsupportedError with the user's line; EmitError where the target cannot hold it.
@@ -84,7 +84,7 @@ def compile(
 
 @contextlib.contextmanager
 def paused_collector() -> Iterator[None]:
-    """No cyclic garbage collection within: it would walk the growing graph again and again (a third of the time at 1e5 nodes)."""
+    """No cyclic garbage collection within: it would walk the growing graph again and again (a third of the time)."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -127,7 +127,12 @@ def _result_names(staged: Staged) -> list[str]:
 
 
 def _signature(
-    f: Any, name: str | None, arguments: list[Argument], staged: Staged, target: str, options: Options
+    f: Any,
+    name: str | None,
+    arguments: list[Argument],
+    staged: Staged,
+    target: str,
+    options: Options,
 ) -> Signature:
     chosen = name or base_name(f)
     if not chosen.isidentifier():
@@ -156,7 +161,9 @@ def function_name(chosen: str, target: str) -> str:
     return names.fresh(chosen)
 
 
-def finish(fn: Function, signature: Signature, target: str, options: Options, traced: Any = None) -> Compiled:
+def finish(
+    fn: Function, signature: Signature, target: str, options: Options, traced: Any = None
+) -> Compiled:
     """Optimise and emit a traced Function."""
     level = options.level(target)
     adjoint = fn
@@ -173,7 +180,12 @@ def finish(fn: Function, signature: Signature, target: str, options: Options, tr
 
 
 def emit(
-    fn: Function, signature: Signature, target: str, level: str, options: Options, stages: dict[str, Any]
+    fn: Function,
+    signature: Signature,
+    target: str,
+    level: str,
+    options: Options,
+    stages: dict[str, Any],
 ) -> dict[str, str]:
     """The files of a target, the main one first."""
     selftest = record(fn, signature)
@@ -202,9 +214,13 @@ def _compile_graph(
         raise SpecError("compiling a graph needs wrt=[...], the Values to differentiate by")
     for a in (*leaves, *asked):
         if not isinstance(a, Value):
-            raise SpecError(f"compiling a graph needs eager Values in wrt and args, got {type(a).__name__}")
+            raise SpecError(
+                f"compiling a graph needs eager Values in wrt and args, got {type(a).__name__}"
+            )
     names = Names()
-    labels = [names.fresh(a.label) if a.label else names.fresh(f"x{k}") for k, a in enumerate(leaves)]
+    labels = [
+        names.fresh(a.label) if a.label else names.fresh(f"x{k}") for k, a in enumerate(leaves)
+    ]
     fn = from_graph(root, leaves, labels)
     ids = [id(a) for a in leaves]
     missing = [a for a in asked if id(a) not in ids]
@@ -218,12 +234,21 @@ def _compile_graph(
     unique = list(dict.fromkeys(numbers))
     derived = reverse(fn, unique, ["one"])
     slots: list[int | None] = [0, *(1 + unique.index(k) for k in numbers)]
-    tree = Tree("tuple", (0, 1), (LEAF, Tree("tuple", tuple(range(len(numbers))), (LEAF,) * len(numbers))))
+    tree = Tree(
+        "tuple", (0, 1), (LEAF, Tree("tuple", tuple(range(len(numbers))), (LEAF,) * len(numbers)))
+    )
     arguments = [Argument(n, LEAF, [Leaf(n, a.type)]) for n, a in zip(labels, leaves, strict=True)]
     results = ["value", *(f"{labels[k]}_bar" for k in unique)]
-    title_text = f"Value and gradient of a graph with respect to {', '.join(labels[k] for k in unique)}"
+    title_text = (
+        f"Value and gradient of a graph with respect to {', '.join(labels[k] for k in unique)}"
+    )
     signature = Signature(
-        function_name(name or "graph_grad", target), arguments, tree, slots, results, title=title_text
+        function_name(name or "graph_grad", target),
+        arguments,
+        tree,
+        slots,
+        results,
+        title=title_text,
     )
     signature.command = f'gg.compile(value, wrt=[...], target="{target}")'
     return finish(derived, signature, target, options)
@@ -233,8 +258,8 @@ def _compile_graph(
 def check(f: Any, *args: Any, against: Any = None, wrt: Any = 0, target: str = "numpy") -> Report:
     """Check a function, transform or Compiled at `args`: emitted code, interpreter and numeric derivative must agree.
 
-    A plain scalar function is checked through its value_and_grad with respect to `wrt`. `against`: the user's own gradient function, called
-    with the same arguments, compared as well.
+    A plain scalar function is checked through its value_and_grad with respect to `wrt`. `against`: the user's own
+    gradient function, called with the same arguments, compared as well.
     """
     if isinstance(f, Compiled):
         compiled = f
@@ -249,7 +274,11 @@ def check(f: Any, *args: Any, against: Any = None, wrt: Any = 0, target: str = "
         mine = result[1] if isinstance(result, tuple) and len(result) == 2 else result
         theirs = against(*args)
         a, b = flatten(mine)[0], flatten(theirs)[0]
-        worst = max(relative_error(x, y) for x, y in zip(a, b, strict=True)) if len(a) == len(b) else float("inf")
+        worst = (
+            max(relative_error(x, y) for x, y in zip(a, b, strict=True))
+            if len(a) == len(b)
+            else float("inf")
+        )
         report.rows.append(Row("gradient against the function given", worst, 1e-6))
     return report
 
@@ -283,11 +312,16 @@ def _function_text(f: Any) -> str:
 def wrt_text(f: Transform) -> str:
     names = parameters(f.f)
     entries = [f.wrt] if isinstance(f.wrt, (int, str)) else list(f.wrt)
-    words = [names[e] if isinstance(e, int) and -len(names) <= e < len(names) else str(e) for e in entries]
+    words = [
+        names[e] if isinstance(e, int) and -len(names) <= e < len(names) else str(e)
+        for e in entries
+    ]
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def command(f: Any, arguments: list[Argument], target: str, name: str | None, options: Options) -> str:
+def command(
+    f: Any, arguments: list[Argument], target: str, name: str | None, options: Options
+) -> str:
     """The command line that generates the file again; a call in words where no command line can."""
     inner, kind, wrt = f, "none", ""
     if isinstance(f, Transform):
@@ -296,7 +330,11 @@ def command(f: Any, arguments: list[Argument], target: str, name: str | None, op
     code = getattr(inner, "__code__", None)
     path = getattr(inner, "__qualname__", "<>")
     plain = all(a.tree.kind == "leaf" and not a.is_static for a in arguments)
-    usual = replace(options, optimize=None) == Options() and kind in DERIVED and not getattr(f, "aux", False)
+    usual = (
+        replace(options, optimize=None) == Options()
+        and kind in DERIVED
+        and not getattr(f, "aux", False)
+    )
     if code is None or not plain or not usual or "<" in path:
         return one_line(f"gg.compile(gg.{kind}({base_name(inner)}, ...), target={target!r})")
     words = ["gradgen", "build", f"{cite((code.co_filename, 0)).rsplit(':', 1)[0]}:{path}"]

@@ -33,19 +33,39 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     build = _function(commands.add_parser("build", help="write the source into a folder"))
-    build.add_argument("-o", "--output", default=".", metavar="DIR", help="folder to write into (default: here)")
     build.add_argument(
-        "--verify", action="store_true", help="write nothing; exit 1 if the files there are missing or stale"
+        "-o", "--output", default=".", metavar="DIR", help="folder to write into (default: here)"
+    )
+    build.add_argument(
+        "--verify",
+        action="store_true",
+        help="write nothing; exit 1 if the files there are missing or stale",
     )
     show = _function(commands.add_parser("show", help="print one stage of the compilation"))
-    show.add_argument("--stage", choices=STAGES, default="source", help="which stage (default: source)")
-    _function(commands.add_parser("check", help="compare emitted code, interpreter and a numeric derivative"))
+    show.add_argument(
+        "--stage", choices=STAGES, default="source", help="which stage (default: source)"
+    )
+    _function(
+        commands.add_parser(
+            "check", help="compare emitted code, interpreter and a numeric derivative"
+        )
+    )
     graph = _function(commands.add_parser("graph", help="draw the optimised graph as SVG"))
-    graph.add_argument("-o", "--output", default="-", metavar="FILE", help="the .svg or .dot to write (default: dot on stdout)")
+    graph.add_argument(
+        "-o",
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="the .svg or .dot to write (default: dot on stdout)",
+    )
     ops = commands.add_parser("ops", help="list the ops, or describe one")
     ops.add_argument("name", nargs="?", metavar="NAME", help="an op or NumPy function, e.g. tanh")
-    demo = commands.add_parser("demo", help="train a classifier on real digits with emitted gradients")
-    demo.add_argument("-o", "--output", default=None, metavar="DIR", help="where to put source and picture")
+    demo = commands.add_parser(
+        "demo", help="train a classifier on real digits with emitted gradients"
+    )
+    demo.add_argument(
+        "-o", "--output", default=None, metavar="DIR", help="where to put source and picture"
+    )
     return top
 
 
@@ -55,11 +75,25 @@ def _function(p: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "-a", "--arg", action="append", default=[], metavar="NAME=SPEC", dest="args",
         help="an argument's spec, once for each: w=f64[d], X:f64:n,d, n=size",
     )  # fmt: skip
-    p.add_argument("--derive", choices=DERIVE, default="value_and_grad", help="what to derive (default: value_and_grad)")
-    p.add_argument("--wrt", default=None, help="arguments to differentiate by, e.g. w,b (default: the first)")
-    p.add_argument("--target", choices=("numpy", "python", "c"), default="numpy", help="default: numpy")
+    p.add_argument(
+        "--derive",
+        choices=DERIVE,
+        default="value_and_grad",
+        help="what to derive (default: value_and_grad)",
+    )
+    p.add_argument(
+        "--wrt", default=None, help="arguments to differentiate by, e.g. w,b (default: the first)"
+    )
+    p.add_argument(
+        "--target", choices=("numpy", "python", "c"), default="numpy", help="default: numpy"
+    )
     p.add_argument("--name", default=None, help="name of the emitted function")
-    p.add_argument("--optimize", choices=("lecture", "readable", "fast"), default=None, help="how far to simplify")
+    p.add_argument(
+        "--optimize",
+        choices=("lecture", "readable", "fast"),
+        default=None,
+        help="how far to simplify",
+    )
     return p
 
 
@@ -90,7 +124,10 @@ def load_function(text: str) -> Any:
         raise ValueError(f"a function needs FILE.py:FUNCTION, got {text!r}")
     path = Path(path_text)
     if not path.is_file():
-        raise GradgenError(f"there is no file {path_text}", "Give the path of the Python file that has the function.")
+        raise GradgenError(
+            f"there is no file {path_text}",
+            "Give the path of the Python file that has the function.",
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None:
         raise GradgenError(f"{path_text} needs to be a Python file")
@@ -100,12 +137,16 @@ def load_function(text: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise GradgenError(f"{path_text} cannot be imported: {type(error).__name__}: {error}") from error
+        raise GradgenError(
+            f"{path_text} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
             known = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
-            raise GradgenError(f"{path_text} has no function {name}", f"It has {', '.join(known) or 'none'}.")
+            raise GradgenError(
+                f"{path_text} has no function {name}", f"It has {', '.join(known) or 'none'}."
+            )
         found = getattr(found, part)
     return found
 
@@ -128,7 +169,11 @@ def compiled_from(options: argparse.Namespace) -> Any:
     if options.derive != "none":
         f = getattr(gg, options.derive)(f, wrt)
     return gg.compile(
-        f, target=options.target, name=options.name, options={"optimize": options.optimize}, specs=specs
+        f,
+        target=options.target,
+        name=options.name,
+        options={"optimize": options.optimize},
+        specs=specs,
     )
 
 
@@ -173,7 +218,9 @@ def graph(options: argparse.Namespace) -> int:
     except OSError as error:
         from gradgen.errors import EmitError
 
-        raise EmitError(f"a graph needs a file that can be written, got {path}: {error.strerror}") from None
+        raise EmitError(
+            f"a graph needs a file that can be written, got {path}: {error.strerror}"
+        ) from None
     print(path)
     return 0
 

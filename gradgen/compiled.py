@@ -1,7 +1,8 @@
 """What `gg.compile` returns: a callable with its source.
 
-A Compiled is called like the user's function, by position or name; structures, lists and safe dtypes are taken, results are fresh. It
-pickles by its source and is safe from threads. Emitted files raise ValueError and TypeError; here they become ShapeError and SpecError.
+A Compiled is called like the user's function, by position or name; structures, lists and safe dtypes are taken, results
+are fresh. It pickles by its source and is safe from threads. Emitted files raise ValueError and TypeError; here they
+become ShapeError and SpecError.
 """
 
 from __future__ import annotations
@@ -131,15 +132,21 @@ class Compiled:
         given, tree = flatten(out)
         found, _ = flatten(result)
         if tree.size != self.signature.result.size:
-            raise ShapeError(f"{self.name} needs out= like its result {self.signature.result}, got {tree}")
+            raise ShapeError(
+                f"{self.name} needs out= like its result {self.signature.result}, got {tree}"
+            )
         for place, value in zip(given, found, strict=True):
             if place is None or value is None:
                 continue
             if not isinstance(place, np.ndarray) or place.shape != np.shape(value):
                 got = getattr(place, "shape", type(place).__name__)
-                raise ShapeError(f"{self.name} needs an array of shape {np.shape(value)} in out, got {got}")
+                raise ShapeError(
+                    f"{self.name} needs an array of shape {np.shape(value)} in out, got {got}"
+                )
             if place.dtype != np.asarray(value).dtype:
-                raise SpecError(f"{self.name} needs {np.asarray(value).dtype} in out, got {place.dtype}")
+                raise SpecError(
+                    f"{self.name} needs {np.asarray(value).dtype} in out, got {place.dtype}"
+                )
             place[...] = value
         return out
 
@@ -164,7 +171,9 @@ class Compiled:
             current, start = list(arrays), 0
             for k in chosen:
                 size = arrays[k].size
-                current[k] = x[start : start + size].reshape(arrays[k].shape).astype(arrays[k].dtype)
+                current[k] = (
+                    x[start : start + size].reshape(arrays[k].shape).astype(arrays[k].dtype)
+                )
                 start += size
             outputs = function(current, sizes)
             return float(outputs[0]), np.concatenate([np.ravel(outputs[i]) for i in order])
@@ -176,7 +185,9 @@ class Compiled:
         s = self.signature
         bars = {label: k for k, label in enumerate(s.results) if label.endswith("_bar")}
         if not bars or s.results[0] != "value":
-            raise SpecError(f"flat() needs a value_and_grad function, got {self.name} with results {s.results}")
+            raise SpecError(
+                f"flat() needs a value_and_grad function, got {self.name} with results {s.results}"
+            )
         return bars
 
     def _zeros(self, argument: Argument) -> Any:
@@ -188,7 +199,9 @@ class Compiled:
         return unflatten(argument.tree, leaves)
 
     # -- arguments and results
-    def arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[np.ndarray], dict[str, int]]:
+    def arrays(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[np.ndarray], dict[str, int]]:
         """The arguments of a call as arrays in the order of the Function's inputs, and all sizes. SpecError, ShapeError."""
         passed = self.signature.passed
         values = list(args)
@@ -226,7 +239,9 @@ class Compiled:
         passed = self.signature.passed
         names = [a.name for a in passed]
         if len(values) > len(passed):
-            raise SpecError(f"{self.name} takes {len(passed)} arguments ({', '.join(names)}), got {len(values)}")
+            raise SpecError(
+                f"{self.name} takes {len(passed)} arguments ({', '.join(names)}), got {len(values)}"
+            )
         given = dict(zip(names, values, strict=False))
         for key, value in kwargs.items():
             if key not in names:
@@ -259,8 +274,12 @@ class Compiled:
                     if len(parts) != len(tree.keys):
                         raise KeyError
             except (KeyError, TypeError, AttributeError, IndexError):
-                raise SpecError(f"{self.name} needs {path} to be {tree}, got {type(item).__name__}") from None
-            for key, child, part in reversed(list(zip(tree.keys, tree.children, parts, strict=True))):
+                raise SpecError(
+                    f"{self.name} needs {path} to be {tree}, got {type(item).__name__}"
+                ) from None
+            for key, child, part in reversed(
+                list(zip(tree.keys, tree.children, parts, strict=True))
+            ):
                 stack.append((child, part, f"{path}.{key}"))
         return found
 
@@ -269,21 +288,27 @@ class Compiled:
         try:
             array = np.asarray(value)
         except ValueError as error:  # a ragged list
-            raise SpecError(f"{self.name} needs {leaf.type} for {leaf.label}, got a ragged list ({error})") from None
+            raise SpecError(
+                f"{self.name} needs {leaf.type} for {leaf.label}, got a ragged list ({error})"
+            ) from None
         if array.dtype is not dtype:
             given = isinstance(value, (np.ndarray, np.generic))
             if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
                 raise SpecError(f"{self.name} needs {dtype} for {leaf.label}, got {array.dtype}")
             array = array.astype(dtype)
         if array.ndim != len(leaf.type.shape):
-            raise ShapeError(f"{self.name} needs {leaf.type} for {leaf.label}, got an array of shape {array.shape}")
+            raise ShapeError(
+                f"{self.name} needs {leaf.type} for {leaf.label}, got an array of shape {array.shape}"
+            )
         if not array.flags.c_contiguous:
             array = np.ascontiguousarray(array)
         return array
 
     def _size(self, name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-            raise SpecError(f"{self.name} needs an integer of zero or more for the size {name}, got {value!r}")
+            raise SpecError(
+                f"{self.name} needs an integer of zero or more for the size {name}, got {value!r}"
+            )
         return int(value)
 
     def _check_indices(self, leaf: Leaf, array: np.ndarray, sizes: dict[str, int]) -> None:
@@ -330,12 +355,18 @@ def same(known: Any, given: Any) -> bool:
     if known is given:
         return True
     try:
-        return bool(np.array_equal(known, given)) if isinstance(known, np.ndarray) else bool(known == given)
+        return (
+            bool(np.array_equal(known, given))
+            if isinstance(known, np.ndarray)
+            else bool(known == given)
+        )
     except (TypeError, ValueError):
         return False
 
 
-def _restore(signature: Signature, target: str, options: Options, files: dict[str, str], runner: Any) -> Compiled:
+def _restore(
+    signature: Signature, target: str, options: Options, files: dict[str, str], runner: Any
+) -> Compiled:
     return Compiled(signature, target, options, files, {}, runner)
 
 

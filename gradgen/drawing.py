@@ -26,7 +26,9 @@ def dot(fn: Function) -> str:
             if id(a) in number:
                 lines.append(f"  v{number[id(a)]} -> v{number[id(node)]};")
             elif a.op in (CONST, SIZE):
-                lines.append(f"  c{number[id(node)]}_{k} [shape=plaintext, label={json.dumps(_text(a))}];")
+                lines.append(
+                    f"  c{number[id(node)]}_{k} [shape=plaintext, label={json.dumps(_text(a))}];"
+                )
                 lines.append(f"  c{number[id(node)]}_{k} -> v{number[id(node)]};")
     for k, v in enumerate(fn.outputs):
         lines.append(f"  out{k} [shape=plaintext, label={json.dumps(f'result {k}')}];")
@@ -46,6 +48,10 @@ def svg(fn: Function) -> str:
     """The graph as SVG. GradgenError if Graphviz is not installed."""
     program = shutil.which("dot")
     if program is None:
-        raise GradgenError("drawing SVG needs Graphviz's dot", "Install graphviz, or write a .dot file.")
-    done = subprocess.run([program, "-Tsvg"], input=dot(fn), capture_output=True, text=True, check=True)
+        raise GradgenError(
+            "drawing SVG needs Graphviz's dot", "Install graphviz, or write a .dot file."
+        )
+    done = subprocess.run(
+        [program, "-Tsvg"], input=dot(fn), capture_output=True, text=True, check=True
+    )
     return done.stdout

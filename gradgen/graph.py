@@ -21,7 +21,10 @@ def from_graph(root: Value, args: Sequence[Value], names: Sequence[str]) -> Func
         if not isinstance(a, Value) or a._data is None:
             raise SpecError(f"compiling a graph needs eager Values as arguments, got {a!r}")
     if root._data is None:
-        raise SpecError("compiling a graph needs an eager Value, got a traced one", "Compile the function instead.")
+        raise SpecError(
+            "compiling a graph needs an eager Value, got a traced one",
+            "Compile the function instead.",
+        )
     with Trace() as trace:
         env: dict[int, Value] = {}
         for a, name in zip(args, names, strict=True):

@@ -52,7 +52,9 @@ def describe(name: str) -> str:
     if op.sympy:
         lines.append(f"  formula      {op.sympy}")
     if op.functions:
-        lines.append(f"  NumPy        {', '.join(getattr(f, '__name__', str(f)) for f in op.functions)}")
+        lines.append(
+            f"  NumPy        {', '.join(getattr(f, '__name__', str(f)) for f in op.functions)}"
+        )
     lines += [f"  derivative   {text}" for text in _derivative(op)]
     if op.kink:
         lines.append(f"  at kinks     {op.kink}")

@@ -41,10 +41,14 @@ class Options:
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise SpecError(f"the option {name} needs one of {values}, got {getattr(self, name)!r}")
+                raise SpecError(
+                    f"the option {name} needs one of {values}, got {getattr(self, name)!r}"
+                )
         for name in ("parallel", "checks", "rewrite", "verify"):
             if not isinstance(getattr(self, name), bool):
-                raise SpecError(f"the option {name} needs True or False, got {getattr(self, name)!r}")
+                raise SpecError(
+                    f"the option {name} needs True or False, got {getattr(self, name)!r}"
+                )
 
     @staticmethod
     def of(value: Any) -> Options:

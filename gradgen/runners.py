@@ -1,7 +1,7 @@
 """How a Compiled's source becomes callable: Python text is executed, C is compiled and loaded. Chosen by target, picklable.
 
-A runner is `(compiled, cc, flags) -> call`, with `call(arrays, sizes) -> outputs`: arrays in the order of the Function's inputs, outputs in the
-order of its results.
+A runner is `(compiled, cc, flags) -> call`, with `call(arrays, sizes) -> outputs`: arrays in the order of the Function's
+inputs, outputs in the order of its results.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = N
     passed = signature.passed
     simple = all(a.tree.kind == "leaf" and not a.is_size for a in passed)
     scalars = compiled.target == "python"
-    access = [(k, path) for k, path in zip(signature.slots, result_paths(signature.result), strict=True) if k is not None]
+    access = [
+        (k, path)
+        for k, path in zip(signature.slots, result_paths(signature.result), strict=True)
+        if k is not None
+    ]
     count = len(signature.results)
 
     def call(arrays: list[np.ndarray], sizes: dict[str, int]) -> list[Any]:
@@ -79,7 +83,11 @@ def structured(signature: Signature, arrays: list[Any], sizes: dict[str, int]) -
     out = []
     for argument in signature.passed:
         leaves = [
-            next(source) if isinstance(e, Leaf) else sizes[argument.name] if isinstance(e, SizeSpec) else e.value
+            next(source)
+            if isinstance(e, Leaf)
+            else sizes[argument.name]
+            if isinstance(e, SizeSpec)
+            else e.value
             for e in argument.entries
         ]
         out.append(unflatten(argument.tree, leaves))
@@ -107,4 +115,3 @@ def run_c(compiled: Any, cc: str | None = None, flags: list[str] | None = None) 
 
 
 RUNNERS: dict[str, Callable[..., Call]] = {"numpy": run_python, "python": run_python, "c": run_c}
-

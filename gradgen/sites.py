@@ -1,7 +1,8 @@
 """Where in the user's code a value was made: found from the call stack, printed relative to the project.
 
-A site is `(filename, line)`, with a third element "reverse" or "forward" on statements that differentiation made. Emitted text cites it as `model.py:12`, `cell 3:5` in a notebook, `<string>:1` otherwise, never
-as an absolute path, so that the text is the same on every machine.
+A site is `(filename, line)`, with a third element "reverse" or "forward" on statements that differentiation made. Emitted text
+cites it as `model.py:12`, `cell 3:5` in a notebook, `<string>:1` otherwise, never as an absolute path, so that the text is the
+same on every machine.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ def is_internal(filename: str) -> bool:
     if known is None:
         path = filename.replace(os.sep, "/")
         known = _internal[filename] = filename not in _MODELS and (
-            filename.startswith(_PACKAGE)
+            filename.startswith((_PACKAGE, "<__array_function__"))
             or "/site-packages/numpy/" in path
             or "/site-packages/scipy/" in path
             or os.path.basename(path) in ("functools.py", "contextlib.py")
-            or filename.startswith("<__array_function__")
         )
     return known
 
@@ -46,7 +46,9 @@ def user_site(depth: int = 2) -> Site | None:
         skip = internal(name)
         if skip is None:
             skip = is_internal(name)
-        if not skip and not (name == "<string>" and frame.f_code.co_name == "__init__"):  # a dataclass's
+        if not skip and not (
+            name == "<string>" and frame.f_code.co_name == "__init__"
+        ):  # a dataclass's
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None

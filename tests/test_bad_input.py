@@ -1,4 +1,4 @@
-"""Bad input, by the message: it says what was needed and what came, cites the line of the user's function, and gives a remedy."""
+"""Bad input, by the message: what was needed and what came, the line of the user's function, the remedy."""
 
 from __future__ import annotations
 
@@ -180,7 +180,13 @@ THREE, ANY = ("f64[3]",), ("f64[n]",)
 
 # model, specs, the error, what it must say, the text of the line to cite
 ROWS = [
-    (mismatched, ("f64[d]", "f64[n,k]"), gg.ShapeError, ["f64[n, k] @ f64[d]", "one letter"], "X @ w"),
+    (
+        mismatched,
+        ("f64[d]", "f64[n,k]"),
+        gg.ShapeError,
+        ["f64[n, k] @ f64[d]", "one letter"],
+        "X @ w",
+    ),
     (adds_two_sizes, ("f64[n]", "f64[m]"), gg.ShapeError, ["(n,) and (m,)", "x[:, None]"], "x + y"),
     (adds_two_sizes, ("f64[2]", "f64[3]"), gg.ShapeError, ["(2,) and (3,)"], "x + y"),
     (indexes_with_a_mask, ANY, gg.UnsupportedError, ["depends on data", "np.where"], "x[x > 0]"),
@@ -192,18 +198,54 @@ ROWS = [
     (loops_while, THREE, gg.TraceError, ["truth value"], "while x[0]"),
     (counts, ANY, gg.TraceError, ["symbolic size n", "whole arrays"], "range(len(x))"),
     (iterates, ANY, gg.TraceError, ["known at trace time", "n"], "for v in x"),
-    (floats, THREE, gg.TraceError, ["float() needs a number", "Leave the float() out"], "float(x[0])"),
+    (
+        floats,
+        THREE,
+        gg.TraceError,
+        ["float() needs a number", "Leave the float() out"],
+        "float(x[0])",
+    ),
     (ints, THREE, gg.TraceError, ["int() needs a number", "astype(int)"], "int(x[0])"),
     (items, THREE, gg.TraceError, ["item()"], "item()"),
     (writes, THREE, gg.UnsupportedError, ["assignment into an array", "x.copy()"], "x[0] = 1.0"),
     (adds_in_place, THREE, gg.UnsupportedError, ["in-place +=", "x = x + ..."], "x += 1.0"),
     (writes_through_out, THREE, gg.UnsupportedError, ["'out'", "Leave the argument out"], "out=x"),
-    (writes_into_a_structure, ({"w": "f64[2]"},), gg.UnsupportedError, ["assignment", "copy()"], '["w"][0] ='),
-    (fills_a_plain_array, THREE, gg.UnsupportedError, ["plain NumPy array", "np.zeros"], "TABLE[0] ="),
-    (draws_from_the_global_generator, THREE, gg.UnsupportedError, ["rand draws", "argument"], "random.rand"),
-    (draws_from_a_generator, THREE, gg.UnsupportedError, ["normal draws", "argument"], "GENERATOR.normal"),
+    (
+        writes_into_a_structure,
+        ({"w": "f64[2]"},),
+        gg.UnsupportedError,
+        ["assignment", "copy()"],
+        '["w"][0] =',
+    ),
+    (
+        fills_a_plain_array,
+        THREE,
+        gg.UnsupportedError,
+        ["plain NumPy array", "np.zeros"],
+        "TABLE[0] =",
+    ),
+    (
+        draws_from_the_global_generator,
+        THREE,
+        gg.UnsupportedError,
+        ["rand draws", "argument"],
+        "random.rand",
+    ),
+    (
+        draws_from_a_generator,
+        THREE,
+        gg.UnsupportedError,
+        ["normal draws", "argument"],
+        "GENERATOR.normal",
+    ),
     (makes_a_generator, THREE, gg.UnsupportedError, ["default_rng", "argument"], "default_rng(0)"),
-    (draws_from_the_standard_library, THREE, gg.UnsupportedError, ["random", "argument"], "random.random"),
+    (
+        draws_from_the_standard_library,
+        THREE,
+        gg.UnsupportedError,
+        ["random", "argument"],
+        "random.random",
+    ),
     (takes_complex, THREE, gg.SpecError, ["needs numbers", "got complex"], "1j"),
     (wrong_axis, THREE, (gg.ShapeError, gg.SpecError), ["axis", "3"], "axis=3"),
     (too_many_indices, THREE, (gg.ShapeError, gg.SpecError), ["f64[3]"], "x[0, 0]"),
@@ -305,7 +347,9 @@ def test_compile_needs_a_function(what):
 
 
 def test_python_target_needs_numbers_for_sizes():
-    message = refusal(gg.EmitError, lambda: gg.compile(lambda x: np.sum(x), "f64[n]", target="python"))
+    message = refusal(
+        gg.EmitError, lambda: gg.compile(lambda x: np.sum(x), "f64[n]", target="python")
+    )
     assert "python" in message and "n" in message
 
 
@@ -324,7 +368,9 @@ def test_loss_must_be_a_scalar(transform, loss, got):
     message = refusal(gg.ShapeError, lambda: gg.compile(transform(loss), "f64[n]"))
     assert f"needs a scalar loss of floating dtype, got {got}" in message
     assert "np.sum, np.mean" in message
-    assert refusal(gg.ShapeError, lambda: transform(loss)(np.ones(3))).startswith(transform.__name__)
+    assert refusal(gg.ShapeError, lambda: transform(loss)(np.ones(3))).startswith(
+        transform.__name__
+    )
 
 
 WRT = [
@@ -348,8 +394,12 @@ def test_integer_wrt_is_refused():
 
     message = refusal(gg.SpecError, lambda: gg.compile(gg.grad(f), "i64[n]", "f64[n]"))
     assert "floating argument, got k: i64[n]" in message and "float64" in message
-    assert "floating argument, got k" in refusal(gg.SpecError, lambda: gg.compile(gg.grad(f), 3, "f64[n]"))
-    assert "floating argument" in refusal(gg.SpecError, lambda: gg.grad(f)(np.arange(3), np.ones(3)))
+    assert "floating argument, got k" in refusal(
+        gg.SpecError, lambda: gg.compile(gg.grad(f), 3, "f64[n]")
+    )
+    assert "floating argument" in refusal(
+        gg.SpecError, lambda: gg.grad(f)(np.arange(3), np.ones(3))
+    )
 
 
 RETURNED: list[tuple[Any, str]] = [
@@ -427,7 +477,12 @@ CALLS = [
     ((np.ones(2),), {}, gg.SpecError, "two_grad needs X; it takes w, X"),
     ((1, 2, 3), {}, gg.SpecError, "takes 2 arguments (w, X), got 3"),
     ((np.ones(2), np.ones((3, 3))), {}, gg.ShapeError, "X needs d = 2 (from w), got 3"),
-    ((np.ones((2, 2)), np.ones((3, 2))), {}, gg.ShapeError, "f64[d] for w, got an array of shape (2, 2)"),
+    (
+        (np.ones((2, 2)), np.ones((3, 2))),
+        {},
+        gg.ShapeError,
+        "f64[d] for w, got an array of shape (2, 2)",
+    ),
     ((1.0, np.ones((3, 2))), {}, gg.ShapeError, "for w, got an array of shape ()"),
     ((np.ones(2, complex), np.ones((3, 2))), {}, gg.SpecError, "float64 for w, got complex128"),
     (("abc", np.ones((3, 2))), {}, gg.SpecError, "float64 for w"),
@@ -449,7 +504,13 @@ def test_calls_are_refused(compiled, row):
 
 def test_structures_at_a_call():
     fn = gg.compile(gg.grad(lambda p: np.sum(p["w"]) * p["b"]), {"w": "f64[2]", "b": "f64[]"})
-    for bad in ({"w": np.ones(2)}, {"w": np.ones(2), "b": 1.0, "c": 2.0}, [np.ones(2), 1.0], 3.0, None):
+    for bad in (
+        {"w": np.ones(2)},
+        {"w": np.ones(2), "b": 1.0, "c": 2.0},
+        [np.ones(2), 1.0],
+        3.0,
+        None,
+    ):
         message = refusal(gg.SpecError, lambda bad=bad: fn(bad))
         assert "needs p to be dict(w: *, b: *)" in message
 
@@ -464,7 +525,14 @@ def test_unsafe_conversions_are_refused():
 
 def test_errors_are_also_the_kinds_that_others_expect():
     assert issubclass(gg.SpecError, TypeError) and issubclass(gg.ShapeError, ValueError)
-    for kind in (gg.SpecError, gg.ShapeError, gg.TraceError, gg.UnsupportedError, gg.EmitError, gg.BuildError):
+    for kind in (
+        gg.SpecError,
+        gg.ShapeError,
+        gg.TraceError,
+        gg.UnsupportedError,
+        gg.EmitError,
+        gg.BuildError,
+    ):
         assert issubclass(kind, gg.GradgenError)
 
 
@@ -479,7 +547,9 @@ def test_nan_in_data_is_data(target):
 
 @pytest.mark.parametrize("target", ARRAY_TARGETS)
 def test_nan_in_arrays_is_data(target):
-    fn = gg.compile(gg.value_and_grad(lambda x: np.sum(np.where(x > 0, x * x, 0.0))), "f64[n]", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(lambda x: np.sum(np.where(x > 0, x * x, 0.0))), "f64[n]", target=target
+    )
     value, x_bar = fn(np.array([np.nan, 1.0, -1.0]))
     assert value == 1.0
     np.testing.assert_array_equal(x_bar, [0.0, 2.0, 0.0])
@@ -512,7 +582,9 @@ def test_save_into_what_is_no_folder(tmp_path):
     fn = gg.compile(gg.grad(lambda x: x * x), "f64[]", name="square_grad")
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert "a folder that can be written" in refusal(gg.EmitError, lambda place=place: fn.save(place))
+        assert "a folder that can be written" in refusal(
+            gg.EmitError, lambda place=place: fn.save(place)
+        )
     (tmp_path / "square_grad.py").mkdir()
     assert "square_grad.py" in refusal(gg.EmitError, lambda: fn.save(tmp_path))
     assert list((tmp_path / "square_grad.py").iterdir()) == []
@@ -541,7 +613,9 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == before
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
+)
 def test_unwritable_folder(tmp_path):
     fn = gg.compile(gg.grad(lambda x: x * x), "f64[]", name="square_grad")
     tmp_path.chmod(0o500)

@@ -39,14 +39,16 @@ class Models:
 
 LIMIT = 3
 '''
-LONG = "-a w=f64[d] -a b=f64[] -a X=f64[n,d] -a y=f64[n]".split()
-SHORT = "-a w:f64:d -a b:f64: -a X:f64:n,d -a y:f64:n".split()
+LONG = str.split("-a w=f64[d] -a b=f64[] -a X=f64[n,d] -a y=f64[n]")
+SHORT = str.split("-a w:f64:d -a b:f64: -a X:f64:n,d -a y:f64:n")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "model.py").write_text(MODEL)
-    (tmp_path / "neighbour.py").write_text("import numpy as np\n\n\ndef mean(x):\n    return np.mean(x)\n")
+    (tmp_path / "neighbour.py").write_text(
+        "import numpy as np\n\n\ndef mean(x):\n    return np.mean(x)\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -94,13 +96,27 @@ def test_build_in_both_spellings(folder, capsys):
 
 
 def test_the_recorded_command_makes_the_file_again(folder, capsys):
-    words = ["build", "model.py:loss", *SHORT, "--wrt", "w,b", "--name", "logistic", "--optimize", "lecture"]
+    words = [
+        "build",
+        "model.py:loss",
+        *SHORT,
+        "--wrt",
+        "w,b",
+        "--name",
+        "logistic",
+        "--optimize",
+        "lecture",
+    ]
     assert run(*words, "-o", "one") == 0
     text = (folder / "one" / "logistic.py").read_text()
     start = text.index("gradgen build")
     command = " ".join(text[start : text.index("SPDX")].split())
     done = subprocess.run(
-        f"{sys.executable} -m {command} -o two", shell=True, capture_output=True, text=True, check=False
+        f"{sys.executable} -m {command} -o two",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert (folder / "two" / "logistic.py").read_text() == text
@@ -174,7 +190,11 @@ def test_check_in_c(folder, capsys):
 @needs_c
 def test_build_of_c(folder, capsys):
     assert run("build", "model.py:square", "-a", "x:f64:", "--target", "c", "-o", "c") == 0
-    assert sorted(p.name for p in (folder / "c").iterdir()) == ["square_grad.c", "square_grad.h", "square_grad_build.py"]
+    assert sorted(p.name for p in (folder / "c").iterdir()) == [
+        "square_grad.c",
+        "square_grad.h",
+        "square_grad_build.py",
+    ]
 
 
 def test_graph(folder, capsys):
@@ -254,7 +274,9 @@ def test_build_does_not_overwrite_anothers_file(folder, capsys):
 HEAVY = ("sympy", "jinja2", "scipy", "matplotlib", "cffi", "tqdm", "jax", "mpmath", "setuptools")
 
 
-@pytest.mark.parametrize("what", ["import gradgen", "from gradgen import cli; cli.main(['ops', 'tanh'])"])
+@pytest.mark.parametrize(
+    "what", ["import gradgen", "from gradgen import cli; cli.main(['ops', 'tanh'])"]
+)
 def test_what_importing_loads(what):
     code = f"{what}\nimport sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -277,5 +299,7 @@ def test_as_a_module(folder):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout.strip() == "square_grad.py"
-    done = subprocess.run([sys.executable, "-m", "gradgen"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gradgen"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2

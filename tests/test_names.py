@@ -16,7 +16,7 @@ from compilers import ARRAY_TARGETS, TARGETS, needs_c
 import gradgen as gg
 
 # Words of Python, C, libm, NumPy, of the emitted files themselves, and other alphabets.
-HOSTILE = """
+HOSTILE = str.split("""
 λ σ ñ 名 int double float char long short signed unsigned void const static struct union register volatile auto default
 inline restrict switch case goto sizeof typedef enum extern bool size_t int64_t uint8_t NULL NAN INFINITY I main errno
 np numpy math sys self print list dict type object id range len sum max min abs pow sqrt exp log gamma lgamma tgamma erf
@@ -24,11 +24,11 @@ j0 j1 y0 y1 yn jn index time div round signal stdin work value value_0 y_bar x_b
 _arguments _array _size _self_test _sample _compare _part_1 _expit result arg0 x0 found expected args kwargs array name
 sample check_sum differs failed total sum_ restrict_ float64 isnan fabs fmax fmin LANES BLOCK hostile HOSTILE_OK HOSTILE_H
 lane rows M_PI EOF assert_ stdout FILE linux unix True_ match _ __class__ __init__ _private l O __builtins__
-""".split()
-FUNCTIONS = """
+""")
+FUNCTIONS = str.split("""
 exp main gamma log pow int double lambda λ np math print list work value result x0 arg0 pyresult datasize
 _self_test _array _arguments _compare y0 j1 abs free malloc read write printf sin erf index match _ __init__ f T
-""".split()
+""")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -39,7 +39,9 @@ def test_arguments_of_any_name(start, target):
     body = " + ".join(f"{k + 1.0} * {name} * {name}" for k, name in enumerate(names))
     exec(f"def hostile({', '.join(names)}):\n    return {body}\n", space)
     fn = gg.compile(
-        gg.value_and_grad(space["hostile"], wrt=tuple(names)), specs=dict.fromkeys(names, "f64[]"), target=target
+        gg.value_and_grad(space["hostile"], wrt=tuple(names)),
+        specs=dict.fromkeys(names, "f64[]"),
+        target=target,
     )
     point = [0.5 + 0.25 * k for k in range(len(names))]
     value, bars = fn(*point)
@@ -53,7 +55,10 @@ def test_arguments_of_any_name(start, target):
 def test_array_arguments_and_local_names(start, target):
     names = HOSTILE[start : start + 24]
     space: dict[str, Any] = {"np": np}
-    lines = [f"def hostile({', '.join('q' + str(k) for k in range(len(names)))}):", "    acc_ = 0.0"]
+    lines = [
+        f"def hostile({', '.join('q' + str(k) for k in range(len(names)))}):",
+        "    acc_ = 0.0",
+    ]
     for k, name in enumerate(names):
         if name not in ("np", "acc_"):
             lines.append(f"    {name} = q{k} * {k + 1.0}")
@@ -90,7 +95,9 @@ def test_an_argument_called_as_a_size_letter(target):
     def f(n, d, x):
         return np.sum(x) * n + d * x.shape[0]
 
-    fn = gg.compile(gg.value_and_grad(f, wrt=("n", "x")), n="f64[]", d="f64[]", x="f64[n,d]", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(f, wrt=("n", "x")), n="f64[]", d="f64[]", x="f64[n,d]", target=target
+    )
     x = np.arange(6.0).reshape(2, 3)
     value, (n_bar, x_bar) = fn(4.0, 5.0, x)
     assert value == 15.0 * 4.0 + 5.0 * 2
@@ -99,9 +106,13 @@ def test_an_argument_called_as_a_size_letter(target):
 
 
 @pytest.mark.parametrize("target", ARRAY_TARGETS)
-@pytest.mark.parametrize("letter", ["np", "work", "int", "x", "value", "x_bar", "i", "sum", "_array", "λ"])
+@pytest.mark.parametrize(
+    "letter", ["np", "work", "int", "x", "value", "x_bar", "i", "sum", "_array", "λ"]
+)
 def test_size_letters_of_any_name(letter, target):
-    fn = gg.compile(gg.value_and_grad(lambda x: np.sum(x * x) / x.shape[0]), f"f64[{letter}]", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(lambda x: np.sum(x * x) / x.shape[0]), f"f64[{letter}]", target=target
+    )
     value, x_bar = fn(np.array([1.0, 3.0]))
     assert value == 5.0
     np.testing.assert_array_equal(x_bar, [1.0, 3.0])
@@ -192,7 +203,9 @@ def test_dict_keys(text, target, tmp_path):
     def f(p):
         return p[text] * p["plain"] * 3.0
 
-    fn = gg.compile(gg.value_and_grad(f), {text: "f64[]", "plain": "f64[]"}, target=target, name="keys_grad")
+    fn = gg.compile(
+        gg.value_and_grad(f), {text: "f64[]", "plain": "f64[]"}, target=target, name="keys_grad"
+    )
     point = {text: 2.0, "plain": 5.0}
     assert fn(point) == (30.0, {text: 15.0, "plain": 6.0})
     assert standalone(fn, tmp_path)(point) == (30.0, {text: 15.0, "plain": 6.0})
@@ -203,7 +216,7 @@ def test_all_nasty_keys_at_once(target):
     def f(p):
         return sum((k + 1.0) * np.sum(p[text] ** 2) for k, text in enumerate(NASTY))
 
-    fn = gg.compile(gg.grad(f), {text: "f64[n]" for text in NASTY}, target=target)
+    fn = gg.compile(gg.grad(f), dict.fromkeys(NASTY, "f64[n]"), target=target)
     point = {text: np.array([1.0 + k, 2.0]) for k, text in enumerate(NASTY)}
     found = fn(point)
     assert list(found) == NASTY
@@ -221,7 +234,9 @@ def test_docs_of_specs_and_functions(text, target):
     fn = gg.compile(f, gg.spec("f64[]", doc=text), target=target, name="documented")
     assert fn(3.0) == 9.0
     ast.parse(fn.source)
-    again = gg.compile(gg.grad(f), gg.spec("f64[]", doc=f"masses {text} in kg"), target=target, name="documented")
+    again = gg.compile(
+        gg.grad(f), gg.spec("f64[]", doc=f"masses {text} in kg"), target=target, name="documented"
+    )
     assert again(3.0) == 6.0
 
 
@@ -263,9 +278,13 @@ def test_standalone_files_with_nasty_keys_pass_their_self_test(target, tmp_path)
     def f(p):
         return sum((k + 1.0) * p[text] ** 2 for k, text in enumerate(NASTY))
 
-    fn = gg.compile(gg.value_and_grad(f), {text: "f64[]" for text in NASTY}, target=target, name="keys_grad")
+    fn = gg.compile(
+        gg.value_and_grad(f), dict.fromkeys(NASTY, "f64[]"), target=target, name="keys_grad"
+    )
     path = fn.save(tmp_path)[0]
-    checked = subprocess.run([sys.executable, "-I", path, "--check"], capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [sys.executable, "-I", path, "--check"], capture_output=True, text=True, check=False
+    )
     assert checked.returncode == 0, checked.stderr
     assert "self-test passed" in checked.stdout
 
@@ -308,7 +327,13 @@ def test_names_that_differ_only_in_what_c_cannot_spell_in_c():
 @pytest.mark.parametrize("target", TARGETS)
 def test_flattened_labels_do_not_collide(target):
     def f(p, p_a, q):
-        return p["a"] * 1.0 + p_a * 20.0 + p["a_b"] * 300.0 + p["a"] * 0.0 + q["a"]["b"] * p["c"]["a_b"]
+        return (
+            p["a"] * 1.0
+            + p_a * 20.0
+            + p["a_b"] * 300.0
+            + p["a"] * 0.0
+            + q["a"]["b"] * p["c"]["a_b"]
+        )
 
     fn = gg.compile(
         gg.grad(f, wrt=("p", "p_a", "q")),
@@ -321,7 +346,10 @@ def test_flattened_labels_do_not_collide(target):
         return p["a"] ** 2 + 10.0 * p["a b"] ** 2 + 100.0 * p["a_b"] ** 2 + 1000.0 * p_a**2
 
     fn = gg.compile(
-        gg.grad(squares, wrt=(0, 1)), {"a": "f64[]", "a b": "f64[]", "a_b": "f64[]"}, "f64[]", target=target
+        gg.grad(squares, wrt=(0, 1)),
+        {"a": "f64[]", "a b": "f64[]", "a_b": "f64[]"},
+        "f64[]",
+        target=target,
     )
     found = fn({"a": 1.0, "a b": 2.0, "a_b": 3.0}, 4.0)
     assert found == ({"a": 2.0, "a b": 40.0, "a_b": 600.0}, 8000.0)
@@ -329,7 +357,9 @@ def test_flattened_labels_do_not_collide(target):
 
 def test_a_key_that_is_no_number_or_text():
     key = (1, "a")
-    fn = gg.compile(gg.grad(lambda p: p[key] * p[None] * p[2.5]), {key: "f64[]", None: "f64[]", 2.5: "f64[]"})
+    fn = gg.compile(
+        gg.grad(lambda p: p[key] * p[None] * p[2.5]), {key: "f64[]", None: "f64[]", 2.5: "f64[]"}
+    )
     assert fn({key: 2.0, None: 3.0, 2.5: 5.0}) == {key: 15.0, None: 10.0, 2.5: 6.0}
 
 

@@ -1,4 +1,4 @@
-"""What a compiled function takes and gives back: every form of spec, structures, sizes, captured arrays, and the ways to call it."""
+"""What a compiled function takes and gives back: forms of spec, structures, sizes, captures, ways to call it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_statics_are_not_passed(positional, named, target):
 
 
 def test_a_float_or_array_default_without_a_spec_is_static():
-    def f(x, scale=2.5, table=np.arange(3.0)):
+    def f(x, scale=2.5, table=np.arange(3.0)):  # noqa: B008
         return np.sum(x * scale * table)
 
     np.testing.assert_array_equal(gg.compile(gg.grad(f), "f64[3]")(np.ones(3)), [0.0, 2.5, 5.0])
@@ -156,7 +156,9 @@ def test_static_structures_stay_static():
 # -- sizes
 @pytest.mark.parametrize("target", ARRAY_TARGETS)
 def test_size_argument(target):
-    fn = gg.compile(gg.value_and_grad(lambda x, n: np.sum(x) / n), x="f64[n]", n="size", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(lambda x, n: np.sum(x) / n), x="f64[n]", n="size", target=target
+    )
     value, x_bar = fn(np.array([1.0, 2.0, 6.0]), 3)
     assert value == 3.0
     np.testing.assert_allclose(x_bar, np.full(3, 1 / 3))
@@ -238,7 +240,9 @@ def test_parameters_with_the_names_of_compiles_own(target):
         return target * name * options * specs * wrt * args
 
     fn = gg.compile(
-        gg.value_and_grad(f, wrt=("target", "specs")), specs=dict.fromkeys(WORDS, "f64[]"), target=target
+        gg.value_and_grad(f, wrt=("target", "specs")),
+        specs=dict.fromkeys(WORDS, "f64[]"),
+        target=target,
     )
     assert fn(1.0, 2.0, 3.0, 4.0, 5.0, 6.0) == (720.0, (720.0, 180.0))
     values = dict(zip(WORDS, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), strict=True))
@@ -255,7 +259,9 @@ def derived(x, y):
 @pytest.mark.parametrize("target", ARRAY_TARGETS)
 @pytest.mark.parametrize(("n", "m"), [(3, 2), (1, 4), (7, 1)])
 def test_derived_sizes(n, m, target):
-    fn = gg.compile(gg.value_and_grad(derived, wrt=("x", "y")), x="f64[n]", y="f64[m]", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(derived, wrt=("x", "y")), x="f64[n]", y="f64[m]", target=target
+    )
     rng = np.random.default_rng(n)
     x, y = rng.normal(size=n), rng.normal(size=m)
     value, (x_bar, y_bar) = fn(x, y)
@@ -389,7 +395,12 @@ def test_ways_to_call(target):
 
 @pytest.mark.parametrize("target", ARRAY_TARGETS)
 def test_inputs_may_alias_and_are_left_alone(target):
-    fn = gg.compile(gg.value_and_grad(lambda a, b: np.sum(a * b * b), wrt=(0, 1)), "f64[n]", "f64[n]", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(lambda a, b: np.sum(a * b * b), wrt=(0, 1)),
+        "f64[n]",
+        "f64[n]",
+        target=target,
+    )
     x = np.array([1.0, 2.0])
     before = x.copy()
     value, (a_bar, b_bar) = fn(x, x)
@@ -547,7 +558,9 @@ def test_threads_may_trace_at_once():
 
 @pytest.mark.parametrize("target", ARRAY_TARGETS)
 def test_into(target):
-    fn = gg.compile(gg.grad(lambda x, y: np.sum(x * y), wrt=(0, 1)), "f64[n]", "f64[n]", target=target)
+    fn = gg.compile(
+        gg.grad(lambda x, y: np.sum(x * y), wrt=(0, 1)), "f64[n]", "f64[n]", target=target
+    )
     x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
     out = (np.empty(2), np.empty(2))
     assert fn.into(out, x, y) is out
@@ -570,7 +583,11 @@ def test_flat_drives_an_optimiser(target):
         return np.mean(r * r) + 1e-3 * np.sum(p["w"] ** 2)
 
     fn = gg.compile(
-        gg.value_and_grad(loss, wrt="p"), p={"w": "f64[d]", "b": "f64[]"}, X="f64[n,d]", y="f64[n]", target=target
+        gg.value_and_grad(loss, wrt="p"),
+        p={"w": "f64[d]", "b": "f64[]"},
+        X="f64[n,d]",
+        y="f64[n]",
+        target=target,
     )
     _, _, X, _ = example()
     y = X @ np.array([1.0, -2.0, 0.5]) + 3.0

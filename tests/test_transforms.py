@@ -131,7 +131,16 @@ def plain_math(x):
 
 MODELS: dict[str, tuple[Any, Any]] = {
     f.__name__: (f, f)
-    for f in (vectors, matrices, comprehension, with_helpers, closures, loops, unpacking, generators)
+    for f in (
+        vectors,
+        matrices,
+        comprehension,
+        with_helpers,
+        closures,
+        loops,
+        unpacking,
+        generators,
+    )
 }
 MODELS |= {
     "writes": (writes, None),
@@ -141,7 +150,10 @@ MODELS |= {
     "class method": (Model.of_class, Model.of_class),
     "callable object": (Model(0.25), Model(0.25)),
     "property": (Model(0.25).doubled, Model(0.25).doubled),
-    "partial": (functools.partial(helper_of := lambda k, x: np.sum(x**k), 3), functools.partial(helper_of, 3)),
+    "partial": (
+        functools.partial(helper_of := lambda k, x: np.sum(x**k), 3),
+        functools.partial(helper_of, 3),
+    ),
     "lambda": (lambda x: x[0] * np.exp(x[1]), lambda x: x[0] * np.exp(x[1])),
     "lambda with default": (lambda x, k=2.0: np.sum(x) ** k, lambda x, k=2.0: np.sum(x) ** k),
 }
@@ -197,7 +209,11 @@ def test_second_order_compiled(name, target):
     f = MODELS[name][0]
     v = np.array([1.0, -2.0, 0.5])
     wanted = gg.hvp(f)(POINT, v)
-    for made in (gg.hvp(f), lambda x, v: gg.jvp(gg.grad(f))(x, v)[1], lambda x, v: gg.grad(lambda a: gg.grad(f)(a) @ v)(x)):
+    for made in (
+        gg.hvp(f),
+        lambda x, v: gg.jvp(gg.grad(f))(x, v)[1],
+        lambda x, v: gg.grad(lambda a: gg.grad(f)(a) @ v)(x),
+    ):
         fn = gg.compile(made, "f64[3]", "f64[3]", target=target)
         np.testing.assert_allclose(fn(POINT, v), wanted, rtol=1e-10, atol=1e-12)
 
@@ -242,11 +258,17 @@ def test_closed_over_traced_values(target):
 
     rng = np.random.default_rng(2)
     w, X, y = rng.normal(size=2), rng.normal(size=(4, 2)), rng.normal(size=4)
-    fn = gg.compile(gg.value_and_grad(unrolled, wrt=("w", "X")), "f64[d]", "f64[n,d]", "f64[n]", target=target)
+    fn = gg.compile(
+        gg.value_and_grad(unrolled, wrt=("w", "X")), "f64[d]", "f64[n,d]", "f64[n]", target=target
+    )
     value, (w_bar, X_bar) = fn(w, X, y)
     assert value == pytest.approx(unrolled(w, X, y))
-    np.testing.assert_allclose(w_bar, differences(lambda v: unrolled(v, X, y), w), rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(X_bar, differences(lambda v: unrolled(w, v, y), X), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        w_bar, differences(lambda v: unrolled(v, X, y), w), rtol=1e-6, atol=1e-8
+    )
+    np.testing.assert_allclose(
+        X_bar, differences(lambda v: unrolled(w, v, y), X), rtol=1e-6, atol=1e-8
+    )
     np.testing.assert_allclose(gg.grad(unrolled, "X")(w, X, y), X_bar, rtol=1e-12)
 
 
@@ -285,7 +307,9 @@ def test_vjp_and_jvp_are_adjoint(target):
     right = np.sum(x_bar * x_dot) + np.sum(A_bar * A_dot)
     assert left == pytest.approx(right, rel=1e-12)
     h = 1e-6
-    numeric = (field(x + h * x_dot, A + h * A_dot)[0] - field(x - h * x_dot, A - h * A_dot)[0]) / (2 * h)
+    numeric = (field(x + h * x_dot, A + h * A_dot)[0] - field(x - h * x_dot, A - h * A_dot)[0]) / (
+        2 * h
+    )
     np.testing.assert_allclose(y_dot, numeric, rtol=1e-7, atol=1e-8)
 
 
@@ -325,7 +349,11 @@ def same(found, wanted):
     if isinstance(wanted, dict):
         return set(found) == set(wanted) and all(same(found[k], wanted[k]) for k in wanted)
     if isinstance(wanted, (list, tuple)):
-        return type(found) is type(wanted) and all(map(same, found, wanted)) and len(found) == len(wanted)
+        return (
+            type(found) is type(wanted)
+            and all(map(same, found, wanted))
+            and len(found) == len(wanted)
+        )
     return np.allclose(found, wanted)
 
 
@@ -334,7 +362,14 @@ def same(found, wanted):
 def test_forms_of_wrt(wrt, keys, target):
     f = gg.grad(several, wrt)
     if target != "arrays":
-        f = gg.compile(f, "f64[2]", {"Q": ["f64[]", "f64[]"], "r": "f64[]"}, gg.static(2), "f64[]", target=target)
+        f = gg.compile(
+            f,
+            "f64[2]",
+            {"Q": ["f64[]", "f64[]"], "r": "f64[]"},
+            gg.static(2),
+            "f64[]",
+            target=target,
+        )
         found = f(VALUES[0], VALUES[1], VALUES[3])
     else:
         found = f(*VALUES)
@@ -475,7 +510,7 @@ def test_eager_arrays():
     w.data = w.data - 0.1 * w.grad
     assert w.data[0, 0] != 1.0
     (w.T @ x).backward(np.array([1.0, 0.0]))
-    rows = [row for row in w]
+    rows = list(iter(w))
     assert len(rows) == 2 and rows[0].shape == (2,)
 
 

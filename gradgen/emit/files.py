@@ -36,12 +36,14 @@ def render(template: str, **values: Any) -> str:
 
 
 def save(files: dict[str, str], directory: str | os.PathLike[str]) -> list[Path]:
-    """Write every file into `directory` (made if need be), or none. EmitError if it cannot, or would overwrite another's file."""
+    """Write every file into `directory` (made if need be), or none. EmitError also for another's file there."""
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EmitError(f"saving needs a folder that can be written, got {folder}: {error.strerror}") from None
+        raise EmitError(
+            f"saving needs a folder that can be written, got {folder}: {error.strerror}"
+        ) from None
     for name in files:
         path = folder / name
         if path.exists() and not _is_own(path):
@@ -71,7 +73,9 @@ def save(files: dict[str, str], directory: str | os.PathLike[str]) -> list[Path]
             path.unlink(missing_ok=True)
         for backup, path in backups:
             os.rename(backup, path)
-        raise EmitError(f"saving needs a folder that can be written, got {folder}: {error.strerror}") from None
+        raise EmitError(
+            f"saving needs a folder that can be written, got {folder}: {error.strerror}"
+        ) from None
     finally:
         for leftover in [*temporaries, *(backup for backup, _ in backups)]:
             if os.path.exists(leftover):

@@ -11,7 +11,9 @@ from gradgen.sizes import Dim, Size, product, spell
 from gradgen.trace.spec import Leaf, Signature
 from gradgen.types import DTYPES, Type
 
-LICENCE = "SPDX-License-Identifier: 0BSD (this file, helpers included, belongs to whoever generated it)"
+LICENCE = (
+    "SPDX-License-Identifier: 0BSD (this file, helpers included, belongs to whoever generated it)"
+)
 
 
 def type_text(ty: Type) -> str:
@@ -59,17 +61,26 @@ def leaf_text(leaf: Leaf, names: Callable[[str], str] = str) -> str:
 def one_line(text: str) -> str:
     """Text of the user's, safe inside a docstring or comment: printable, on one line, without their terminators."""
     cleaned = "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
-    return cleaned.replace("\\", "/").replace('"""', "'''").replace("*/", "* /").replace("/*", "/ *").replace('"', "'")
+    return (
+        cleaned.replace("\\", "/")
+        .replace('"""', "'''")
+        .replace("*/", "* /")
+        .replace("/*", "/ *")
+        .replace('"', "'")
+    )
 
 
-def header_lines(fn: Function, signature: Signature, call: str, names: Callable[[str], str] = str) -> list[str]:
+def header_lines(
+    fn: Function, signature: Signature, call: str, names: Callable[[str], str] = str
+) -> list[str]:
     """The header as plain lines: `call` is the call and its result, in the target's words."""
     lines = [one_line(signature.title) + ".", "", f"    {call}", ""]
     lines += _columns([leaf_text(leaf, names) for leaf in signature.leaves])
     for name in signature.size_arguments:
         lines.append(f"    {names(name)}  a size")
     results = [
-        f"{label}  {type_text(v.type)}" for label, v in zip(signature.results, fn.outputs, strict=True)
+        f"{label}  {type_text(v.type)}"
+        for label, v in zip(signature.results, fn.outputs, strict=True)
     ]
     lines += ["", "Results:", *_columns(results), ""]
     if signature.captures:

@@ -25,7 +25,12 @@ class Group:
 
     @property
     def one_tuple(self) -> bool:
-        return self.open.endswith("(") and self.close == ")" and self.open == "(" and len(self.items) == 1
+        return (
+            self.open.endswith("(")
+            and self.close == ")"
+            and self.open == "("
+            and len(self.items) == 1
+        )
 
 
 def flat(item: Item) -> str:
@@ -44,7 +49,12 @@ def layout(indent: int, prefix: str, item: Item, suffix: str = "") -> list[str]:
         return [line]
     inner = " " * (indent + 4)
     body = ", ".join(flat(i) for i in item.items)
-    if len(inner) + len(body) <= WIDTH and not item.one_tuple and not item.bare and item.open != "(":
+    if (
+        len(inner) + len(body) <= WIDTH
+        and not item.one_tuple
+        and not item.bare
+        and item.open != "("
+    ):
         return [f"{pad}{prefix}{item.open}", inner + body, f"{pad}{item.close}{suffix}"]
     lines = [f"{pad}{prefix}{item.open}"]
     for entry in item.items:

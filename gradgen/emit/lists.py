@@ -1,7 +1,7 @@
 """The python target for small arrays of fixed size: nested lists in, nested lists out, scalars inside.
 
-Arguments are taken apart at entry (`x_0, x_1 = x`), results put together in the return statement; in between the scalar program of
-`passes.scalarise`, printed as any other.
+Arguments are taken apart at entry (`x_0, x_1 = x`), results put together in the return statement; in between the scalar
+program of `passes.scalarise`, printed as any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from gradgen.trace.spec import Signature
 class ListModule(Module):
     """A Module whose array arguments and results are nested lists."""
 
-    def __init__(self, fn: Function, signature: Signature, level: str, selftest: SelfTest | None) -> None:
+    def __init__(
+        self, fn: Function, signature: Signature, level: str, selftest: SelfTest | None
+    ) -> None:
         scalars, self.places, self.outputs = scalarise(fn)
         self.scalars = optimise(scalars, level)
         super().__init__(fn, signature, "python", level, False, selftest, len(self.scalars.body))
@@ -86,11 +88,14 @@ class ListModule(Module):
             return Group("(", items, ")", bare and len(items) > 1)
         if tree.kind == "list":
             return Group("[", items, "]")
-        entries: list[Item] = [f"{literal_key(k)}: {flat(i)}" for k, i in zip(tree.keys, items, strict=True)]
+        entries: list[Item] = [
+            f"{literal_key(k)}: {flat(i)}" for k, i in zip(tree.keys, items, strict=True)
+        ]
         return Group("{", entries, "}")
 
 
-def emit_lists(fn: Function, signature: Signature, level: str, selftest: SelfTest | None) -> dict[str, str]:
+def emit_lists(
+    fn: Function, signature: Signature, level: str, selftest: SelfTest | None
+) -> dict[str, str]:
     """The file of the python target for a function of small static arrays. EmitError where they are not."""
     return {f"{signature.name}.py": ListModule(fn, signature, level, selftest).text()}
-

@@ -16,7 +16,7 @@ import gradgen.ops  # noqa: F401  (enters every helper routine)
 from gradgen.ops.helpers import HELPERS
 
 # fmt: off
-_C = """
+_C = str.split("""
 auto break case char const continue default do double else enum extern float for goto if inline int long register restrict
 return short signed sizeof static struct switch typedef union unsigned void volatile while _Bool _Complex _Imaginary alignas
 alignof bool constexpr false nullptr static_assert thread_local true typeof asm NULL EOF NAN INFINITY HUGE_VAL errno main
@@ -27,22 +27,31 @@ uint64_t FILE stdin stdout stderr signgam linux unix i386 y0 y1 yn j0 j1 jn work
 abs labs llabs div malloc calloc realloc free exit abort atexit atoi atof strtod qsort bsearch rand srand system getenv time
 clock index rindex remove rename signal raise printf puts putchar getchar scanf memcpy memset memmove memcmp strlen read
 write open close pipe link select accept bind listen connect send recv send dup kill wait pause sleep alarm round gamma
-""".split()
-_LIBM = """
+""")
+_LIBM = str.split("""
 acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs fdim floor fma fmax fmin
 fmod frexp hypot ilogb ldexp lgamma llrint llround log log10 log1p log2 logb lrint lround modf nan nearbyint nextafter pow
 remainder remquo rint round scalbln scalbn sin sinh sqrt tan tanh tgamma trunc isnan isinf isfinite isnormal signbit
 fpclassify isgreater isless drem finite significand gamma scalb exp10 pow10 sincos
-""".split()
+""")
 # Macros of the headers that Python.h includes before ours: a parameter of such a name would be replaced by a number.
-_MACROS = """
+_MACROS = str.split("""
 M_E M_LOG2E M_LOG10E M_LN2 M_LN10 M_PI M_PI_2 M_PI_4 M_1_PI M_2_PI M_2_SQRTPI M_SQRT2 M_SQRT1_2 HUGE INFINITY DOMAIN SING
 OVERFLOW UNDERFLOW PLOSS TLOSS INT_MAX INT_MIN UINT_MAX LONG_MAX LONG_MIN CHAR_BIT CHAR_MAX CHAR_MIN SHRT_MAX SHRT_MIN
 SIZE_MAX PATH_MAX NAME_MAX BUFSIZ RAND_MAX CLOCKS_PER_SEC EDOM ERANGE EINVAL FLT_MAX FLT_MIN FLT_EPSILON DBL_MAX DBL_MIN
 DBL_EPSILON DBL_DIG F_OK R_OK W_OK X_OK TRUE FALSE MIN MAX
-""".split()
+""")
 # fmt: on
-_PYTHON = [*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "numpy", "math", "sys", "self"]
+_PYTHON = [
+    *keyword.kwlist,
+    *keyword.softkwlist,
+    *dir(builtins),
+    "np",
+    "numpy",
+    "math",
+    "sys",
+    "self",
+]
 RESERVED = frozenset(
     [
         *_C,
@@ -61,9 +70,9 @@ FUNCTION_RESERVED = RESERVED.union(
 )
 # F_OK, R_OK, W_OK, X_OK are macros of unistd.h, which Python.h includes: NAME_OK of ours would be one of them.
 C_FUNCTION_RESERVED = FUNCTION_RESERVED | {"f", "r", "w", "x"}
-_GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", (
+_GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", str.split(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega"
-).split(), strict=True))  # fmt: skip
+), strict=True))  # fmt: skip
 
 
 @functools.lru_cache(4096)

@@ -1,4 +1,4 @@
-"""A Function as a standalone Python module: `numpy` target (imports numpy only) and `python` target (scalars; imports math only).
+"""A Function as a standalone Python module: `numpy` target (imports numpy) and `python` target (scalars; imports math).
 
 The module holds the function, the helpers that it uses, the conversion and checks of its arguments, and its self-test, which
 `python NAME.py --check` runs. Bodies of more than `PART` statements are split into functions of that size, since CPython's
@@ -68,7 +68,9 @@ class Module:
         for leaf in signature.captured_leaves:
             self.labels[leaf.label] = self.names.fresh(leaf.label)
         self.letters = {
-            letter: self.arguments[letter] if letter in signature.size_arguments else self.names.fresh(letter)
+            letter: self.arguments[letter]
+            if letter in signature.size_arguments
+            else self.names.fresh(letter)
             for letter in signature.letters
         }
 
@@ -93,14 +95,23 @@ class Module:
 
     def _imports(self, text: str) -> str:
         """What the text uses of NumPy or math: nothing, perhaps."""
-        module, line = ("np", "import numpy as np") if self.target == "numpy" else ("math", "import math")
+        module, line = (
+            ("np", "import numpy as np") if self.target == "numpy" else ("math", "import math")
+        )
         return line if re.search(rf"\b{module}\.", text) else ""
 
     def printed(self) -> Printed:
         """The body's statements."""
         fold = self.level != "lecture"
         return Printer(
-            self.fn, self.names, self.target, self.inputs(), self.letters, fold, "_", self.signature.results
+            self.fn,
+            self.names,
+            self.target,
+            self.inputs(),
+            self.letters,
+            fold,
+            "_",
+            self.signature.results,
         ).print()
 
     def inputs(self) -> list[str]:
@@ -122,7 +133,9 @@ class Module:
         return f"{self.signature.name}({', '.join(items)})"
 
     def _returned_text(self) -> str:
-        return flat(self._structure(self.signature.result, iter(self._slots(self.signature.results)), True))
+        return flat(
+            self._structure(self.signature.result, iter(self._slots(self.signature.results)), True)
+        )
 
     def _summary(self) -> str:
         text = one_line(f"Return {self._returned_text()}; shapes and conventions above.")
@@ -132,9 +145,13 @@ class Module:
         call = one_line(f"{self._call_text()} -> {self._returned_text()}")  # dict keys stand in it
         if len(call) > 92:
             call = f"{self.signature.name}(...) -> the results below"
-        lines = header_lines(self.fn, self.signature, call, lambda n: self.labels.get(n, self.arguments.get(n, n)))
+        lines = header_lines(
+            self.fn, self.signature, call, lambda n: self.labels.get(n, self.arguments.get(n, n))
+        )
         if self.target == "python":
-            lines += ["Poles raise Python's own exceptions (ZeroDivisionError, ValueError, OverflowError)."]
+            lines += [
+                "Poles raise Python's own exceptions (ZeroDivisionError, ValueError, OverflowError)."
+            ]
         lines += [f"{MARK} {VERSION}:", *command_lines(self.signature.command), LICENCE]
         return lines
 
@@ -154,7 +171,11 @@ class Module:
         entries: list[Item] = []
         for key, item in zip(tree.keys, items, strict=True):
             prefix = f"{literal_key(key)}: "
-            entries.append(prefix + item if isinstance(item, str) else Group(prefix + item.open, item.items, item.close))
+            entries.append(
+                prefix + item
+                if isinstance(item, str)
+                else Group(prefix + item.open, item.items, item.close)
+            )
         return Group("{", entries, "}")
 
     def _body(self, printed: Printed) -> tuple[list[str], list[str]]:
@@ -192,7 +213,9 @@ class Module:
             for argument in self.signature.passed:
                 if argument.tree.kind != "leaf":
                     lines += [f"    {line}" for line in self._unpack(argument)]
-        for letter, name in sorted(printed.letters.items(), key=lambda kv: self.signature.letters.index(kv[0])):
+        for letter, name in sorted(
+            printed.letters.items(), key=lambda kv: self.signature.letters.index(kv[0])
+        ):
             if letter not in self.signature.size_arguments:
                 lines.append(f"    {name} = {self._shape_of_letter(letter)}")
         if lines and printed.statements:
@@ -215,7 +238,9 @@ class Module:
         raise AssertionError(f"{letter} is not an axis of its own")
 
     def _return_lines(self, printed: Printed) -> list[str]:
-        texts = [self._result_text(v, e) for v, e in zip(self.fn.outputs, printed.results, strict=True)]
+        texts = [
+            self._result_text(v, e) for v, e in zip(self.fn.outputs, printed.results, strict=True)
+        ]
         texts = self._distinct(texts, printed)
         item = self._structure(self.signature.result, iter(self._slots(texts)), True)
         return layout(4, "return ", item)
@@ -232,7 +257,10 @@ class Module:
         if value.op in (PARAM, CONST) or value.op.name in _VIEWS:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
-            ordered = value.type.ndim < 2 or value.op in (PARAM, CONST)  # np.array keeps a layout unless told
+            ordered = value.type.ndim < 2 or value.op in (
+                PARAM,
+                CONST,
+            )  # np.array keeps a layout unless told
             return f"np.array({expr.text})" if ordered else f'np.array({expr.text}, order="C")'
         if id(value) in self.reordered:
             return f"np.ascontiguousarray({expr.text})"
@@ -243,11 +271,13 @@ class Module:
         """Values of two axes or more that NumPy may lay out in another order than C: it keeps the order of its operands."""
         found: set[int] = set()
         for v in self.fn.body:
-            if v.type.ndim > 1 and v.op.name != "matmul":
-                if v.op.name in ("transpose", "broadcast", "gather") or any(id(a) in found for a in v.args):
-                    if not (v.op.name == "broadcast" and not v.args[0].type.shape):
-                        found.add(id(v))
-            elif v.op.name == "matmul" and v.type.ndim > 2:
+            name, ndim = v.op.name, v.type.ndim
+            filled = name == "broadcast" and not v.args[0].type.shape  # np.full
+            if ndim < 2 or filled or (name == "matmul" and ndim == 2):
+                continue
+            if name in ("transpose", "broadcast", "gather", "matmul") or any(
+                id(a) in found for a in v.args
+            ):
                 found.add(id(v))
         return found
 
@@ -269,7 +299,10 @@ class Module:
     def _arguments_text(self) -> str:
         name = self.signature.name
         params = self._parameters()
-        lines = [f"def _arguments({params}):", '    """Convert safely and hold the sizes against each other."""']
+        lines = [
+            f"def _arguments({params}):",
+            '    """Convert safely and hold the sizes against each other."""',
+        ]
         for argument in self.signature.passed:
             if argument.tree.kind == "leaf":
                 continue
@@ -286,7 +319,9 @@ class Module:
         names = [self.labels[leaf.label] for leaf in self.signature.leaves]
         names += [self.arguments[n] for n in self.signature.size_arguments]
         if names:
-            lines += layout(4, "return ", Group("(", names, ")", True) if len(names) > 1 else names[0])
+            lines += layout(
+                4, "return ", Group("(", names, ")", True) if len(names) > 1 else names[0]
+            )
         helpers = [named(ARRAY, name)]
         if self.signature.size_arguments:
             helpers.append(named(SIZE, name))
@@ -320,14 +355,27 @@ class Module:
             comma = "," if len(dims) == 1 else ""
             wanted = ", ".join(spell(d, name) for d in dims)
             shown = ", ".join(dim_text(d) for d in dims)
-            origin = sorted({f"{n} from {source[n][0]}" for d in dims for n in letters(d) if source[n][0] != leaf.label})
+            origin = sorted(
+                {
+                    f"{n} from {source[n][0]}"
+                    for d in dims
+                    for n in letters(d)
+                    if source[n][0] != leaf.label
+                }
+            )
             note = f" ({', '.join(origin)})" if origin else ""
             lines.append(f"    if {label}.shape != ({wanted}{comma}):")
             message = f"{function} needs {leaf.label} of shape ({shown}{comma})"
             if leaf.type.static:
                 lines += raise_lines("ValueError", f"{message}, got ", f"{label}.shape", "", "")
             else:
-                lines += raise_lines("ValueError", f"{message} = ", f"({wanted}{comma})", f"{note}, got ", f"{label}.shape")
+                lines += raise_lines(
+                    "ValueError",
+                    f"{message} = ",
+                    f"({wanted}{comma})",
+                    f"{note}, got ",
+                    f"{label}.shape",
+                )
         for need in self.fn.requires:
             left, right = spell(need.left, name), spell(need.right, name)
             opposite = "<" if need.relation == ">=" else "!="
@@ -338,9 +386,17 @@ class Module:
                 bound, label = spell(leaf.below, name), self.labels[leaf.label]
                 negative = f"-{bound}" if bound.isidentifier() or bound.isdigit() else f"-({bound})"
                 lines.append(f"    if np.any(({label} < {negative}) | ({label} >= {bound})):")
-                lines += raise_lines("IndexError", f"{function} needs {leaf.label} below {leaf.below} = ", bound, "", "")
+                lines += raise_lines(
+                    "IndexError",
+                    f"{function} needs {leaf.label} below {leaf.below} = ",
+                    bound,
+                    "",
+                    "",
+                )
         first = [
-            f"    {self.letters[n]} = {access}" for n, (_, access) in source.items() if n in used and access
+            f"    {self.letters[n]} = {access}"
+            for n, (_, access) in source.items()
+            if n in used and access
         ]
         return first + lines
 
@@ -360,7 +416,9 @@ def command_lines(command: str) -> list[str]:
 
 def raise_lines(kind: str, before: str, value: str, middle: str, last: str) -> list[str]:
     """A raise statement with an f-string, broken in two literals where it is long."""
-    text = escape(before) + "{" + value + "}" + escape(middle) + (("{" + last + "}") if last else "")
+    text = (
+        escape(before) + "{" + value + "}" + escape(middle) + (("{" + last + "}") if last else "")
+    )
     one = f'        raise {kind}(f"{text}")'
     if len(one) <= 100:
         return [one]
@@ -380,7 +438,7 @@ def escape(text: str) -> str:
 
 
 def quote(text: str) -> str:
-    """A Python string literal as formatters write it: in double quotes unless single ones save escapes; unprintable text escaped."""
+    """A Python string literal as formatters write it: in double quotes unless that needs more escapes."""
     mark = "'" if text.count('"') > text.count("'") else '"'
     return mark + "".join(_quoted(c, mark) for c in text) + mark
 
@@ -414,7 +472,11 @@ def assign_many(names: list[str], call: Group) -> list[str]:
     if len(left) + len(flat(call)) + 7 <= 100:
         return [f"    {left} = {flat(call)}"]
     if len(left) + 12 + len(call.open) <= 100 and len(", ".join(flat(i) for i in call.items)) <= 92:
-        return [f"    {left} = {call.open}", f"        {', '.join(flat(i) for i in call.items)}", "    )"]
+        return [
+            f"    {left} = {call.open}",
+            f"        {', '.join(flat(i) for i in call.items)}",
+            "    )",
+        ]
     return ["    (", *(f"        {n}," for n in names), *layout(4, ") = ", call)]
 
 
@@ -469,7 +531,10 @@ def split(module: Module, printed: Printed, inputs: list[str]) -> tuple[list[str
         direct = [n for n in inputs if n in read] + letters_used
         tuples = sorted({home[n] for n in read if n in home})
         params = ", ".join([*direct, *(f"p{j + 1}" for j in tuples)])
-        lines = [f"def _part_{k + 1}({params}):", f'    """Statements {k * PART + 1} to {k * PART + len(chunk)}."""']
+        lines = [
+            f"def _part_{k + 1}({params}):",
+            f'    """Statements {k * PART + 1} to {k * PART + len(chunk)}."""',
+        ]
         for name in read:
             if name in home:
                 lines.append(f"    {name} = p{home[name] + 1}[{exported[home[name]][name]}]")
@@ -481,7 +546,9 @@ def split(module: Module, printed: Printed, inputs: list[str]) -> tuple[list[str
         if names:
             lines += layout(4, "return ", Group("(", names, ")", len(names) > 1))
         texts.append("\n".join(lines))
-        calls.append(f"    p{k + 1} = _part_{k + 1}({params})" if names else f"    _part_{k + 1}({params})")
+        calls.append(
+            f"    p{k + 1} = _part_{k + 1}({params})" if names else f"    _part_{k + 1}({params})"
+        )
     module_results = []
     for expr in printed.results:
         name = expr.text
@@ -495,7 +562,10 @@ def split(module: Module, printed: Printed, inputs: list[str]) -> tuple[list[str
 def python_selftest(module: Module, test: SelfTest) -> str:
     """The text of `_self_test` and of the `--check` entry."""
     numpy = module.target == "numpy"
-    lines = ["def _self_test():", '    """Run on inputs from a formula; compare with results recorded by the interpreter."""']
+    lines = [
+        "def _self_test():",
+        '    """Run on inputs from a formula; compare with results recorded by the interpreter."""',
+    ]
     first = 1
     by_label = {}
     for sample in test.samples:
@@ -507,7 +577,11 @@ def python_selftest(module: Module, test: SelfTest) -> str:
     arguments: list[Item] = []
     for argument in module.signature.passed:
         texts = [
-            str(test.sizes[argument.name]) if isinstance(e, SizeSpec) else by_label[e.label] if isinstance(e, Leaf) else literal_static(e)
+            str(test.sizes[argument.name])
+            if isinstance(e, SizeSpec)
+            else by_label[e.label]
+            if isinstance(e, Leaf)
+            else literal_static(e)
             for e in argument.entries
         ]
         arguments.append(module._structure(argument.tree, iter(texts)))
@@ -592,7 +666,9 @@ def _sample_text(sample: Any, first: int, count: int, numpy: bool) -> str:
     low, high = repr(float(sample.low)), repr(float(sample.high))
     if not numpy:
         text = f"_sample({first}, {low}, {high})"
-        return {"b": f"{text} >= {(sample.low + sample.high) / 2!r}", "i": f"int({text})"}.get(sample.dtype[0], text)
+        return {"b": f"{text} >= {(sample.low + sample.high) / 2!r}", "i": f"int({text})"}.get(
+            sample.dtype[0], text
+        )
     dtype = f"np.{DTYPES[sample.dtype]}" if sample.dtype != "bool" else "np.bool_"
     shape = ", ".join(map(str, sample.shape))
     shape = f"({shape},)" if len(sample.shape) == 1 else f"({shape})"
@@ -648,6 +724,8 @@ def emit_python(
     selftest: SelfTest | None = None,
 ) -> dict[str, str]:
     """The files of the numpy or python target: one module."""
-    return {f"{signature.name}.py": Module(fn, signature, target, level, checks, selftest, len(fn.body)).text()}
-
-
+    return {
+        f"{signature.name}.py": Module(
+            fn, signature, target, level, checks, selftest, len(fn.body)
+        ).text()
+    }

@@ -1,8 +1,8 @@
 """The self-test recorded in emitted files: inputs from a formula, results as checksums from the interpreted engine.
 
-Inputs are a Weyl sequence, u_k = k * 0.618... mod 1 (k = 1, 2, ...; one sequence runs through all arguments), mapped to each
-argument's range; the same formula is in every target, so no data is stored. A result is recorded as sum_k result_k * u_k to nine
-digits: enough to notice a wrong file, few enough to be the same on every machine.
+Inputs are a Weyl sequence, u_k = k * 0.618... mod 1 (k = 1, 2, ...; one sequence runs through all arguments), mapped to
+each argument's range; the same formula is in every target, so no data is stored. A result is recorded as sum_k result_k
+* u_k to nine digits: enough to notice a wrong file, few enough to be the same on every machine.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def enter(f: Any) -> Any:
         return rewrite(f, _HOOKS) or f
     if isinstance(f, functools.partial):
         return functools.partial(enter(f.func), *f.args, **f.keywords)
-    method = getattr(type(f), "__call__", None)
+    method = getattr(type(f), "__call__", None)  # noqa: B004  (the function itself is wanted)
     if isinstance(method, types.FunctionType) and is_user_code(method.__code__):
         return types.MethodType(enter(method), f)
     return f
@@ -109,7 +109,11 @@ _INPLACE: dict[str, Callable[[Any, Any], Any]] = {
     "<<": operator.ilshift,
     ">>": operator.irshift,
 }
-_PLAIN = {symbol: getattr(operator, f.__name__[1:]) for symbol, f in _INPLACE.items() if symbol not in "&|"}
+_PLAIN = {
+    symbol: getattr(operator, f.__name__[1:])
+    for symbol, f in _INPLACE.items()
+    if symbol not in "&|"
+}
 _PLAIN |= {"&": operator.and_, "|": operator.or_}
 
 
@@ -200,11 +204,15 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     elif cls is types.MethodType or isinstance(fn, functools.partial):
         return enter(fn)(*args, **kwargs)
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
-        return call(fn.__wrapped__, *args, **kwargs)  # a cache would keep Values of a trace that ends
+        return call(
+            fn.__wrapped__, *args, **kwargs
+        )  # a cache would keep Values of a trace that ends
     module = getattr(fn, "__module__", None) or ""
     if module.startswith("numpy.random"):
         _refuse_random(fn)
-    if not isinstance(fn, (type, types.BuiltinFunctionType)) and not module.startswith(("numpy", "scipy")):
+    if not isinstance(fn, (type, types.BuiltinFunctionType)) and not module.startswith(
+        ("numpy", "scipy")
+    ):
         return enter(fn)(*args, **kwargs)
     if module.startswith("numpy"):
         if any_value((args, tuple(kwargs.values()))):
@@ -310,7 +318,11 @@ def _sum(items: Any, /, start: Any = 0) -> Any:
 
 def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
     def pick(*items: Any, **kwargs: Any) -> Any:
-        found = list(items[0]) if len(items) == 1 and not kwargs and any_value(items[0]) else list(items)
+        found = (
+            list(items[0])
+            if len(items) == 1 and not kwargs and any_value(items[0])
+            else list(items)
+        )
         if not kwargs and any(isinstance(v, Value) for v in found):
             return functools.reduce(FUNCTIONS[function], found)
         return plain(*items, **kwargs)
@@ -331,9 +343,7 @@ def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
     return compute
 
 
-_MATH = (
-    "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil hypot fabs exp2 cbrt degrees radians"
-)
+_MATH = "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil hypot fabs exp2 cbrt degrees radians"
 for _name in _MATH.split():
     if hasattr(math, _name):
         CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
@@ -344,8 +354,6 @@ for _name, _numpy in {
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
 for _name in ("erf", "erfc", "lgamma"):
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
-
-
 
 
 def check_own(value: Value) -> None:

@@ -265,7 +265,9 @@ def _argument(name: str, s: Any) -> Argument:
             raise SpecError(f"{name}: {error.what}", error.remedy) from None
         if isinstance(entry, Spec):
             entries.append(
-                Leaf(label, entry.type, entry.doc, entry.below, entry.low, entry.high, entry.example)
+                Leaf(
+                    label, entry.type, entry.doc, entry.below, entry.low, entry.high, entry.example
+                )
             )
         else:
             entries.append(entry)
@@ -282,7 +284,8 @@ def check_keys(name: str, tree: Tree) -> None:
             for key in node.keys:
                 if not _is_literal(key):
                     raise SpecError(
-                        f"{name} needs keys that are text, numbers, None or tuples of them, got a key of type {type(key).__name__}"
+                        f"{name} needs keys that are text, numbers, None or tuples of them, "
+                        f"got a key of type {type(key).__name__}"
                     )
 
 

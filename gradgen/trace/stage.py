@@ -63,7 +63,9 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
         inner = [
             trace.input(leaf_type(leaf), _input_name(leaf, label))
             if is_dynamic(leaf)
-            else leaf.value if isinstance(leaf, Static) else leaf
+            else leaf.value
+            if isinstance(leaf, Static)
+            else leaf
             for leaf, label in zip(leaves, labels, strict=True)
         ]
         source = iter(inner)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (the models are a text of their own)
 """Emitted Python as text: linted, formatted, the same in every process, and run where gradgen is not installed."""
 
 from __future__ import annotations
@@ -188,17 +189,24 @@ def test_another_folder_makes_no_difference(folder, tmp_path):
 
 
 @needs_ruff
-@pytest.mark.parametrize("command", [["check"], ["format", "--check", "--diff", "--line-length", "100"]], ids=["lint", "format"])
+@pytest.mark.parametrize(
+    "command",
+    [["check"], ["format", "--check", "--diff", "--line-length", "100"]],
+    ids=["lint", "format"],
+)
 def test_ruff(command, files):
     done = subprocess.run(
-        [RUFF, *command, "--isolated", "--no-cache", files], capture_output=True, text=True, check=False
+        [RUFF, *command, "--isolated", "--no-cache", files],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
 
 
 @needs_ruff
 def test_ruff_with_more_rules(files):
-    rules = "E,F,W,I,B,UP,C4,PIE,SIM,N8" if False else "E,F,W,I,B,UP,C4,PIE"
+    rules = "E,F,W,I,B,UP,C4,PIE,SIM"
     done = subprocess.run(
         [RUFF, "check", "--isolated", "--no-cache", "--line-length", "100", "--select", rules, "--ignore", "E501,E741", files],
         capture_output=True, text=True, check=False,
@@ -224,23 +232,41 @@ def test_self_tests_run_without_gradgen(files, tmp_path):
         """
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-c", runner, files], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, "-I", "-c", runner, files],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    passed = {line.split(":")[0] for line in done.stdout.splitlines() if line.endswith("self-test passed")}
-    without = {"captured", "symmetric", "small", "writes_python"}  # bound arrays, nested lists: none is recorded
+    passed = {
+        line.split(":")[0] for line in done.stdout.splitlines() if line.endswith("self-test passed")
+    }
+    without = {
+        "captured",
+        "symmetric",
+        "small",
+        "writes_python",
+    }  # bound arrays, nested lists: none is recorded
     assert passed >= {p.stem for p in files.glob("*.py")} - without
 
 
 def test_a_self_test_notices_a_wrong_file(files, tmp_path):
     text = (files / "logistic.py").read_text(encoding="utf-8")
     assert "z = X @ w + b" in text
-    (tmp_path / "logistic.py").write_text(text.replace("z = X @ w + b", "z = X @ w - b"), encoding="utf-8")
+    (tmp_path / "logistic.py").write_text(
+        text.replace("z = X @ w + b", "z = X @ w - b"), encoding="utf-8"
+    )
     done = subprocess.run(
-        [sys.executable, "-I", tmp_path / "logistic.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, "-I", tmp_path / "logistic.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0 and "self-test needs" in done.stderr
-    done = subprocess.run([sys.executable, "-I", files / "logistic.py"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", files / "logistic.py"], capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0 and "usage" in done.stderr
 
 
@@ -257,7 +283,13 @@ def test_imports_and_paths(files, folder):
         text = path.read_text(encoding="utf-8")
         wanted = {"math", "sys"} if "import math" in text else {"numpy", "sys"}
         assert set(imports_of(ast.parse(text))) <= wanted, path.name
-        for place in (str(folder), str(Path(gg.__file__).parent), os.path.expanduser("~"), "/tmp", "/home/"):
+        for place in (
+            str(folder),
+            str(Path(gg.__file__).parent),
+            os.path.expanduser("~"),
+            "/tmp",
+            "/home/",
+        ):
             assert place not in text, path.name
         assert " 0x" not in text and "object at" not in text
         assert text.endswith("\n") and not text.endswith("\n\n")
