@@ -90,7 +90,7 @@ class CFile:
         )  # fmt: skip
         build = render(
             "build.py.j2", name=self.name, title=self._one_line_title(), mark=f"{MARK} {VERSION}", licence=LICENCE,
-            prototypes=self._cdef(), command=_comment(self.signature.command),
+            prototypes=self._cdef(), command=one_line(self.signature.command),
         )  # fmt: skip
         texts = {f"{self.name}.c": main, f"{self.name}.h": header, f"{self.name}_build.py": build}
         return {name: text.rstrip() + "\n" for name, text in texts.items()}

@@ -65,6 +65,7 @@ class CBody(CPlaces):
         self.waiting: dict[int, list[Any]] = {}
         self.loop_names: list[str] = []
         self.placement = kernel.placement
+        self.results = {b.memory.name for b in kernel.outputs}
         self.lines: list[str] = []
         self.parts: list[str] = []
         self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
@@ -220,7 +221,7 @@ class CBody(CPlaces):
             elif kind is Declare:
                 buffer = stmt.buffer
                 hint = buffer.name
-                if depth == 1 and not buffer.shape and not self.names.is_free(hint):
+                if hint in self.results and not buffer.shape and not self.names.is_free(hint):
                     hint = f"{hint}_sum"  # collects what becomes a result of that name
                 name = self.pointer[id(buffer)] = self.distinct(hint, depth)
                 if buffer.shape:

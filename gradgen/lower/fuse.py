@@ -74,7 +74,7 @@ class _Schedule:
         for g, loop in enumerate(self.groups):
             out.append(loop)
             out += self.scalars.get(2 * g + 1, ())
-        return out + results
+        return _settle(out) + results
 
     def _scalar(self, stmt: Any) -> None:
         kind = type(stmt)
@@ -157,6 +157,26 @@ def _fills_first(body: list[Any]) -> list[Any]:
         (fills if fill else rest).append(stmt)
         seen.update(touched)
     return fills + rest
+
+
+def _settle(body: list[Any]) -> list[Any]:
+    """Loads of inputs, which move up freely, stand where they are first needed."""
+    movable = {
+        id(s): s for s in body if type(s) is Load and s.buffer.memory.storage in ("input", "const")
+    }
+    if not movable:
+        return body
+    out: list[Any] = []
+    for stmt in body:
+        if id(stmt) in movable:
+            continue
+        for inner in walk([stmt]):
+            for a in operands(inner):
+                load = movable.pop(id(a), None)
+                if load is not None:
+                    out.append(load)
+        out.append(stmt)
+    return out
 
 
 def _conflict(a: int, b: int) -> bool:
