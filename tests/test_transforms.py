@@ -102,6 +102,16 @@ def writes(x):
     return np.sum(out * out)
 
 
+def writes_into_copies(x):
+    first, second, third = x.copy(), np.copy(x), np.array(x)
+    first[0] = x[1] * 2.0
+    second[1:] *= x[0]
+    third[-1] += 1.0
+    wide = np.outer(x, x).flatten()
+    wide[4] = first[0]
+    return np.sum(first * second * third) + wide @ wide
+
+
 def scalars_and_math(x):
     a, b, c = x
     return math.sin(a) * math.exp(b) + math.sqrt(c) ** 3
@@ -144,6 +154,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
 }
 MODELS |= {
     "writes": (writes, None),
+    "writes into copies": (writes_into_copies, None),
     "math": (scalars_and_math, plain_math),
     "method": (Model(0.25).energy, Model(0.25).energy),
     "static method": (Model.twist, Model.twist),

@@ -202,7 +202,10 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if is_user_code(fn.__code__):
             return enter(fn)(*args, **kwargs)
     elif cls is types.MethodType or isinstance(fn, functools.partial):
-        return enter(fn)(*args, **kwargs)
+        made = enter(fn)(*args, **kwargs)
+        if isinstance(getattr(fn, "__self__", None), Value) and fn.__name__ in _COPIES:
+            return made if isinstance(made, Handle) else Handle(made)  # the user's own to assign into
+        return made
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
         return call(
             fn.__wrapped__, *args, **kwargs
@@ -224,6 +227,10 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 # Module-level functions such as np.random.rand and random.random are methods of a generator that nobody sees.
 _GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+
+
+# Methods whose result is a new array in NumPy, whatever it is made from.
+_COPIES = ("copy", "flatten", "astype")
 
 
 def _refuse_random(fn: Any) -> None:
