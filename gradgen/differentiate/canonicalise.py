@@ -4,7 +4,8 @@ Each rule carries its validity; results are never less accurate than the plain f
 
     log(1 + exp(x)), log1p(exp(x))  ->  softplus(x)      all x; the plain form overflows above 709
     sqrt(x * x), sqrt(square(x))    ->  abs(x)           all x, exact; the plain form over- and underflows
-    sqrt(sum(x * x)), sqrt(x*x + y*y)  ->  root of the same     all x: the same value, and derivative 0 at 0 instead of nan
+    sqrt(sum(x * x)), sqrt(x*x + y*y), sqrt(mean(x * x))  ->  root of the same
+                                                         all x: the same value, and derivative 0 at 0 instead of nan
     log(sum(exp(x)))                ->  logsumexp(x)     all x
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
 """
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Iterator
 
 from gradgen.cse import cse
-from gradgen.ir import CONST, OPS, Function
+from gradgen.ir import CONST, OPS, SIZE, Function
 from gradgen.rewriting import Rule, rewrite
 from gradgen.value import Value, apply
 
@@ -79,11 +80,23 @@ def _sqrt(node: Value, args: tuple[Value, ...]) -> Value | None:
     (x,) = args
     if _is_square(x):
         return apply(OPS["abs"], x.args[0])
-    if (x.op.name == "sum" and _is_square(x.args[0])) or (
-        x.op.name == "add" and all(map(_is_square, x.args))
-    ):
-        return apply(OPS["root"], x)
-    return None
+    return apply(OPS["root"], x) if _is_sum_of_squares(x) else None
+
+
+def _is_sum_of_squares(value: Value) -> bool:
+    """Whether a value is a sum of squares, or one over a count: at least 0, and flat where it is 0."""
+    name = value.op.name
+    if name == "div" and (value.args[1].op is SIZE or _is_positive(value.args[1])):
+        value = value.args[0]
+    elif name == "mul" and any(map(_is_positive, value.args)):
+        value = value.args[1] if _is_positive(value.args[0]) else value.args[0]
+    if value.op.name == "add":
+        return all(map(_is_square, value.args))
+    return value.op.name == "sum" and _is_square(value.args[0])
+
+
+def _is_positive(value: Value) -> bool:
+    return value.op is CONST and not value.type.shape and bool(value.params["value"] > 0)
 
 
 def _is_square(value: Value) -> bool:

@@ -48,6 +48,7 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
                 trace.site = ("", 0, "reverse")
                 bars[id(out)] = _accumulate(bars.get(id(out)), bar)
         masks = Masks()
+        mulz = OPS["mulz"]
         for node in reversed(fn.body):
             y_bar = bars.pop(id(node), None)
             if y_bar is None:
@@ -67,7 +68,8 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
                     continue
                 known = bars.get(id(a))
                 bars[id(a)] = x_bar if known is None else _accumulate(known, x_bar)
-                masks.note(node, a, guard)
+                # The cotangent of a guarded partial is a product with the zero that guarded it.
+                masks.note(node, a, guard or (node.op is mulz and i == 1))
         trace.site = ("", 0, "reverse")
         gradients = []
         for i in wrt:

@@ -335,9 +335,9 @@ def getitem(x: Value, index: Any) -> Value:
     """`x[index]` for basic and integer-array indices, NumPy's rules for where the indexed axes go."""
     x = as_value(x)
     entries = _entries(x, index)
-    arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
     trace = current_trace()
     _check_constants(x, entries, trace)
+    arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
     if arrays:
         # With an array in the index, NumPy counts integers as arrays too.
         entries = [
@@ -416,7 +416,7 @@ def setitem(x: Value, index: Any, v: Any) -> Value:
     """`x` after `x[index] = v`, for a basic index."""
     x = as_value(x)
     entries = [e for e in _entries(x, index) if e is not None]
-    if any(isinstance(e, Value) for e in entries):
+    if any(isinstance(e, (Value, Masked)) for e in entries):
         raise UnsupportedError(
             "assignment through an integer array is not differentiated by gradgen",
             "Build the array by indexing the source (x[idx]), or assign slices and single elements.",

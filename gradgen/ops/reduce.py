@@ -410,6 +410,7 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims
         total = apply(OPS["cast"], total, dtype="f64")
     if isinstance(count, int):
         return total / float(count)
-    size: Value = Extent(count)
-    # A size is an i64 number: it would widen f32.
-    return total / (size if total.type.dtype == "f64" else apply(OPS["cast"], size, dtype=total.type.dtype))
+    quotient = total / Extent(count)
+    # A size is an i64 number, which widens f32.
+    same = quotient.type.dtype == total.type.dtype
+    return quotient if same else apply(OPS["cast"], quotient, dtype=total.type.dtype)

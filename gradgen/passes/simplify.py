@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from gradgen.ir import CONST, OPS, SIZE, Function, Op
-from gradgen.ops.index import is_zeros
+from gradgen.ops.index import is_zeros, zeros
+from gradgen.ops.spans import Span
 from gradgen.rewriting import Rule, rewrite
 from gradgen.sizes import evaluate
 from gradgen.types import DTYPES, Shape
@@ -224,6 +225,8 @@ def _mulz(node: Value, args: Args) -> Value | None:
     finite = p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
     if known or finite:  # the guard has nothing to guard  exact
         return make(OPS["mul"], a, p)
+    if a.op is CONST and not a.type.shape and not a.params["value"] and node.type.is_float:
+        return zeros(node.type)  # mulz(0, p) -> 0, whatever p is  exact
     if a.op is OPS["where"] and a.type is node.type:
         c, x, y = a.args
         if _is(y, 0.0) and _nonzero_scalar(x):  # mulz(where(c, k, 0), p) -> where(c, k*p, 0)  but for the sign of a zero
@@ -295,9 +298,10 @@ def _sum(node: Value, args: Args) -> Value | None:
 
 
 def _slice_add(node: Value, args: Args) -> Value | None:
-    """zeros with v added everywhere -> v  (0.0 + -0.0 is 0.0: the sign of a zero cotangent says nothing)"""
+    """zeros[:] with v added everywhere, in order -> v  (0.0 + -0.0 is 0.0: the sign of a zero cotangent says nothing)"""
     acc, v = args
-    return v if v.type is node.type and is_zeros(acc) else None
+    whole = all(e == Span() for e in node.params["index"])  # zeros[::-1] += v is as large, and turned around
+    return v if whole and v.type is node.type and is_zeros(acc) else None
 
 
 # Ops of factors that no rule of mul looks into; all but those named in `_mul`.

@@ -1,0 +1,239 @@
+"""Kinks, poles and ties: the table of conventions, row by row, in every engine and target.
+
+Edge(name, f, at, want, python, second, v)
+    f        plain NumPy; a scalar function of its arguments
+    at       the arguments
+    want     the gradient by the first argument; ANY where no number is promised
+    value    the value there, where it is part of the promise
+    python   the exception that the python target raises at a pole (its arithmetic does); None where the row holds there too
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from compilers import C
+from scipy import special
+
+import gradgen as gg
+
+inf, nan = np.inf, np.nan
+MASK = np.array([True, False, True])
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with np.errstate(all="ignore"):
+        yield
+
+
+@dataclass
+class Edge:
+    name: str
+    f: Callable[..., Any]
+    at: tuple[Any, ...]
+    want: Any
+    value: Any = None
+    python: Any = None
+    eager: bool = True
+
+
+def arr(*xs: float) -> np.ndarray:
+    return np.array(xs)
+
+
+POLE = (ZeroDivisionError, ValueError, OverflowError)
+EDGES = [
+    Edge("abs at 0", lambda x: np.abs(x), (0.0,), 0.0),
+    Edge("sqrt at 0", lambda x: np.sqrt(x), (0.0,), inf, python=POLE),
+    Edge("0 * sqrt at 0", lambda x: 0.0 * np.sqrt(x), (0.0,), 0.0, 0.0),
+    Edge("sqrt(x**2) at 0", lambda x: np.sqrt(x**2), (0.0,), 0.0, 0.0, eager=False),
+    Edge("sqrt(x*x) at -2", lambda x: np.sqrt(x * x), (-2.0,), -1.0, 2.0),
+    Edge("norm at 0", lambda x: np.linalg.norm(x), (np.zeros(3),), np.zeros(3), 0.0),
+    Edge("norm**2 at 0", lambda x: np.linalg.norm(x) ** 2, (np.zeros(3),), np.zeros(3), 0.0),
+    Edge("norm by hand at 0", lambda x: np.sqrt(np.sum(x * x)), (np.zeros(3),), np.zeros(3), 0.0, eager=False),
+    Edge("row norms, one 0", lambda x: np.sum(np.linalg.norm(x, axis=1)), (np.array([[3.0, 4.0], [0.0, 0.0]]),),
+         np.array([[0.6, 0.8], [0.0, 0.0]]), 5.0),
+    Edge("where sqrt at -1", lambda x: np.where(x > 0, np.sqrt(x), x), (-1.0,), 1.0, -1.0),
+    Edge("where log at 0", lambda x: np.where(x > 0, np.log(x), 0.0), (0.0,), 0.0, 0.0),
+    Edge("where sqrt, array", lambda x: np.sum(np.where(x > 0, np.sqrt(x), x)), (arr(-1.0, 4.0, 0.0),), arr(1.0, 0.25, 1.0), 1.0),
+    Edge("where log, array", lambda x: np.sum(np.where(x > 0, np.log(x), 0.0)), (arr(0.0, 2.0, -1.0),), arr(0.0, 0.5, 0.0)),
+    Edge("where 1/x, array", lambda x: np.sum(np.where(x == 0.0, 1.0, np.sin(x) / x)), (arr(0.0, 2.0),),
+         arr(0.0, (2 * np.cos(2.0) - np.sin(2.0)) / 4)),
+    Edge("where of a chain, array", lambda x: np.sum(np.where(x > 0, np.exp(np.sqrt(x) * 2.0), x * x)), (arr(-3.0, 1.0),),
+         arr(-6.0, np.exp(2.0))),
+    Edge("where of a sum, array", lambda x: np.where(np.sum(x) > 0, np.log(np.sum(x)), 0.0), (arr(-3.0, 1.0),), arr(0.0, 0.0)),
+    Edge("where with a mask, array", lambda x: np.sum(np.where(MASK, np.sqrt(x), 0.0)), (arr(4.0, -1.0, 1.0),), arr(0.25, 0.0, 0.5)),
+    Edge("clip before sqrt", lambda x: np.sum(np.sqrt(np.clip(x, 0.0, 9.0))), (arr(-1.0, 4.0),), arr(0.0, 0.25), python=POLE),
+    Edge("max before sqrt", lambda x: np.sum(np.sqrt(np.maximum(x, 0.0))), (arr(-1.0, 4.0),), arr(0.0, 0.25), python=POLE),
+    Edge("maximum tie", lambda x: np.maximum(x, x * 1.0 + 0.0 * x), (2.0,), 1.0),
+    Edge("maximum tie of two", lambda x, y: np.maximum(x, y), (2.0, 2.0), 0.5),
+    Edge("minimum tie of two", lambda x, y: np.minimum(x, y), (2.0, 2.0), 0.5),
+    Edge("relu at 0", lambda x: np.maximum(x, 0.0), (0.0,), 0.0),
+    Edge("relu at 0, array", lambda x: np.sum(np.maximum(0.0, x)), (arr(0.0, 1.0, -1.0),), arr(0.0, 1.0, 0.0)),
+    Edge("max tie", lambda x: np.max(x), (arr(1.0, 3.0, 3.0),), arr(0.0, 0.5, 0.5), 3.0),
+    Edge("min tie of all", lambda x: np.min(x), (arr(2.0, 2.0, 2.0, 2.0),), arr(0.25, 0.25, 0.25, 0.25)),
+    Edge("max tie axis", lambda x: np.sum(np.max(x, axis=0) * arr(1.0, 2.0)), (np.array([[1.0, 5.0], [1.0, 4.0]]),),
+         np.array([[0.5, 2.0], [0.5, 0.0]])),
+    Edge("max of nan", lambda x: np.max(x), (arr(1.0, nan),), arr(0.0, 0.0), nan, python=POLE),
+    Edge("clip at the bounds", lambda x: np.sum(np.clip(x, 0.0, 1.0)), (arr(0.0, 1.0, 0.5, 2.0),), arr(1.0, 1.0, 1.0, 0.0)),
+    Edge("x**0 at 0", lambda x: x**0, (0.0,), 0.0, 1.0),
+    Edge("x**2 at 0", lambda x: x**2.0, (0.0,), 0.0),
+    Edge("x**1 at 0", lambda x: x**1, (0.0,), 1.0),
+    Edge("x**0.5 at 0", lambda x: x**0.5, (0.0,), inf, python=POLE),
+    Edge("x**p at 0, p=2", lambda x, p: x**p, (0.0, 2.0), 0.0),
+    Edge("x**p at 0, p=1", lambda x, p: x**p, (0.0, 1.0), 1.0),
+    Edge("d/dp of 0**p", lambda p, x: x**p, (2.0, 0.0), 0.0),
+    Edge("(-2)**3", lambda x: x**3.0, (-2.0,), 12.0, -8.0),
+    Edge("prod with one zero", lambda x: np.prod(x), (arr(2.0, 0.0, 3.0),), arr(0.0, 6.0, 0.0), 0.0),
+    Edge("prod with two zeros", lambda x: np.prod(x), (arr(2.0, 0.0, 0.0),), arr(0.0, 0.0, 0.0), 0.0),
+    Edge("prod axis with zeros", lambda x: np.sum(np.prod(x, axis=1)), (np.array([[2.0, 0.0], [0.0, 0.0]]),),
+         np.array([[0.0, 2.0], [0.0, 0.0]])),
+    Edge("std of a constant vector", lambda x: np.sqrt(np.sum((x - np.mean(x)) ** 2) / 3), (arr(2.0, 2.0, 2.0),),
+         arr(0.0, 0.0, 0.0), 0.0, eager=False),
+    Edge("rms at 0", lambda x: np.sqrt(np.mean(x**2)), (np.zeros(3),), np.zeros(3), 0.0, eager=False),
+    Edge("hypot(0,0)", lambda x, y: np.hypot(x, y), (0.0, 0.0), 0.0),
+    Edge("arctan2(0,0)", lambda x, y: np.arctan2(x, y), (0.0, 0.0), 0.0),
+    Edge("log(1+exp(1000))", lambda x: np.log(1 + np.exp(x)), (1000.0,), 1.0, 1000.0, eager=False),
+    Edge("log(sum(exp))", lambda x: np.log(np.sum(np.exp(x))), (arr(1000.0, 1000.0),), arr(0.5, 0.5),
+         1000.0 + np.log(2.0), eager=False),
+    Edge("logsumexp", lambda x: special.logsumexp(x), (arr(1000.0, 1000.0),), arr(0.5, 0.5), 1000.0 + np.log(2.0), eager=False),
+    Edge("logaddexp(-inf,-inf)", lambda x, y: np.logaddexp(x, y), (-inf, -inf), 0.5, -inf),
+    Edge("gather repeated", lambda x: np.sum(x[np.array([0, 0, 2])] * arr(1.0, 2.0, 4.0)), (arr(1.0, 2.0, 3.0),), arr(3.0, 0.0, 4.0)),
+    Edge("masked sum", lambda x: np.sum(np.where(MASK, x * x, 0.0)), (arr(1.0, nan, 3.0),), arr(2.0, 0.0, 6.0), 10.0),
+    Edge("broadcast (n,1)x(1,m)", lambda x, y: np.sum(x * y), (np.ones((2, 1)), arr(1.0, 2.0, 3.0).reshape(1, 3)), np.full((2, 1), 6.0)),
+    Edge("f(x, x)", lambda x: np.sum(x[:, None] * x[None, :]), (arr(1.0, 2.0),), arr(6.0, 6.0)),
+    Edge("unused input", lambda x, y: y * y, (arr(1.0, 2.0), 3.0), arr(0.0, 0.0), 9.0),
+    Edge("softmax of equals", lambda x: special.softmax(x)[0], (arr(5.0, 5.0),), arr(0.25, -0.25), 0.5, eager=False),
+]  # fmt: skip
+EDGE = pytest.mark.parametrize("edge", EDGES, ids=lambda e: e.name)
+
+
+def spec(x: Any) -> str:
+    return f"f64[{','.join(map(str, np.shape(x)))}]"
+
+
+def held(got: Any, want: Any) -> None:
+    np.testing.assert_allclose(
+        np.asarray(got, float).reshape(np.shape(want)), want, rtol=1e-12, atol=1e-14
+    )
+
+
+@EDGE
+def test_interpreter(edge):
+    value, slope = gg.value_and_grad(edge.f)(*edge.at)
+    held(slope, edge.want)
+    held(value, edge.f(*edge.at) if edge.value is None else edge.value)
+
+
+@pytest.mark.parametrize("target", ["numpy", "python", C])
+@EDGE
+def test_targets(edge, target):
+    fn = gg.compile(gg.value_and_grad(edge.f), *map(spec, edge.at), target=target, name="edge")
+    args = [a.tolist() if target == "python" and np.ndim(a) else a for a in edge.at]
+    if target == "python" and edge.python:
+        # A pole raises there, or the row holds.
+        try:
+            value, slope = fn(*args)
+        except edge.python:
+            return
+    else:
+        value, slope = fn(*args)
+    held(slope, edge.want)
+    held(value, edge.f(*edge.at) if edge.value is None else edge.value)
+
+
+@pytest.mark.parametrize("edge", [e for e in EDGES if np.ndim(e.want)], ids=lambda e: e.name)
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_targets_at_symbolic_sizes(edge, target):
+    if any(e in edge.name for e in ("mask", "3}", "axis", "gather")):
+        pytest.skip("the arrays inside have fixed sizes")
+    letters = iter("nmkd")
+    specs = [
+        f"f64[{','.join('1' if d == 1 else next(letters) for d in np.shape(a))}]" for a in edge.at
+    ]
+    fn = gg.compile(gg.value_and_grad(edge.f), *specs, target=target, name="edge_n")
+    value, slope = fn(*edge.at)
+    held(slope, edge.want)
+
+
+@pytest.mark.parametrize("edge", [e for e in EDGES if e.eager], ids=lambda e: e.name)
+def test_eager_values(edge):
+    """Eager Values keep the conventions; only the stability rewrites are not theirs."""
+    values = [gg.Value(a) for a in edge.at]
+    y = edge.f(*values)
+    y.backward()
+    held(values[0].grad, edge.want)
+
+
+# -- second derivatives: a guard must not have become a select
+SECOND = [
+    ("(sqrt(x)-1)**2 at 1", lambda x: (np.sqrt(x) - 1.0) ** 2, 1.0, 0.5),
+    (
+        "(sqrt(x)-1)**2 at 1, in where",
+        lambda x: np.where(x > 0, (np.sqrt(x) - 1.0) ** 2, x),
+        1.0,
+        0.5,
+    ),
+    ("relu(sqrt(x)-1)**2 at 4", lambda x: np.maximum(np.sqrt(x) - 1.0, 0.0) ** 2, 4.0, 1.0 / 16),
+    ("(cbrt(x)-1)**2 at 1", lambda x: (np.cbrt(x) - 1.0) ** 2, 1.0, 2.0 / 9),
+    ("(x**1.5-1)**2 at 1", lambda x: (x**1.5 - 1.0) ** 2, 1.0, 4.5),
+    ("(log(x))**2 at 1, in where", lambda x: np.where(x > 0, np.log(x) ** 2, 0.0), 1.0, 2.0),
+    ("x*abs(x) at 2", lambda x: x * np.abs(x), 2.0, 2.0),
+    ("softplus", lambda x: np.log(1 + np.exp(x)), 0.0, 0.25),
+]
+
+
+@pytest.mark.parametrize(("name", "f", "at", "want"), SECOND, ids=[s[0] for s in SECOND])
+def test_second_derivatives(name, f, at, want):
+    held(gg.grad(gg.grad(f))(at), want)
+    held(gg.hvp(f)(at, 1.0), want)
+    many = lambda x: np.sum(f(x))
+    held(gg.hvp(many)(np.array([at, at]), np.array([1.0, 2.0])), [want, 2 * want])
+
+
+@pytest.mark.parametrize("target", ["numpy", "python", C])
+@pytest.mark.parametrize(("name", "f", "at", "want"), SECOND, ids=[s[0] for s in SECOND])
+def test_second_derivatives_in_the_targets(name, f, at, want, target):
+    fn = gg.compile(gg.grad(gg.grad(f)), "f64[]", target=target, name="second")
+    held(fn(at), want)
+    many = lambda x: np.sum(f(x))
+    fn = gg.compile(gg.hvp(many), "f64[2]", "f64[2]", target=target, name="second_n")
+    held(fn([at, at], [1.0, 2.0]), [want, 2 * want])
+
+
+def test_second_derivatives_where_the_branch_is_not_taken():
+    for f in (
+        lambda x: np.where(x > 0, np.sqrt(x), x * x),
+        lambda x: np.where(x > 0, np.log(x), x * x),
+        lambda x: np.where(x <= 0, x * x, x**0.5 * x**-0.5),
+    ):
+        for at in (-1.0, 0.0):
+            held(gg.grad(gg.grad(f))(at), 2.0)
+            held(gg.hvp(lambda x, f=f: np.sum(f(x)))(np.array([at]), np.array([1.0])), [2.0])
+
+
+def test_prod_with_zeros_has_second_derivatives():
+    held(gg.hvp(np.prod)(arr(0.0, 0.0, 3.0), arr(1.0, 0.0, 0.0)), [0.0, 3.0, 0.0])
+
+
+def test_float32_cotangents_keep_the_dtype():
+    x = np.array([1.0, 2.0], np.float32)
+    for f in (
+        lambda x: np.sum(x**2 * np.pi),
+        lambda x: np.mean(np.exp(x)) * 2,
+        np.prod,
+        np.max,
+        np.linalg.norm,
+    ):
+        assert gg.grad(f)(x).dtype == np.float32
+
+
+def test_a_rewrite_can_be_turned_off():
+    f = lambda x: np.log(1 + np.exp(x))
+    fn = gg.compile(gg.grad(f), "f64[]", options={"rewrite": False})
+    assert np.isnan(fn(1000.0)) or fn(1000.0) != 1.0
