@@ -295,7 +295,12 @@ class Compiled:
             given = isinstance(value, (np.ndarray, np.generic))
             if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
                 raise SpecError(f"{self.name} needs {dtype} for {leaf.label}, got {array.dtype}")
-            array = array.astype(dtype)
+            converted = array.astype(dtype)
+            if dtype.kind == "i" and not given and not np.array_equal(converted, array):
+                raise SpecError(
+                    f"{self.name} needs {dtype} for {leaf.label}, got an integer too large for it"
+                )
+            array = converted
         if array.ndim != len(leaf.type.shape):
             raise ShapeError(
                 f"{self.name} needs {leaf.type} for {leaf.label}, got an array of shape {array.shape}"

@@ -110,7 +110,7 @@ def run_c(compiled: Any, cc: str | None = None, flags: list[str] | None = None) 
     from gradgen.build import CFunction
 
     signature = compiled.signature
-    interface = Interface(signature.leaves, [Leaf("", ty) for ty in signature.result_types])
+    interface: Any = Interface(signature.leaves, [Leaf("", ty) for ty in signature.result_types])
     return CFunction(compiled.files, interface, signature, compiled.options.math, cc, flags).call
 
 

@@ -519,6 +519,9 @@ def test_unsafe_conversions_are_refused():
     fn = gg.compile(gg.grad(lambda x: np.sum(x * x)), "f32[n]")
     assert "float32 for x, got float64" in refusal(gg.SpecError, lambda: fn(np.ones(2)))
     assert fn([1.0, 2.0]).dtype == np.float32
+    fn = gg.compile(lambda i: np.sum(i), "i32[n]")
+    assert fn([1, 2]) == 3
+    assert "integer too large" in refusal(gg.SpecError, lambda: fn([2**31]))
     fn = gg.compile(lambda i: np.sum(i), "i64[n]")
     assert "int64 for i, got float64" in refusal(gg.SpecError, lambda: fn([1.5]))
 

@@ -71,7 +71,8 @@ FUNCTION_RESERVED = RESERVED.union(
 # F_OK, R_OK, W_OK, X_OK are macros of unistd.h, which Python.h includes: NAME_OK of ours would be one of them.
 C_FUNCTION_RESERVED = FUNCTION_RESERVED | {"f", "r", "w", "x"}
 _GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", str.split(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega"
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron "
+    "pi rho sigma tau upsilon phi chi psi omega"
 ), strict=True))  # fmt: skip
 
 

@@ -691,6 +691,8 @@ ARRAY = '''def _array(name, value, dtype, ndim):
     given = isinstance(value, (np.ndarray, np.generic))
     if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
         raise TypeError(f"NAME needs {np.dtype(dtype)} for {name}, got {array.dtype}")
+    if not given and array.dtype.kind == "i":
+        array = np.asarray(value, dtype)  # an integer too large raises OverflowError
     if array.ndim != ndim:
         raise ValueError(f"NAME needs {ndim} dimensions for {name}, got shape {array.shape}")
     return np.asarray(array, dtype, order="C")[()]'''

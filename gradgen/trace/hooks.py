@@ -204,7 +204,9 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     elif cls is types.MethodType or isinstance(fn, functools.partial):
         made = enter(fn)(*args, **kwargs)
         if isinstance(getattr(fn, "__self__", None), Value) and fn.__name__ in _COPIES:
-            return made if isinstance(made, Handle) else Handle(made)  # the user's own to assign into
+            return (
+                made if isinstance(made, Handle) else Handle(made)
+            )  # the user's own to assign into
         return made
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
         return call(
