@@ -267,7 +267,11 @@ class Printer:
             once = sum(a is acc for a in u.args) == 1
             if fresh and early and once and id(acc) not in self._outputs:
                 self._in_place.add(id(u))
-                self._pinned.update(id(v) for v in others)
+                # What reads the old contents, through a view too, is computed before the store, never folded past it.
+                for v in others:
+                    self._pinned.add(id(v))
+                    if v.op.name in _VIEWS:
+                        self._pinned.update(id(w) for w in users.get(id(v), ()))
             self._pinned.add(id(acc))
         for u in reversed(updates):
             name = self._roots.get(id(u))
