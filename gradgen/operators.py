@@ -245,6 +245,23 @@ class Operators:
             "Build arrays of Values with np.array([...]) or np.stack inside a traced function.",
         )
 
+    def __round__(self, digits: int | None = None) -> Any:
+        return self._refuse("round()", "Use np.rint(x), whose gradient is zero.")
+
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            raise UnsupportedError(
+                f"the method {name} of an array is not differentiated by gradgen",
+                "Write it with the functions in `gradgen ops`.",
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def item(self) -> float:
         return self._refuse("item()", "Leave the item() out.")
 

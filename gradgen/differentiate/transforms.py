@@ -85,12 +85,16 @@ def select(f: Any, args: Sequence[Any], wrt: int | str) -> Selection:
 
 
 def _kind(leaf: Any) -> str:
-    return str(leaf_type(leaf)) if is_dynamic(leaf) else type(leaf).__name__
+    if is_dynamic(leaf):
+        return str(leaf_type(leaf))
+    return type(getattr(leaf, "value", leaf)).__name__  # a static leaf holds its value
 
 
 def selections(f: Any, args: Sequence[Any], wrt: Wrt) -> tuple[list[Selection], bool]:
     """All entries of `wrt`, and whether it was given bare."""
     bare = isinstance(wrt, (int, str))
+    if not bare and not isinstance(wrt, (tuple, list)):
+        raise SpecError(f"wrt needs a name, a number or a tuple of them, got {wrt!r}")
     entries = (wrt,) if isinstance(wrt, (int, str)) else tuple(wrt)
     if not entries:
         raise SpecError("wrt needs at least one argument, got an empty tuple")
@@ -121,7 +125,7 @@ class Transform:
         """The derived Function at the types of `args`, with its operands and the structure of its result."""
         raise AssertionError("each transform derives its own Function")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         args = bind(self, args, kwargs)
         if current_trace() is None:
             args = tuple(_plain(a) for a in args)
