@@ -108,11 +108,10 @@ def build(
         module = _load(name, path)
         if module is None:
             _compile(files, main, name, path, compiler, options)
-            module = _load(name, path)
-            if module is None:
-                raise BuildError(
-                    f"building needs a cache folder that keeps files, got {path.parent}"
-                )
+            try:
+                module = _import(name, path)
+            except (OSError, ImportError) as error:
+                raise BuildError(f"building needs a module that loads, got {error}") from None
         _loaded[key] = module
         return module
 
@@ -153,14 +152,18 @@ def _load(name: str, path: Path) -> Any:
         digest = path.with_suffix(".sha256").read_text(encoding="ascii")
         if digest != hashlib.sha256(path.read_bytes()).hexdigest():
             return None
-        loader = importlib.machinery.ExtensionFileLoader(name, str(path))
-        spec = importlib.util.spec_from_file_location(name, str(path), loader=loader)
-        assert spec is not None
-        module = importlib.util.module_from_spec(spec)
-        loader.exec_module(module)
-        return module
+        return _import(name, path)
     except (OSError, ImportError, UnicodeDecodeError):
         return None
+
+
+def _import(name: str, path: Path) -> Any:
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, str(path), loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
 
 
 def _compile(

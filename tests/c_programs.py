@@ -170,6 +170,26 @@ def single(x):
     return np.sum(np.exp(-x) * np.log1p(x) / (1.0 + x))
 
 
+def computed(x, y):
+    k = np.floor(x * 2.0).astype(np.int64)
+    return np.sum(y[k] ** 2 * x) + np.sum(y[k - 1])
+
+
+def pairs(A, i, j):
+    return np.sum(A[i, j] ** 2) + np.sum(A[:, j] * A[0, j]) + np.sum(A[i][:, 1:] * 3.0)
+
+
+def where_all(x, y):
+    big = np.max(x) > np.min(y)
+    return np.where(big, np.sum(x * y), np.mean(x - y)) + np.where(x > y, x, y)[-1]
+
+
+def deep(A, B):
+    return np.sum(np.sum(A * B[:, None, :], axis=(0, 2)) ** 2) + np.sum(
+        np.mean(A, axis=1)[::-1] * B
+    )
+
+
 def late(A):
     # The load of B[0, 0] waits for the sum; by then D lies in B's place of the workspace.
     B = A @ A
@@ -231,6 +251,11 @@ PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (single, ("f32[n]",), 0),
     (rosenbrock, ("f64[n]",), "hvp"),
     (late, ("f64[n,n]",), None),
+    (computed, ("f64[n]", "f64[4]"), ("x", "y")),
+    (pairs, ("f64[n,d]", "i64[k]", "i64[k]"), 0),
+    (pairs, ("f64[3,3]", "i64[k]", "i64[k]"), 0),
+    (where_all, ("f64[n]", "f64[n]"), ("x", "y")),
+    (deep, ("f64[n,m,d]", "f64[n,d]"), ("A", "B")),
     (flat, ("f64[n,n]",), None),
 ]
 IDS = [f"{f.__name__}-{','.join(s)}-{w}".replace(" ", "") for f, s, w in PROGRAMS]
@@ -270,11 +295,8 @@ def make(
 def sample(leaf: Leaf, sizes: dict[str, int], rng: np.random.Generator) -> Any:
     shape = tuple(evaluate(d, sizes) for d in leaf.type.shape)
     if leaf.type.dtype[0] == "i":
-        return (
-            rng.integers(-1, 1, shape)
-            if leaf.label == "k" and "n" in sizes
-            else rng.integers(-3, 4, shape)
-        )
+        index = leaf.label in ("i", "j", "k") and "k" in sizes
+        return rng.integers(-1, 1, shape) if index else rng.integers(-3, 4, shape)
     if leaf.type.dtype == "bool":
         return rng.random(shape) < 0.5
     return rng.uniform(0.1, 1.2, shape).astype(

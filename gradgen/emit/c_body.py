@@ -314,7 +314,8 @@ class CBody(CPlaces):
             )
             if simple:
                 letters = "".join(self.variable[id(t)].text for t in terms)
-                return self.names.fresh(f"{self.pointer[id(stmt.buffer.memory)]}_{letters}")
+                name = self.pointer[id(stmt.buffer.memory)].rstrip("_")
+                return self.names.fresh(f"{name}_{letters}")
         return self.names.temporary()
 
     def distinct(self, hint: str, depth: int) -> str:

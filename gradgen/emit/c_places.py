@@ -11,6 +11,7 @@ from gradgen.lower.kernel import (
     Index,
     Var,
 )
+from gradgen.ops.helpers import HELPERS
 from gradgen.sizes import Dim, Opaque, Size, mul, nonnegative, spell
 from gradgen.spelling import ATOM, COMPARE, PRODUCT, SUM, TERNARY, UNARY, Expr
 
@@ -81,7 +82,8 @@ class CPlaces:
             text = f"{args[0].at(PRODUCT)} / {args[1].at(PRODUCT + 1)}"
         else:
             self.helpers["floor_div", "i64"] = None
-            text = f"floor_div({args[0].text}, {args[1].text})"
+            callee = HELPERS["floor_div"].called("c", "i64")
+            text = f"{callee}({args[0].text}, {args[1].text})"
         name = self.names.fresh("m")
         self.size_names[atom.key] = name
         self.sizes[name] = f"const int64_t {name} = {text};"

@@ -1,52 +1,72 @@
 """From array SSA to loops, and the passes over loops, in the order in which they run.
 
-lowering    one nest per statement; scalars at the top level
-fuse        loops of one extent become one, forward and reverse alike
-forward     loads of what the block knows are that scalar
-sweep       stores and scalars that nothing reads go
-contract    temporaries of one iteration become scalars or small arrays of their block
-split       a long top level is cut into parts, to be functions of their own
-storage     the others go on the stack or into the workspace
+    lowering    one nest per statement; scalars at the top level
+    fuse        loops of one extent become one, forward and reverse alike
+    forward     loads of what the block knows are that scalar
+    sweep       stores and scalars that nothing reads go
+    contract    temporaries of one iteration become scalars or small arrays of their block
+    hoist       scalars that do not depend on a loop are computed before it
+    split       a long top level is cut into parts, to be functions of their own
+    storage     the other temporaries go on the stack or into the workspace
+
+Each is a pure function of a Kernel, linear in its statements. `kernel` is the loop IR on one screen; `run` interprets it;
+`inspect` verifies and shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gradgen.ir import Function
 from gradgen.lower.contract import contract, forward, sweep
 from gradgen.lower.fuse import fuse
+from gradgen.lower.hoist import hoist
 from gradgen.lower.inspect import show, verify
 from gradgen.lower.kernel import Kernel
 from gradgen.lower.lowering import lower
 from gradgen.lower.split import split
 from gradgen.lower.storage import storage
+from gradgen.options import Options
 
 Pass = Callable[[Kernel], Kernel]
 
-PASSES: tuple[Pass, ...] = (fuse, forward, sweep, contract, forward, sweep, split, storage)
+# lecture: one nest per statement of the Function.
+PASSES: dict[str, tuple[Pass, ...]] = {
+    "lecture": (split, storage),
+    "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
+    "fast": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
+}
+
+
+def _steps(fn: Function, labels: Sequence[str], options: Any) -> Iterator[tuple[str, Kernel]]:
+    kernel = lower(fn, labels)
+    yield "lowering", kernel
+    level = options.level("c") if options is not None else "fast"
+    for step in PASSES[level]:
+        kernel = step(kernel)
+        if options is not None and options.verify:
+            verify(kernel, step.__name__)
+        yield step.__name__, kernel
+    verify(kernel, "the passes over loops")
 
 
 def stages(
-    fn: Function, labels: Sequence[str] = (), options: Any = None
+    fn: Function, labels: Sequence[str] = (), options: Options | None = None
 ) -> list[tuple[str, Kernel]]:
     """The Kernel after lowering and after each pass, with the pass's name; the last is what is printed."""
-    kernel = lower(fn, labels)
-    found = [("lowering", kernel)]
-    check = bool(getattr(options, "verify", False))
-    for step in PASSES:
-        kernel = step(kernel)
-        if check:
-            verify(kernel, step.__name__)
-        found.append((step.__name__, kernel))
-    verify(kernel, "the passes over loops")
-    return found
+    return list(_steps(fn, labels, options))
 
 
-def compile_loops(fn: Function, labels: Sequence[str] = (), options: Any = None) -> Kernel:
+def compile_loops(
+    fn: Function, labels: Sequence[str] = (), options: Options | None = None
+) -> Kernel:
     """`fn` as loops after all passes."""
-    return stages(fn, labels, options)[-1][1]
+    kernel = None
+    for _, kernel in _steps(fn, labels, options):  # noqa: B007  (only the last is kept)
+        pass
+    assert kernel is not None
+    return kernel
 
 
 __all__ = ["PASSES", "Kernel", "compile_loops", "lower", "show", "stages"]

@@ -14,6 +14,7 @@ from typing import Any
 from gradgen.lower.kernel import (
     Buffer,
     Call,
+    Check,
     Declare,
     If,
     Index,
@@ -84,6 +85,12 @@ def forward(kernel: Kernel) -> Kernel:
                     key = (id(new.buffer), tuple(a.key() for a in new.index))
                     layers[-1][key] = (new.value, now)
                 out.append(new)
+            elif kind is Check:
+                new = rewriter.statement(stmt)
+                key = (id(new.value), new.extent)
+                if not any(key in layer for layer in layers):
+                    layers[-1][key] = (new, 0)
+                    out.append(new)
             elif kind is Loop:
                 bump(stmt.body)
                 out.append(Loop(stmt.var, stmt.extent, stmt.kind, block(stmt.body), stmt.site))

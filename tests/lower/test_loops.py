@@ -12,6 +12,7 @@ from gradgen.lower import compile_loops, show, stages
 from gradgen.lower.inspect import verify
 from gradgen.lower.kernel import Load, Loop, Store, walk
 from gradgen.lower.run import run
+from gradgen.options import Options
 
 
 @pytest.mark.parametrize(("f", "specs", "wrt"), PROGRAMS, ids=IDS)
@@ -141,3 +142,15 @@ def test_show_is_deterministic():
         fn, signature = make(rosenbrock, ("f64[n]",), 0)
         texts.add(show(compile_loops(fn, signature.results)))
     assert len(texts) == 1
+
+
+def test_lecture_is_one_nest_per_statement():
+    specs = ("f64[d]", "f64[]", "f64[n,d]", "f64[n]")
+    fn, signature = make(logistic, specs, ("w", "b"), "lecture")
+    kernel = compile_loops(fn, signature.results, Options(optimize="lecture"))
+    arrays = [node for node in fn.body if node.type.shape and node.op.name != "transpose"]
+    assert len(_loops(kernel.body)) >= len(arrays)
+    sizes = {"n": 4, "d": 3}
+    args = [sample(leaf, sizes, np.random.default_rng(1)) for leaf in signature.leaves]
+    for a, b in zip(run(kernel, args, sizes), interpret(fn, args, sizes), strict=True):
+        close(a, b, "f64")
