@@ -21,9 +21,10 @@ from scipy import special
 import gradgen as gg
 from gradgen.ir import LEAVES, OPS
 
-def params(rows, waiting={}):
+
+def params(rows, waiting=None):
     """Rows as parameters; `waiting` marks those that wait for a fix elsewhere."""
-    return [pytest.param(r, id=r.name, marks=waiting.get(r.name, ())) for r in rows]
+    return [pytest.param(r, id=r.name, marks=(waiting or {}).get(r.name, ())) for r in rows]
 
 
 ROW = pytest.mark.parametrize("row", params(ROWS))
