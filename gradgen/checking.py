@@ -1,8 +1,8 @@
 """`gg.check` and `Compiled.check`: emitted code against interpreter against a numeric derivative that knows no rules.
 
-The numeric derivative is Richardson's: central differences along a random direction at steps h, h/2, h/4, ..., extrapolated (C. J. F.
-Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Adv. Eng. Software 4, 1982), of the values that the emitted code itself
-computes. Sample points respect sizes, ranges and index bounds; the seed is stated.
+The numeric derivative is Richardson's: central differences along a random direction at steps h, h/2, h/4, ...,
+extrapolated (C. J. F. Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Adv. Eng. Software 4, 1982), of the
+values that the emitted code itself computes. Sample points respect sizes, ranges and index bounds; the seed is stated.
 """
 
 from __future__ import annotations
@@ -52,10 +52,14 @@ class Report:
 
     def __str__(self) -> str:
         width = max([len(r.what) for r in self.rows], default=10)
-        lines = [f"check of {self.name}: {'ok' if self.ok else 'FAILED'} ({self.points} points, seed {self.seed})"]
+        lines = [
+            f"check of {self.name}: {'ok' if self.ok else 'FAILED'} ({self.points} points, seed {self.seed})"
+        ]
         for r in self.rows:
             verdict = "ok" if r.ok else "FAILED"
-            lines.append(f"  {r.what:<{width}}  error {r.error:.1e}  allowed {r.allowed:.0e}  {verdict}")
+            lines.append(
+                f"  {r.what:<{width}}  error {r.error:.1e}  allowed {r.allowed:.0e}  {verdict}"
+            )
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
     __repr__ = __str__
@@ -85,7 +89,9 @@ def sample(compiled: Any, rng: np.random.Generator) -> list[Any]:
             return _sample_at(compiled, sizes, rng)
         except GradgenError:
             continue
-    raise CheckError(f"{compiled.name} needs example arguments: no small sizes satisfy its entry checks")
+    raise CheckError(
+        f"{compiled.name} needs example arguments: no small sizes satisfy its entry checks"
+    )
 
 
 def _sample_at(compiled: Any, sizes: dict[str, int], rng: np.random.Generator) -> list[Any]:
@@ -110,12 +116,18 @@ def _sample_at(compiled: Any, sizes: dict[str, int], rng: np.random.Generator) -
     return out
 
 
-def _draw(leaf: Any, shape: tuple[int, ...], sizes: dict[str, int], rng: np.random.Generator) -> Any:
+def _draw(
+    leaf: Any, shape: tuple[int, ...], sizes: dict[str, int], rng: np.random.Generator
+) -> Any:
     dtype = leaf.type.dtype
     if dtype == "bool":
         return rng.uniform(size=shape) < 0.5
     if dtype[0] == "i":
-        high = evaluate(leaf.below, sizes) if leaf.below is not None else (3 if leaf.high is None else int(leaf.high) + 1)
+        high = (
+            evaluate(leaf.below, sizes)
+            if leaf.below is not None
+            else (3 if leaf.high is None else int(leaf.high) + 1)
+        )
         least = 0 if leaf.low is None else int(leaf.low)
         return rng.integers(least, max(high, least + 1), size=shape).astype(DTYPES[dtype])
     lower = leaf.low if leaf.low is not None else (-1.0 if leaf.high is None else leaf.high - 2.0)
@@ -123,7 +135,9 @@ def _draw(leaf: Any, shape: tuple[int, ...], sizes: dict[str, int], rng: np.rand
     return rng.uniform(lower, upper, size=shape).astype(DTYPES[dtype])
 
 
-def check_compiled(compiled: Any, args: Sequence[Any], kwargs: dict[str, Any], points: int = 3) -> Report:
+def check_compiled(
+    compiled: Any, args: Sequence[Any], kwargs: dict[str, Any], points: int = 3
+) -> Report:
     """The report for a Compiled, on the given arguments or on sampled ones. CheckError when it cannot be carried out."""
     rng = np.random.default_rng(SEED)
     given = bool(args) or bool(kwargs)
@@ -140,18 +154,24 @@ def check_compiled(compiled: Any, args: Sequence[Any], kwargs: dict[str, Any], p
     for arrays, sizes in cases:
         outputs = function(arrays, sizes)
         expected = interpret(compiled.ir, arrays, sizes)
-        worst = max([worst, *(relative_error(a, b) for a, b in zip(outputs, expected, strict=True))])
+        worst = max(
+            [worst, *(relative_error(a, b) for a, b in zip(outputs, expected, strict=True))]
+        )
     report.rows.append(Row(f"{compiled.target} code against the interpreter", worst, tolerance))
     _numeric_rows(compiled, function, cases, rng, report)
     return report
 
 
-def _numeric_rows(compiled: Any, function: Any, cases: Any, rng: np.random.Generator, report: Report) -> None:
+def _numeric_rows(
+    compiled: Any, function: Any, cases: Any, rng: np.random.Generator, report: Report
+) -> None:
     """Gradient outputs against Richardson differences of the value output, along random directions."""
     results = compiled.signature.results
     leaves = compiled.signature.leaves
     if not results or results[0] != "value" or compiled.ir.outputs[0].type.shape:
-        report.notes.append("no scalar value among the results: the derivative was compared with the interpreter only")
+        report.notes.append(
+            "no scalar value among the results: the derivative was compared with the interpreter only"
+        )
         return
     pairs = [
         (k, results.index(f"{leaf.label}_bar"))
@@ -174,9 +194,17 @@ def _numeric_rows(compiled: Any, function: Any, cases: Any, rng: np.random.Gener
             if found is not None:
                 worst, compared = max(worst, found), compared + 1
         if compared:
-            report.rows.append(Row(f"{results[out]} against Richardson differences", worst, 2e-2 if single else 1e-6))
+            report.rows.append(
+                Row(
+                    f"{results[out]} against Richardson differences",
+                    worst,
+                    2e-2 if single else 1e-6,
+                )
+            )
         else:
-            report.notes.append(f"{leaves[k].label}: no smooth point found; compared with the interpreter only")
+            report.notes.append(
+                f"{leaves[k].label}: no smooth point found; compared with the interpreter only"
+            )
 
 
 def _slope(at: Any, out: int, x: Any, rng: np.random.Generator, single: bool) -> float | None:

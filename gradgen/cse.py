@@ -1,7 +1,8 @@
 """Common subexpressions: equal op, operands and params are computed once.
 
-Scope: the Function's own statements. Constants are equal by type and bit pattern, sizes by normal form. Of two equal values the one
-that the user named gives its name. It runs before differentiation (so that a slice taken twice has one cotangent) and among the passes.
+Scope: the Function's own statements. Constants are equal by type and bit pattern, sizes by normal form. Of two equal
+values the one that the user named gives its name. It runs before differentiation (so that a slice taken twice has one
+cotangent) and among the passes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def cse(fn: Function) -> Function:
             a, b = resolved
             first, second = id(a), id(b)
             if op.commutative and first > second and a.type is b.type:
-                first, second = second, first  # only within the key: the statement keeps the user's order
+                first, second = (
+                    second,
+                    first,
+                )  # only within the key: the statement keeps the user's order
             key: Any = (op, first, second)
         else:
             key = (op, *[id(a) for a in resolved])

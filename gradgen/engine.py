@@ -29,7 +29,10 @@ def concrete(params: Any, env: Mapping[str, int]) -> Any:
 
 
 def bind_sizes(
-    types: Sequence[Type], arrays: Sequence[Any], names: Sequence[str], given: Mapping[str, int] = {}
+    types: Sequence[Type],
+    arrays: Sequence[Any],
+    names: Sequence[str],
+    given: Mapping[str, int] = {},
 ) -> dict[str, int]:
     """The value of every letter from the shapes of arrays; ShapeError names the two arguments that disagree."""
     env: dict[str, int] = dict(given)
@@ -114,6 +117,4 @@ def check_requirements(fn: Function, sizes: Mapping[str, int]) -> None:
     for need in fn.requires:
         left, right = (concrete(d, sizes) for d in (need.left, need.right))
         if not (left >= right if need.relation == ">=" else left == right):
-            raise ShapeError(
-                f"{fn.name} needs {need}, got {left} and {right}", site=need.site
-            )
+            raise ShapeError(f"{fn.name} needs {need}, got {left} and {right}", site=need.site)

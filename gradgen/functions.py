@@ -1,7 +1,7 @@
 """Which of gradgen's functions stands for which library function: the table behind NumPy's protocols.
 
-Modules under `ops/` enter their functions with `implements`; `dispatch` looks them up, for `__array_ufunc__`, `__array_function__`, the
-methods of a Value and the front end's calls alike.
+Modules under `ops/` enter their functions with `implements`; `dispatch` looks them up, for `__array_ufunc__`,
+`__array_function__`, the methods of a Value and the front end's calls alike.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 def _function_name(function: Any) -> str:
     if isinstance(function, tuple):
         return f"np.{function[0].__name__}.{function[1]}"
-    module = getattr(function, "__module__", None) or ("numpy" if isinstance(function, np.ufunc) else "")
+    module = getattr(function, "__module__", None) or (
+        "numpy" if isinstance(function, np.ufunc) else ""
+    )
     if not module and hasattr(function, "__self__"):
         module = type(function.__self__).__name__
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", repr(function))

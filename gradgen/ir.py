@@ -31,7 +31,8 @@ class Op:
     evaluate    (*arrays, **params) -> array: the meaning, in NumPy
     partials    elementwise ops: one function (y, *args) -> dy/d(arg i) per operand, or None where it is zero
     vjp         other ops: one rule (y_bar, y, *args, **params) -> arg_bar per operand, or one rule with the
-                operand's number first, for ops with any number of operands; None where the result does not depend smoothly on it
+                operand's number first, for ops with any number of operands; None where the result does not depend
+                smoothly on it
     jvp         other ops: one rule (x_dot, y, *args, **params) -> y_dot per operand; "linear" applies the op itself
                 with the operand replaced; the word "jointly" alone: the op is linear in all its operands at once
     bounded     per operand, whether the partial is finite for any operand, inf and nan included
@@ -180,7 +181,9 @@ def verify(fn: Function, after: str = "") -> None:
     for node in fn.body:
         for arg in node.args:
             if id(arg) not in defined and (arg.op not in LEAVES or arg.op is PARAM):
-                raise GradgenError(f"internal: {node.op} reads {arg.op} before it is defined{where}")
+                raise GradgenError(
+                    f"internal: {node.op} reads {arg.op} before it is defined{where}"
+                )
         if id(node) in defined:
             raise GradgenError(f"internal: {node.op} is defined twice{where}")
         defined.add(id(node))
@@ -189,7 +192,9 @@ def verify(fn: Function, after: str = "") -> None:
         if expected is None:
             expected = infer(op, node.args, node.params)
         if expected is not node.type:
-            raise GradgenError(f"internal: {op} has type {node.type}, its rule says {expected}{where}")
+            raise GradgenError(
+                f"internal: {op} has type {node.type}, its rule says {expected}{where}"
+            )
     for out in fn.outputs:
         if id(out) not in defined and (out.op not in LEAVES or out.op is PARAM):
             raise GradgenError(f"internal: output {out.op} is not defined{where}")

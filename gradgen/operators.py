@@ -1,4 +1,4 @@
-"""Python's operators, NumPy's protocols and an array's methods for whatever has shape, dtype and `_apply`: the face of a Value."""
+"""The face of a Value: Python's operators, NumPy's protocols and an array's methods, all by way of `_apply` and `FUNCTIONS`."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Operators:
         )
 
     def __len__(self) -> int:
-        shape = self.shape  # type: ignore[attr-defined]
+        shape = self.shape
         if not shape:
             raise TypeError("len() of a 0-d Value")
         if not isinstance(shape[0], int):
@@ -219,7 +219,9 @@ class Operators:
     def __bool__(self) -> bool:
         value: Any = self
         if getattr(value, "_data", None) is not None and np.size(value._data) == 1:
-            return bool(value._data)  # a branch on an eager number is define-by-run, as in micrograd
+            return bool(
+                value._data
+            )  # a branch on an eager number is define-by-run, as in micrograd
         return self._refuse(
             "a truth value (if, while, and, or, not)",
             "Write np.where(condition, a, b), which computes and differentiates both.",

@@ -1,7 +1,7 @@
 """What rewrites have in common: one walk over a Function in order, with replacements carried along.
 
-A rule is `(node, args) -> Value | None`: `args` are the operands after replacement; the rule makes statements with `apply` (they
-go before the node) and returns what stands for the node, or None to keep it.
+A rule is `(node, args) -> Value | None`: `args` are the operands after replacement; the rule makes statements with
+`apply` (they go before the node) and returns what stands for the node, or None to keep it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
 
 def with_args(node: Value, args: tuple[Value, ...]) -> Value:
     """`node` with other operands: name, line and params stay."""
-    copy = new_node(node.op, args, node.params, infer(node.op, args, node.params), node.site, node.owner)
+    copy = new_node(
+        node.op, args, node.params, infer(node.op, args, node.params), node.site, node.owner
+    )
     copy.name = node.name
     return copy

@@ -1,13 +1,14 @@
 """Sizes of arrays that are known only when the emitted code is called.
 
-A size is a Python `int`, or a `Size`: an integer polynomial over letters (`n`, `2*n + 1`, `d*(d-1)//2`) in one normal form, so that
-equal sizes are equal objects and a shape can be compared structurally. Floor division and clipping at zero are opaque atoms.
+A size is a Python `int`, or a `Size`: an integer polynomial over letters (`n`, `2*n + 1`, `d*(d-1)//2`) in one normal
+form, so that equal sizes are equal objects and a shape can be compared structurally. Floor division and clipping at
+zero are opaque atoms.
 
     n - 1 of `x[1:]` is max(0, n - 1): correct for n = 0 too; `max0` keeps it in normal form:
     max0(max0(n - 1) - 1) = max0(n - 2)
 
-Sizes with different normal forms are different: they never broadcast, and a letter is never taken for 1.
-Not supported: division by a size that can be zero (it raises when evaluated), sizes that depend on data.
+Sizes with different normal forms are different: they never broadcast, and a letter is never taken for 1. Not supported:
+division by a size that can be zero (it raises when evaluated), sizes that depend on data.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Monomial = tuple[Atom, ...]
 class Opaque:
     """An atom that is not a letter: `floordiv(a, b)` or `max0(a)`; compared by structure."""
 
-    __slots__ = ("args", "kind", "key")
+    __slots__ = ("args", "key", "kind")
 
     def __init__(self, kind: str, *args: Dim) -> None:
         self.kind = kind

@@ -1,7 +1,8 @@
 """How an op is written in a target language: text with its precedence, so that parentheses are set only where they must be.
 
-One abstract scale serves Python and C. A spelling is a function `(operands, node, target) -> Expr`: `operands` are Exprs, `node` the
-statement (for its params and types), `target` the printer, which spells sizes and dtypes and notes the helpers in use.
+One abstract scale serves Python and C. A spelling is a function `(operands, node, target) -> Expr`: `operands` are
+Exprs, `node` the statement (for its params and types), `target` the printer, which spells sizes and dtypes and notes
+the helpers in use.
 """
 
 from __future__ import annotations
@@ -9,7 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-COMMA, TERNARY, OR, AND, NOT, COMPARE, BITOR, BITXOR, BITAND, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(15)
+(
+    COMMA,
+    TERNARY,
+    OR,
+    AND,
+    NOT,
+    COMPARE,
+    BITOR,
+    BITXOR,
+    BITAND,
+    SHIFT,
+    SUM,
+    PRODUCT,
+    UNARY,
+    POWER,
+    ATOM,
+) = range(15)
 
 
 class Expr:
@@ -32,7 +49,9 @@ class Expr:
 Spelling = Callable[[Sequence[Expr], Any, Any], Expr]
 
 
-def infix(symbol: str, precedence: int, left: int | None = None, right: int | None = None) -> Spelling:
+def infix(
+    symbol: str, precedence: int, left: int | None = None, right: int | None = None
+) -> Spelling:
     """`a symbol b`; by default left-associative: the right operand must bind more tightly."""
     left = precedence if left is None else left
     right = precedence + 1 if right is None else right
@@ -54,7 +73,11 @@ def prefix(symbol: str, precedence: int = UNARY, through: Sequence[str] = ()) ->
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
         inner = operands[0]
-        if inner.precedence == PRODUCT and not inner.text.startswith("-") and node.args[0].op.name in through:
+        if (
+            inner.precedence == PRODUCT
+            and not inner.text.startswith("-")
+            and node.args[0].op.name in through
+        ):
             return Expr(f"{symbol}{inner.text}", PRODUCT)
         return Expr(f"{symbol}{operands[0].at(precedence + 1)}", precedence)
 

@@ -371,7 +371,9 @@ def constant(value: Any, dtype: str | None = None, name: str | None = None) -> V
             array = array.copy()
         known = trace.consts[key] = new_node(CONST, (), {"value": array}, ty, None, None)
         known.name = label
-        known._grad = value  # keeps id(value) from being given to another array while the trace is open
+        known._grad = (
+            value  # keeps id(value) from being given to another array while the trace is open
+        )
     return known
 
 
@@ -421,7 +423,9 @@ def _weak_dtype(number: Any, dtype: str | None) -> str:
             return "f64"
         return "i64" if dtype is None or dtype == "bool" else dtype
     if isinstance(number, np.complexfloating):
-        raise UnsupportedError("complex numbers are refused", "gradgen differentiates real functions.")
+        raise UnsupportedError(
+            "complex numbers are refused", "gradgen differentiates real functions."
+        )
     return "f64" if dtype is None else floating(dtype)
 
 
@@ -436,7 +440,9 @@ def _array(op: Op, value: Any) -> Any:
         if array.dtype.kind in "fiub":
             return array
         if array.dtype.kind == "c":
-            raise UnsupportedError("complex numbers are refused", "Differentiate real and imaginary part apart.")
+            raise UnsupportedError(
+                "complex numbers are refused", "Differentiate real and imaginary part apart."
+            )
     raise SpecError(f"{op.name} needs numbers, arrays or Values, got {type(value).__name__}")
 
 
@@ -504,7 +510,10 @@ def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
     ty = infer(op, args, params)
     operands = [a._data for a in args]
     if ty.dtype == "f64" and any(a.type.dtype == "f32" for a in args):
-        operands = [np.asarray(d, np.float64) if a.type.dtype == "f32" else d for a, d in zip(args, operands, strict=True)]
+        operands = [
+            np.asarray(d, np.float64) if a.type.dtype == "f32" else d
+            for a, d in zip(args, operands, strict=True)
+        ]
     data = op.evaluate(*operands, **params)
     node = new_node(op, args, params or NO_PARAMS, ty, None, None)
     node._data = float(data) if ty is F64 else np.asarray(data, DTYPES[ty.dtype])
@@ -519,7 +528,9 @@ class Handle(Value):
 
     __slots__ = ("index", "parent", "state")
 
-    def __init__(self, state: Value | None, parent: Handle | None = None, index: Any = None) -> None:
+    def __init__(
+        self, state: Value | None, parent: Handle | None = None, index: Any = None
+    ) -> None:
         self.state = state
         self.parent = parent
         self.index = index
@@ -660,7 +671,9 @@ def backward(root: Value, y_bar: Any) -> None:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((a, False) for a in node.args if a.type.dtype[0] == "f" and a.op is not CONST)
+            stack.extend(
+                (a, False) for a in node.args if a.type.dtype[0] == "f" and a.op is not CONST
+            )
     bars: dict[int, Any] = {id(root): y_bar}
     masks = Masks()
     for node in reversed(order):

@@ -13,7 +13,8 @@ from gradgen.value import Trace, Value, apply
 
 
 def forward(fn: Function, wrt: Sequence[int]) -> Function:
-    """The Function with one more input per number in `wrt` (that input's tangent), returning fn's outputs, then their tangents."""
+    """The Function with one more input per number in `wrt` (that input's tangent), returning fn's outputs, then
+    their tangents."""
     with Trace(trusted=True) as trace:
         trace.inputs = list(fn.inputs)
         trace.requires = dict.fromkeys(fn.requires)
@@ -33,9 +34,7 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
                     dot.name = f"{node.name}_dot"
                 dots[id(node)] = dot
         trace.site = ("", 0, "forward")
-        tangents = [
-            dots[id(v)] if id(v) in dots else zeros(v.type) for v in fn.outputs
-        ]
+        tangents = [dots[id(v)] if id(v) in dots else zeros(v.type) for v in fn.outputs]
     result = trace.function(fn.name, [*fn.outputs, *tangents], fn.title)
     result.notes = fn.notes
     return result

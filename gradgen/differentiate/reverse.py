@@ -59,7 +59,9 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
             guard = masks.guard(node)
             args = node.args
             # A store reads its cotangent before it clears the part, so that clearing can happen in place.
-            numbered = list(enumerate(args)) if node.op.store is None else list(enumerate(args))[::-1]
+            numbered = (
+                list(enumerate(args)) if node.op.store is None else list(enumerate(args))[::-1]
+            )
             for i, a in numbered:
                 if id(a) not in active:
                     continue
@@ -97,5 +99,3 @@ def _accumulate(known: Value | None, x_bar: Value) -> Value:
     if known.op.name in _ACCUMULATES and is_zeros(known.args[0]):
         return apply(known.op, x_bar, *known.args[1:], **known.params)
     return apply(OPS["add"], known, x_bar)
-
-

@@ -57,8 +57,14 @@ def select(f: Any, args: Sequence[Any], wrt: int | str) -> Selection:
         position = names.index(words[0])
     else:
         position = wrt
-        if isinstance(wrt, bool) or not isinstance(wrt, int) or not -len(args) <= position < len(args):
-            raise SpecError(f"wrt needs an argument's name or number below {len(args)}, got {wrt!r}")
+        if (
+            isinstance(wrt, bool)
+            or not isinstance(wrt, int)
+            or not -len(args) <= position < len(args)
+        ):
+            raise SpecError(
+                f"wrt needs an argument's name or number below {len(args)}, got {wrt!r}"
+            )
         position %= len(args)
     number = 0
     for arg in args[:position]:
@@ -74,7 +80,11 @@ def select(f: Any, args: Sequence[Any], wrt: int | str) -> Selection:
         dynamic = is_dynamic(leaf)
         inputs.append(number if dynamic and leaf_type(leaf).is_float else None)
         number += dynamic
-    label = str(wrt) if isinstance(wrt, str) else (names[position] if position < len(names) else f"x{position}")
+    label = (
+        str(wrt)
+        if isinstance(wrt, str)
+        else (names[position] if position < len(names) else f"x{position}")
+    )
     if all(i is None for i in inputs):
         kinds = ", ".join(_kind(leaf) for leaf in leaves[offset : offset + part.size]) or "nothing"
         raise SpecError(
@@ -131,7 +141,9 @@ class Transform:
             args = tuple(_plain(a) for a in args)
         staged = self.derive(args, self.parameters())
         if current_trace() is not None:
-            return unflatten(staged.result, _with_nones(staged, inline(staged.function, staged.operands)))
+            return unflatten(
+                staged.result, _with_nones(staged, inline(staged.function, staged.operands))
+            )
         outputs = interpret(staged.function, staged.operands)
         return unflatten(staged.result, _with_nones(staged, [as_python(v) for v in outputs]))
 
@@ -173,7 +185,9 @@ def bind(f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]
         else:
             break
     if kwargs:
-        raise SpecError(f"{base_name(f)} has no free parameter {', '.join(kwargs)}; it takes {', '.join(names)}")
+        raise SpecError(
+            f"{base_name(f)} has no free parameter {', '.join(kwargs)}; it takes {', '.join(names)}"
+        )
     return tuple(out)
 
 
@@ -187,7 +201,9 @@ class ValueAndGrad(Transform):
         loss_tree = tree
         if self.aux:
             if tree.kind != "tuple" or len(tree.children) != 2:
-                raise SpecError(f"{self.kind} with aux needs a function that returns (loss, aux), got {tree}")
+                raise SpecError(
+                    f"{self.kind} with aux needs a function that returns (loss, aux), got {tree}"
+                )
             loss_tree = tree.children[0]
         fn = staged.function
         loss = fn.outputs[0] if fn.outputs else None
@@ -234,7 +250,9 @@ class Vjp(Transform):
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         if len(args) < 2:
-            raise SpecError(f"vjp needs the arguments of {base_name(self.f)} and y_bar, got {len(args)}")
+            raise SpecError(
+                f"vjp needs the arguments of {base_name(self.f)} and y_bar, got {len(args)}"
+            )
         *inner, y_bar = args
         chosen, bare = selections(self.f, inner, self.wrt)
         staged = stage(self.f, inner, names, base_name(self.f))
@@ -260,7 +278,9 @@ class Jvp(Transform):
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         if len(args) < 2:
-            raise SpecError(f"jvp needs the arguments of {base_name(self.f)} and x_dot, got {len(args)}")
+            raise SpecError(
+                f"jvp needs the arguments of {base_name(self.f)} and x_dot, got {len(args)}"
+            )
         *inner, x_dot = args
         chosen, bare = selections(self.f, inner, self.wrt)
         staged = stage(self.f, inner, names, base_name(self.f))
@@ -271,7 +291,9 @@ class Jvp(Transform):
         wrt: list[int] = []
         dots: list[Any] = []
         for part, selection in zip(parts, chosen, strict=True):
-            values = [staged.function.inputs[i] if i is not None else None for i in selection.inputs]
+            values = [
+                staged.function.inputs[i] if i is not None else None for i in selection.inputs
+            ]
             found = match("x_dot", part, values, selection.tree)
             wrt += [i for i in selection.inputs if i is not None]
             dots += found

@@ -2,9 +2,9 @@
 
     y = log(x);  z = where(x > 0, y, 0.0)        ->        c = x > 0.0;  y = log(x) if c else 0.0;  z = y if c else 0.0
 
-A value that is read only in one branch of a `where`, or only by a `mulz` whose other factor is zero in that branch, is needed under that
-branch's condition; conditions of values read in several places are what these have in common. Conditions are moved before what
-they guard. Without `where` in the Function there is nothing to do.
+A value that is read only in one branch of a `where`, or only by a `mulz` whose other factor is zero in that branch, is
+needed under that branch's condition; conditions of values read in several places are what these have in common.
+Conditions are moved before what they guard. Without `where` in the Function there is nothing to do.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ NONE: Guard = frozenset()
 DEPTH = 4  # conditions kept per value
 # Python computes these for all numbers, infinities and NaN included.
 SAFE = frozenset(
-    "add sub mul neg abs square where mulz equal not_equal less less_equal greater greater_equal logical_and logical_or "
-    "logical_not maximum minimum clip cast".split()
-)
+    (
+        "add", "sub", "mul", "neg", "abs", "square", "where", "mulz", "maximum", "minimum", "clip", "cast",
+        "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
+        "logical_and", "logical_or", "logical_not",
+    )
+)  # fmt: skip
 
 
 def guarded(fn: Function) -> tuple[list[Value], dict[int, list[tuple[Value, bool]]]]:
@@ -88,7 +91,9 @@ def _zero_unless(value: Value, statements: set[int]) -> Guard:
             value = value.args[0]
         elif name == "mul":
             left = value.args[0]
-            value = left if left.op.name in ("where", "mul", "neg", "div", "mulz") else value.args[1]
+            value = (
+                left if left.op.name in ("where", "mul", "neg", "div", "mulz") else value.args[1]
+            )
         else:
             return found
     return found

@@ -1,8 +1,8 @@
 """Statements of a Function as Python text: what the numpy and python targets share.
 
-Single-use values without a name of the user's are folded into the expression that reads them; the text breaks off into a temporary
-where a line would pass 100 columns, so every expression is short and printing is linear. A value that is updated in place (its
-last use is a store into it) keeps one variable through all its versions.
+Single-use values without a name of the user's are folded into the expression that reads them; the text breaks off into
+a temporary where a line would pass 100 columns, so every expression is short and printing is linear. A value that is
+updated in place (its last use is a store into it) keeps one variable through all its versions.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ class Printer:
         if folded is None:
             return spelling(operands, node, self), reads
         if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
-            self._settle(node, 0, operands, folded, reads)  # named, since the spelling reads it twice
+            self._settle(
+                node, 0, operands, folded, reads
+            )  # named, since the spelling reads it twice
         expr = spelling(operands, node, self)
         while folded and len(expr.text) > WIDTH - 24:
             longest = max(folded, key=lambda k: len(operands[k].text))
@@ -189,7 +191,12 @@ class Printer:
         return expr, reads
 
     def _settle(
-        self, node: Value, k: int, operands: list[Expr], folded: dict[int, list[str]], reads: list[str]
+        self,
+        node: Value,
+        k: int,
+        operands: list[Expr],
+        folded: dict[int, list[str]],
+        reads: list[str],
     ) -> None:
         """Give a folded operand a variable after all."""
         a = node.args[k]
@@ -211,7 +218,9 @@ class Printer:
         conditions = self._guards.get(key) if self._guards else None
         if conditions:
             names = [self._exprs[id(c)].text for c, _ in conditions]
-            test = " and ".join(n if p else f"not {n}" for n, (_, p) in zip(names, conditions, strict=True))
+            test = " and ".join(
+                n if p else f"not {n}" for n, (_, p) in zip(names, conditions, strict=True)
+            )
             expr = Expr(f"{expr.at(TERNARY + 1)} if {test} else 0.0", TERNARY)
             reads = reads + names
         self._statement(node, name, f"{name} = ", expr.text, reads)
@@ -237,9 +246,15 @@ class Printer:
         value = node.params["value"]
         if node.type.shape:
             inner = repr_array(value)
-            dtype = "" if node.type.dtype in ("f64", "i64", "bool") else f", dtype={self.dtype(node.type.dtype)}"
+            dtype = (
+                ""
+                if node.type.dtype in ("f64", "i64", "bool")
+                else f", dtype={self.dtype(node.type.dtype)}"
+            )
             if value.size == 0:
-                return Expr(f"np.zeros({self.shape(node.type.shape)}, dtype={self.dtype(node.type.dtype)})")
+                return Expr(
+                    f"np.zeros({self.shape(node.type.shape)}, dtype={self.dtype(node.type.dtype)})"
+                )
             return Expr(f"np.array({inner}{dtype})")
         return number(value, "np" if self.spelling == "numpy" else "math")
 
@@ -261,7 +276,8 @@ class Printer:
             acc = u.args[0]
             others = [v for v in users[id(acc)] if v is not u]
             fresh = acc.op not in LEAVES and (
-                acc.op.name not in _VIEWS or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
+                acc.op.name not in _VIEWS
+                or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
             )
             early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
@@ -281,13 +297,18 @@ class Printer:
             if id(u) in self._in_place and name is not None:
                 self._roots[id(u.args[0])] = name
 
-    def _is_over(self, v: Value, u: Value, position: dict[int, int], users: dict[int, list[Value]]) -> bool:
+    def _is_over(
+        self, v: Value, u: Value, position: dict[int, int], users: dict[int, list[Value]]
+    ) -> bool:
         """Whether the use `v` of an accumulator, and of views of it that v makes, lies before the store `u`."""
         if position[id(v)] >= position[id(u)] or id(v) in self._outputs:
             return False
         if v.op.name not in _VIEWS or not v.type.shape:
             return True
-        return all(w.op.name not in _VIEWS and position[id(w)] < position[id(u)] for w in users.get(id(v), ()))
+        return all(
+            w.op.name not in _VIEWS and position[id(w)] < position[id(u)]
+            for w in users.get(id(v), ())
+        )
 
     def _update(self, node: Value) -> None:
         acc = node.args[0]
@@ -356,7 +377,9 @@ def break_line(prefix: str, text: str) -> list[str]:
     """A statement that is one call or bracket too long for a line, laid out as formatters do; others in parentheses."""
     opened = text.find("(")
     if opened > 0 and text.endswith(")") and closes(text, opened) == len(text) - 1:
-        group = Group(text[: opened + 1], [parse_item(t) for t in split_items(text[opened + 1 : -1])], ")")
+        group = Group(
+            text[: opened + 1], [parse_item(t) for t in split_items(text[opened + 1 : -1])], ")"
+        )
         return [line[4:] for line in layout(4, prefix, group)]
     return [f"{prefix}(", f"    {text}", ")"]
 
@@ -394,5 +417,3 @@ def parse_item(text: str) -> Item:
     if text[:1] in "([" and closes(text, 0) == len(text) - 1:
         return Group(text[0], [parse_item(t) for t in split_items(text[1:-1])], text[-1])
     return text
-
-

@@ -148,7 +148,9 @@ def _cast_python(operands: Any, node: Any, target: Any) -> Expr:
 def _cast_numpy(operands: Any, node: Any, target: Any) -> Expr:
     name = {"bool": "bool_"}.get(node.type.dtype, str(DTYPES[node.type.dtype]))
     if not node.type.shape and (node.type.is_float or not node.args[0].type.is_float):
-        return Expr(f"np.{name}({operands[0].text})")  # a size or literal is a Python number, without astype
+        return Expr(
+            f"np.{name}({operands[0].text})"
+        )  # a size or literal is a Python number, without astype
     return Expr(f"{operands[0].at(ATOM)}.astype(np.{name})")
 
 

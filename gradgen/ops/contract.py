@@ -95,7 +95,9 @@ OUTER: Op = define(
             lambda y_bar, y, a, b: unbroadcast(apply(MATMUL, a, y_bar), b.type),
         ),
         jvp=("linear", "linear"),
-        numpy=lambda operands, node, target: Expr(f"np.outer({operands[0].text}, {operands[1].text})"),
+        numpy=lambda operands, node, target: Expr(
+            f"np.outer({operands[0].text}, {operands[1].text})"
+        ),
         nest=lambda lowering, node: lowering.outer(node),
     )
 )
@@ -156,5 +158,3 @@ def inner(a: Any, b: Any) -> Value:
 def vdot(a: Any, b: Any) -> Value:
     a, b = as_values((a, b))
     return apply(MATMUL, reshape(a, -1), reshape(b, -1))
-
-

@@ -59,7 +59,8 @@ def _slice_store(symbol: str) -> Any:
     def spell(operands: Any, node: Any, target: Any) -> Expr:
         inside = index_text(node.params["index"], target.size) if node.params["index"] else "..."
         text = operands[1].text
-        if symbol == "+=" and node.args[1].op.name == "neg" and text.startswith("-") and operands[1].precedence in (UNARY, PRODUCT):
+        negative = node.args[1].op.name == "neg" and operands[1].precedence in (UNARY, PRODUCT)
+        if symbol == "+=" and negative and text.startswith("-"):
             inner = text[1:]
             whole = inner.startswith("(") and inner.endswith(")") and inner.count("(") == 1
             return Expr(f"{operands[0].text}[{inside}] -= {inner[1:-1] if whole else inner}")
@@ -108,9 +109,7 @@ SLICE: Op = define(
         _slice_type,
         lambda x, index: np.asarray(x)[python_index(index)],
         "A basic slice.",
-        vjp=(
-            lambda y_bar, y, x, index: apply(SLICE_ADD, zeros(x.type), y_bar, index=index),
-        ),
+        vjp=(lambda y_bar, y, x, index: apply(SLICE_ADD, zeros(x.type), y_bar, index=index),),
         jvp=("linear",),
         flops=0,
         numpy=_slice_spell,
@@ -173,7 +172,9 @@ def _scatter_evaluate(acc: Any, v: Any, *indices: Any, axis: int) -> Any:
     return out
 
 
-def _scatter_vjp(i: int, y_bar: Value, y: Value, acc: Value, v: Value, *indices: Value, axis: int) -> Any:
+def _scatter_vjp(
+    i: int, y_bar: Value, y: Value, acc: Value, v: Value, *indices: Value, axis: int
+) -> Any:
     if i == 0:
         return y_bar
     return unbroadcast(apply(GATHER, y_bar, *indices, axis=axis), v.type) if i == 1 else None
@@ -236,7 +237,9 @@ def _entries(x: Value, index: Any) -> list[Any]:
         if isinstance(e, np.ndarray) and e.dtype == np.bool_ and e.ndim > 1:
             consumed += e.ndim - 1
     if consumed > x.type.ndim:
-        raise ShapeError(f"an index needs at most {x.type.ndim} entries for {x.type}, got {consumed}")
+        raise ShapeError(
+            f"an index needs at most {x.type.ndim} entries for {x.type}, got {consumed}"
+        )
     if sum(e is Ellipsis for e in given) > 1:
         raise ShapeError("an index needs at most one ellipsis")
     fill = [Span()] * (x.type.ndim - consumed)
@@ -340,9 +343,7 @@ def getitem(x: Value, index: Any) -> Value:
     arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
     if arrays:
         # With an array in the index, NumPy counts integers as arrays too.
-        entries = [
-            constant(e) if isinstance(e, int) and e is not None else e for e in entries
-        ]
+        entries = [constant(e) if isinstance(e, int) and e is not None else e for e in entries]
         arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
     basic: list[Any] = []
     axis = 0
@@ -370,7 +371,11 @@ def _canonical(entry: Any, dim: Dim) -> Any:
     if not isinstance(entry, Span):
         return entry
     start, stop, step = entry
-    if step > 0 and stop is not None and (stop == dim or (isinstance(stop, int) and isinstance(dim, int) and stop >= dim)):
+    if (
+        step > 0
+        and stop is not None
+        and (stop == dim or (isinstance(stop, int) and isinstance(dim, int) and stop >= dim))
+    ):
         stop = None
     return Span(start, stop, step)
 
@@ -389,7 +394,9 @@ def _advanced(x: Value, entries: list[Any], arrays: list[int]) -> Value:
     if not adjacent:
         rest = [k for k in range(x.type.ndim) if k not in positions]
         x = transpose(x, positions + rest)
-        kept = [e for e in kept if isinstance(e, Value)] + [e for e in kept if not isinstance(e, Value)]
+        kept = [e for e in kept if isinstance(e, Value)] + [
+            e for e in kept if not isinstance(e, Value)
+        ]
         positions = list(range(len(positions)))
     out = apply(GATHER, x, *indices, axis=positions[0])
     if any(e is None for e in kept):
@@ -434,14 +441,23 @@ def setitem(x: Value, index: Any, v: Any) -> Value:
         value = apply(OPS["cast"], value, dtype=x.type.dtype)
     if not x.type.shape:
         return value
-    return apply(SLICE_SET, x, value, index=tuple(_canonical(e, d) for e, d in zip(entries, x.type.shape, strict=True)))
+    return apply(
+        SLICE_SET,
+        x,
+        value,
+        index=tuple(_canonical(e, d) for e, d in zip(entries, x.type.shape, strict=True)),
+    )
 
 
 @implements("view")
 def view(handle: Handle, index: Any) -> Any:
     """`handle[index]`: a view for a basic index, as in NumPy, so that writes to it reach the parent."""
     part = getitem(handle.resolve(), index)
-    basic = part.type.shape and part.op in (SLICE, OPS["param"]) and not isinstance(index, (list, np.ndarray))
+    basic = (
+        part.type.shape
+        and part.op in (SLICE, OPS["param"])
+        and not isinstance(index, (list, np.ndarray))
+    )
     return Handle(None, handle, index) if basic else part
 
 
@@ -451,4 +467,6 @@ def take(x: Any, indices: Any, axis: Any = None) -> Value:
     if axis is None:
         x, axis = reshape(x, -1), 0
     axis = int(axis) % x.type.ndim
-    return getitem(x, (*(slice(None),) * axis, indices if isinstance(indices, Value) else np.asarray(indices)))
+    return getitem(
+        x, (*(slice(None),) * axis, indices if isinstance(indices, Value) else np.asarray(indices))
+    )

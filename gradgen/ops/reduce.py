@@ -203,9 +203,7 @@ def _recurrence_a(y_bar: Value, y: Value, a: Value, b: Value, **p: Any) -> Value
 
 
 def _recurrence_a_dot(a_dot: Value, y: Value, a: Value, b: Value, **p: Any) -> Value:
-    forced = (
-        _shift(a_dot * y, p["reverse"]) if p["lag"] else a_dot * _shift(y, p["reverse"])
-    )
+    forced = _shift(a_dot * y, p["reverse"]) if p["lag"] else a_dot * _shift(y, p["reverse"])
     return apply(RECURRENCE, a, forced, reverse=p["reverse"], lag=p["lag"], initial=0.0)
 
 
@@ -314,7 +312,9 @@ def as_values(operands: Any) -> list[Value]:
 
 
 def reduction(op: Op, what: str) -> Any:
-    def reduce(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Value:
+    def reduce(
+        x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False
+    ) -> Value:
         x = as_value(x)
         if dtype is not None and np.dtype(dtype) != DTYPES[x.type.dtype]:
             x = apply(OPS["cast"], x, dtype=str(Type.of(_dtype(dtype)).dtype))
@@ -325,7 +325,9 @@ def reduction(op: Op, what: str) -> Any:
                 for k in axes:
                     trace.require(x.type.shape[k], ">=", 1)
         if not axes:  # over no axis: the elements themselves, log(exp(x)) = x among them
-            return apply(OPS["cast"], x, dtype="f64") if op is LOGSUMEXP and not x.type.is_float else x
+            return (
+                apply(OPS["cast"], x, dtype="f64") if op is LOGSUMEXP and not x.type.is_float else x
+            )
         if keepdims is True:
             return apply(op, x, axes=axes, keepdims=True)
         return apply(op, x, axes=axes)
@@ -361,7 +363,10 @@ logsumexp = _without_dtype(LOGSUMEXP, "logsumexp")
 def scipy_logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: Any = False) -> Value:
     """scipy.special.logsumexp without weights."""
     if b is not None:
-        raise UnsupportedError("logsumexp with weights b is not differentiated by gradgen", "Add np.log(b) to the operand.")
+        raise UnsupportedError(
+            "logsumexp with weights b is not differentiated by gradgen",
+            "Add np.log(b) to the operand.",
+        )
     return logsumexp(a, axis, None, keepdims)
 
 
@@ -400,7 +405,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Va
 
 
 @implements(np.mean)
-def mean(x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False) -> Value:
+def mean(
+    x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False
+) -> Value:
     """The sum over axes divided by the number of elements."""
     x = as_value(x)
     axes = axes_of("np.mean", x, axis)

@@ -1,7 +1,7 @@
 """Ops that move elements without computing: reshape, transpose, broadcast, concatenate, stack.
 
-`expand_dims`, `squeeze`, `ravel`, `x[:, None]` are reshapes. Shapes may hold symbolic sizes; a reshape needs equal element counts
-in normal form. Not supported: `order="F"`.
+`expand_dims`, `squeeze`, `ravel`, `x[:, None]` are reshapes. Shapes may hold symbolic sizes; a reshape needs equal
+element counts in normal form. Not supported: `order="F"`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _reshape_spell(operands: Any, node: Any, target: Any) -> Expr:
     if inserted is not None and old:
         return Expr(f"{operands[0].at(14)}[{', '.join(inserted)}]")
     if len(new) == 1:
-        return Expr(f"{operands[0].at(14)}.ravel()" if old else f"np.reshape({operands[0].text}, 1)")
+        return Expr(
+            f"{operands[0].at(14)}.ravel()" if old else f"np.reshape({operands[0].text}, 1)"
+        )
     if not old or not new:
         return Expr(f"np.reshape({operands[0].text}, {target.shape(new)})")
     return Expr(f"{operands[0].at(14)}.reshape({', '.join(map(target.size, new))})")
@@ -94,7 +96,9 @@ def reshape(x: Any, shape: Any, order: str = "C") -> Value:
     """np.reshape with one dimension -1 resolved, sizes symbolic or not."""
     x = as_value(x)
     if order != "C":
-        raise UnsupportedError(f"reshape needs order 'C', got {order!r}", "Transpose, then reshape.")
+        raise UnsupportedError(
+            f"reshape needs order 'C', got {order!r}", "Transpose, then reshape."
+        )
     dims = shape_of("reshape", shape)
     if any(isinstance(d, int) and d == -1 for d in dims):
         known = product(tuple(d for d in dims if not (isinstance(d, int) and d == -1)))
@@ -175,7 +179,9 @@ def transpose(x: Any, axes: Any = None) -> Value:
     x = as_value(x)
     ndim = x.type.ndim
     order = tuple(reversed(range(ndim))) if axes is None else tuple(int(k) for k in axes)
-    if any(not -ndim <= k < ndim for k in order) or sorted(k % ndim for k in order) != list(range(ndim)):
+    if any(not -ndim <= k < ndim for k in order) or sorted(k % ndim for k in order) != list(
+        range(ndim)
+    ):
         raise ShapeError(f"transpose needs each axis of {x.type} once, got {axes}")
     order = tuple(k % ndim for k in order)
     return x if order == tuple(range(ndim)) else apply(TRANSPOSE, x, axes=order)
@@ -250,7 +256,9 @@ def _concatenate_type(*types: Type, axis: int) -> Type:
             k == axis or a == b for k, (a, b) in enumerate(zip(ty.shape, first.shape, strict=True))
         )
         if not same:
-            raise ShapeError(f"concatenate needs arrays that fit along axis {axis}, got {first} and {ty}")
+            raise ShapeError(
+                f"concatenate needs arrays that fit along axis {axis}, got {first} and {ty}"
+            )
         total = add(total, ty.shape[axis])
     shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
     return Type.of(promote(*(t.dtype for t in types)), shape)
@@ -293,7 +301,9 @@ def concatenate(arrays: Any, axis: Any = 0) -> Value:
     if axis is None:
         parts, axis = [ravel(p) for p in parts], 0
     if any(p.type.ndim == 0 for p in parts):
-        raise ShapeError("concatenate needs arrays of one dimension or more, got a scalar", "Use np.stack.")
+        raise ShapeError(
+            "concatenate needs arrays of one dimension or more, got a scalar", "Use np.stack."
+        )
     (axis,) = axes_of("concatenate", parts[0], axis)
     return parts[0] if len(parts) == 1 else apply(CONCATENATE, *parts, axis=axis)
 

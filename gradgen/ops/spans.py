@@ -1,6 +1,7 @@
 """Slices in Python's terms and where they lie on an axis, of known or symbolic length.
 
-A slice of symbolic size n may need a fact about n (`x[:3]` needs n >= 3): it is required of the open trace and becomes an entry check.
+A slice of symbolic size n may need a fact about n (`x[:3]` needs n >= 3): it is required of the open trace and becomes
+an entry check.
 """
 
 from __future__ import annotations

@@ -52,4 +52,8 @@ def lift_captures(fn: Function) -> tuple[Function, dict[str, np.ndarray], list[V
     lifted = fn.with_body(body, [changed.get(id(v), v) for v in fn.outputs])
     lifted.inputs = [*fn.inputs, *new.values()]
     large = {k: v for k, v in arrays.items() if v.size > EMBEDDED}
-    return lifted, {**{k: v for k, v in arrays.items() if k not in large}, **large}, list(new.values())
+    return (
+        lifted,
+        {**{k: v for k, v in arrays.items() if k not in large}, **large},
+        list(new.values()),
+    )

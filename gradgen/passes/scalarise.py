@@ -1,7 +1,8 @@
 """Static arrays taken apart into scalars, for targets that have none (python): x of f64[3] becomes x[0], x[1], x[2].
 
-Each statement is carried out on NumPy arrays of Values: moves (reshape, slice, stack ...) by their own meaning, elementwise ops element by
-element, reductions and contractions by + and *. The program grows with the arrays, so this is for small fixed-size data.
+Each statement is carried out on NumPy arrays of Values: moves (reshape, slice, stack ...) by their own meaning,
+elementwise ops element by element, reductions and contractions by + and *. The program grows with the arrays: this is
+for small fixed sizes.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def _block(env: dict[int, Any], node: Value) -> Any:
     if id(node) in env:
         return env[id(node)]
     if node.op is not CONST:
-        raise EmitError(f"the python target needs sizes that are numbers, got {node.params.get('size')}")
+        raise EmitError(
+            f"the python target needs sizes that are numbers, got {node.params.get('size')}"
+        )
     value = node.params["value"]
     block = np.empty(node.type.lengths, dtype=object)
     for index in np.ndindex(*node.type.lengths):
@@ -168,7 +171,9 @@ def _fold(node: Value, items: list[Value]) -> Value:
         return constant(start, node.type.dtype)
     if not node.args[0].type.is_float and name in ("sum", "prod"):
         items = [apply(OPS["cast"], v, dtype=node.type.dtype) for v in items]
-    binary = OPS[{"sum": "add", "prod": "mul", "reduce_max": "maximum", "reduce_min": "minimum"}[name]]
+    binary = OPS[
+        {"sum": "add", "prod": "mul", "reduce_max": "maximum", "reduce_min": "minimum"}[name]
+    ]
     return functools.reduce(lambda a, b: apply(binary, a, b), items)
 
 

@@ -1,8 +1,8 @@
 """Folding of constants and algebraic simplification: rules `before -> after`, each with where it holds.
 
-"exact": the same bits for every input, NaN, infinities and signed zeros included. "rounding": equal as real numbers; the last digits
-may differ, and the form after is no less accurate. `x*0 -> 0` is false for floats and is not here; nor is `x + 0.0 -> x`
-(it would keep -0.0).
+"exact": the same bits for every input, NaN, infinities and signed zeros included. "rounding": equal as real numbers;
+the last digits may differ, and the form after is no less accurate. `x*0 -> 0` is false for floats and is not here; nor
+is `x + 0.0 -> x` (it would keep -0.0).
 """
 
 from __future__ import annotations
@@ -105,8 +105,6 @@ def _unspread(node: Value, args: Args) -> Value | None:
     return make(node.op, *plain, **node.params)
 
 
-
-
 def _differentiated(node: Value) -> bool:
     """Whether differentiation made the statement: the sign of a zero cotangent says nothing."""
     return node.site is not None and len(node.site) > 2
@@ -115,7 +113,9 @@ def _differentiated(node: Value) -> bool:
 def _add(node: Value, args: Args) -> Value | None:
     a, b = args
     for x, y in ((a, b), (b, a)):
-        if _is(x, 0.0) and y.type is node.type and _differentiated(node):  # 0.0 + y -> y  but for y = -0.0
+        if (
+            _is(x, 0.0) and y.type is node.type and _differentiated(node)
+        ):  # 0.0 + y -> y  but for y = -0.0
             return y
     if (inner := _neg(b)) is not None:  # a + -b -> a - b  exact
         return make(OPS["sub"], a, inner)
@@ -130,7 +130,9 @@ def _sub(node: Value, args: Args) -> Value | None:
         return make(OPS["add"], a, inner)
     if _is(b, 0.0) and a.type is node.type:  # x - 0.0 -> x  exact
         return a
-    if _is(a, 0.0) and b.type is node.type and _differentiated(node):  # 0.0 - y -> -y  but for y = 0.0
+    if (
+        _is(a, 0.0) and b.type is node.type and _differentiated(node)
+    ):  # 0.0 - y -> -y  but for y = 0.0
         return make(OPS["neg"], b)
     return _factor(node, a, b)
 
@@ -155,7 +157,12 @@ def _factor(node: Value, a: Value, b: Value) -> Value | None:
 def _equal_leaf(a: Value, b: Value) -> bool:
     if a.op is SIZE and b.op is SIZE:
         return bool(a.params["size"] == b.params["size"])
-    return a.op is CONST and b.op is CONST and a.type is b.type and a.params["value"] == b.params["value"]
+    return (
+        a.op is CONST
+        and b.op is CONST
+        and a.type is b.type
+        and a.params["value"] == b.params["value"]
+    )
 
 
 def _times(s: Value, x: Value, left: bool) -> Value:
@@ -184,7 +191,10 @@ def _mul(node: Value, args: Args) -> Value | None:
             return make(OPS["div"], y, x.args[1])
         if x.op is OPS["reciprocal"]:
             return make(OPS["div"], y, x.args[0])
-    for x, y in ((a, b), (b, a)):  # c * (d * z) -> (c * d) * z for powers of two: exact but for under- and overflow
+    for x, y in (
+        (a, b),
+        (b, a),
+    ):  # c * (d * z) -> (c * d) * z for powers of two: exact but for under- and overflow
         if x.op is CONST and not x.type.shape and y.op is OPS["mul"]:
             for k in (0, 1):
                 d = y.args[k]
@@ -229,7 +239,9 @@ def _mulz(node: Value, args: Args) -> Value | None:
         return zeros(node.type)  # mulz(0, p) -> 0, whatever p is  exact
     if a.op is OPS["where"] and a.type is node.type:
         c, x, y = a.args
-        if _is(y, 0.0) and _nonzero_scalar(x):  # mulz(where(c, k, 0), p) -> where(c, k*p, 0)  but for the sign of a zero
+        if _is(y, 0.0) and _nonzero_scalar(
+            x
+        ):  # mulz(where(c, k, 0), p) -> where(c, k*p, 0)  but for the sign of a zero
             return make(OPS["where"], c, make(OPS["mul"], x, p), y)
         if _is(x, 0.0) and _nonzero_scalar(y):
             return make(OPS["where"], c, x, make(OPS["mul"], y, p))
@@ -259,7 +271,9 @@ def _same(node: Value, args: Args) -> Value | None:
         inner = x.args[0]
         return inner if inner.type is node.type else make(node.op, inner, **node.params)
     if node.op is OPS["reshape"]:
-        if x.op is OPS["broadcast"] and not x.args[0].type.shape:  # a number repeated, in another shape
+        if (
+            x.op is OPS["broadcast"] and not x.args[0].type.shape
+        ):  # a number repeated, in another shape
             return make(OPS["broadcast"], x.args[0], shape=node.type.shape)
         if x.op is OPS["neg"]:  # the sign moves outwards, where it can meet a sum or product
             return make(OPS["neg"], make(OPS["reshape"], x.args[0], **node.params))
@@ -290,7 +304,12 @@ def _sum(node: Value, args: Args) -> Value | None:
     (x,) = args
     if x.op is OPS["neg"]:
         return make(OPS["neg"], make(node.op, x.args[0], **node.params))
-    if x.op is OPS["broadcast"] and x.type.is_float and not x.args[0].type.shape and not node.type.shape:
+    if (
+        x.op is OPS["broadcast"]
+        and x.type.is_float
+        and not x.args[0].type.shape
+        and not node.type.shape
+    ):
         size = x.type.size
         if isinstance(size, int):
             return make(OPS["mul"], x.args[0], constant(float(size), x.type.dtype))
@@ -300,7 +319,9 @@ def _sum(node: Value, args: Args) -> Value | None:
 def _slice_add(node: Value, args: Args) -> Value | None:
     """zeros[:] with v added everywhere, in order -> v  (0.0 + -0.0 is 0.0: the sign of a zero cotangent says nothing)"""
     acc, v = args
-    whole = all(e == Span() for e in node.params["index"])  # zeros[::-1] += v is as large, and turned around
+    whole = all(
+        e == Span() for e in node.params["index"]
+    )  # zeros[::-1] += v is as large, and turned around
     return v if whole and v.type is node.type and is_zeros(acc) else None
 
 
@@ -310,7 +331,9 @@ _PLAIN_FACTORS: set[Op] = set()
 
 def _rules() -> dict[object, list[Rule]]:
     table: dict[object, list[Rule]] = {}
-    _PLAIN_FACTORS.update(op for op in OPS.values() if op.name not in ("const", "neg", "div", "reciprocal"))
+    _PLAIN_FACTORS.update(
+        op for op in OPS.values() if op.name not in ("const", "neg", "div", "reciprocal")
+    )
     for op in OPS.values():
         if op.elementwise:
             table[op] = [_fold_or_unspread]

@@ -1,7 +1,7 @@
 """The front end: a user's function and specs in, a Function out.
 
-    rewrite   the AST-rewritten copy of a user function
-    hooks     what assignments, subscripts and calls in that copy do
-    spec      what an argument is: dtype, shape with symbolic sizes, static
-    stage     trace a function at types to a closed Function; inline a Function into the open trace
+rewrite   the AST-rewritten copy of a user function
+hooks     what assignments, subscripts and calls in that copy do
+spec      what an argument is: dtype, shape with symbolic sizes, static
+stage     trace a function at types to a closed Function; inline a Function into the open trace
 """

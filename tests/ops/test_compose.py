@@ -7,8 +7,8 @@ from ops.test_elementwise import close, slopes
 
 import gradgen.ops
 from gradgen.errors import GradgenError
-from gradgen.ir import OPS
 from gradgen.functions import FUNCTIONS
+from gradgen.ir import OPS
 from gradgen.value import Value, apply, constant, cotangent
 
 
