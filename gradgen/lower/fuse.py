@@ -162,7 +162,9 @@ def _fills_first(body: list[Any]) -> list[Any]:
 def _settle(body: list[Any]) -> list[Any]:
     """Loads of inputs, which move up freely, stand where they are first needed."""
     movable = {
-        id(s): s for s in body if type(s) is Load and s.buffer.memory.storage in ("input", "const")
+        id(s): s
+        for s in body
+        if type(s) is Load and s.buffer.memory.storage in ("input", "const") and not operands(s)
     }
     if not movable:
         return body

@@ -21,7 +21,7 @@ from gradgen.lower import stages
 from gradgen.lower.inspect import verify
 from gradgen.lower.run import run
 
-SEEDS = range(int(os.environ.get("GRADGEN_FUZZ", "40")))
+SEEDS = range(int(os.environ.get("GRADGEN_FUZZ", "100")))
 QUICK = ("-O1", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 
 
@@ -123,7 +123,7 @@ def test_every_stage_agrees(seed):
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-@pytest.mark.parametrize("seed", SEEDS[::4])
+@pytest.mark.parametrize("seed", SEEDS[::5])
 def test_c_agrees(seed):
     fn, signature, sizes, args = prepared(seed)
     compiled = CFunction(emit_c(fn, signature), fn, signature, flags=QUICK)
