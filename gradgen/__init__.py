@@ -16,6 +16,7 @@ How the house is built, floor by floor; imports go one way, upwards:
     cli  listing  drawing  nn  demo  chart               what stands on it
 """
 
+from gradgen import nn
 from gradgen import ops as _ops  # enters every op and NumPy function
 from gradgen.api import check, compile
 from gradgen.compiled import Compiled
@@ -54,6 +55,7 @@ __all__ = [
     "grad",
     "hvp",
     "jvp",
+    "nn",
     "spec",
     "static",
     "value_and_grad",

@@ -13,13 +13,13 @@ TARGETS = ("numpy", "python", "c")
 
 @dataclass(frozen=True)
 class Options:
-    """Choices of `gg.compile`; all have defaults.
+    """Choices of `gg.compile`; all have defaults. A value that has no effect yet is refused, not ignored.
 
     optimize: "lecture" (one statement per operation), "readable", "fast"; None: readable for numpy and python, fast for c.
-    math: "strict" forbids fused multiply-add in C; "default"; "fast".
-    blas: "auto", "none", "cblas".  parallel: OpenMP pragmas in C.  checks: entry checks in emitted code.
-    rewrite: stability rewrites before differentiation.  verify: check types after every pass.
-    ties: "split" or "first" for max and min of equal operands.  index, order, profile: reserved for the C target.
+    math: "strict" forbids fused multiply-add in C; "default" allows it.
+    checks: entry checks in emitted code.  rewrite: stability rewrites before differentiation.
+    verify: check types after every pass.  ties: max and min of equal operands "split" the derivative.
+    blas, parallel, index, order, profile: one value each so far.
     """
 
     optimize: str | None = None
@@ -36,8 +36,8 @@ class Options:
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
-            "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none", "cblas"),
-            "ties": ("split", "first"), "index": ("i64",), "order": ("C",), "profile": (None,),
+            "optimize": (None, *LEVELS), "math": ("strict", "default"), "blas": ("auto", "none"),
+            "parallel": (False,), "ties": ("split",), "index": ("i64",), "order": ("C",), "profile": (None,),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
