@@ -232,9 +232,10 @@ class CFile:
         clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / {1})"
         if any(name in _divisors(self.kernel.work_bytes) for name in self.letters):
             quotient = "(({1}) != 0 ? ({0}) / ({1}) : 0)"
-        return spell(
+        text = spell(
             self.kernel.work_bytes, lambda n: f"(int64_t)({self.letters[n]})", clip, quotient
         )
+        return " \\\n".join(fold_line("    ", f"((size_t)({text}))", 98))
 
     def _work_lines(self) -> list[str]:
         """The function that gives the bytes of the workspace, where there is one."""
@@ -269,8 +270,8 @@ class CFile:
         stack = sum(BYTES[b.dtype] * _count(b) for b in arrays if b.shape)
         work = "Needs no workspace."
         if self.needs_work:
-            text = spell(self.kernel.work_bytes, lambda n: self.letters[n], tight=True)
-            work = f"Workspace: {text} bytes, aligned to 64."
+            macro = f"{self.prefix}_WORK_BYTES({', '.join(self.letters.values())})"
+            work = f"Workspace: {macro} bytes, aligned to 64."
         lines = [f"{work} Stack: {stack} bytes of arrays." if stack else work]
         lines.append("Arrays are row-major. Inputs may alias each other; outputs overlap nothing.")
         return lines
@@ -279,9 +280,9 @@ class CFile:
         return _comment(one_line(self.signature.title or self.signature.name))
 
     def _cdef(self) -> list[str]:
-        lines = self._prototype(";").splitlines()
+        lines = parameter_lines(f"    int {self.name}(", self.parameters, ";")
         if self.needs_work:
-            lines.append(f"size_t {self.name}_work_bytes({self._size_parameters()});")
+            lines.append(f"    size_t {self.name}_work_bytes({self._size_parameters()});")
         return lines
 
     def _size_parameters(self) -> str:

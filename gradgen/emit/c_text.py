@@ -81,13 +81,13 @@ def fold_comment(pad: str, text: str) -> list[str]:
     return [*lines, f"{line} */"]
 
 
-def fold_line(pad: str, text: str) -> list[str]:
+def fold_line(pad: str, text: str, width: int = WIDTH) -> list[str]:
     """A statement in lines of 100 columns, broken at blanks, the last one before the limit that opens fewest brackets."""
     lines = []
     current = pad + text
     deeper = pad + "    "
-    while len(current) > WIDTH:
-        cut = _break(current, len(deeper))
+    while len(current) > width:
+        cut = _break(current, len(deeper), width)
         if cut <= len(deeper):
             break
         lines.append(current[:cut].rstrip())
@@ -95,10 +95,10 @@ def fold_line(pad: str, text: str) -> list[str]:
     return [*lines, current]
 
 
-def _break(text: str, start: int) -> int:
+def _break(text: str, start: int, width: int) -> int:
     depth = best_depth = 0
     best = -1
-    for k, char in enumerate(text[:WIDTH]):
+    for k, char in enumerate(text[:width]):
         if char in "([":
             depth += 1
         elif char in ")]":

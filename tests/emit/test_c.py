@@ -83,6 +83,15 @@ def test_text_is_deterministic_and_fits_in_100_columns():
     )
 
 
+@pytest.mark.parametrize("program", range(0, len(PROGRAMS), 2), ids=lambda k: IDS[k])
+def test_lines_fit_in_100_columns(program):
+    for name, text in _texts(program=PROGRAMS[program]).items():
+        for line in text.splitlines():
+            assert len(line) <= (128 if line.startswith((" *", "/*", '"', "#", "SPDX")) else 100), (
+                name
+            )
+
+
 def test_text_of_logistic_regression():
     text = _texts()["logistic_grad.c"]
     assert "for (int64_t i = 0; i < n; i++) {  /* forward and reverse  c_programs.py:" in text
