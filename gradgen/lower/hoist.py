@@ -1,8 +1,8 @@
 """Hoisting: scalars that do not depend on a loop's variable are computed once, before it.
 
 A load moves only out of loops that do not store to its memory, and only where it is in bounds even if the loop runs no
-iteration: every axis is indexed by variables of the loops around it (whose ranges fit that axis, whatever the other axes are), or by a
-number below a known length. Linear in the statements, for each depth of nesting.
+iteration: every axis is indexed by variables of the loops around it (whose ranges fit that axis, whatever the other axes are),
+or by a number below a known length. Linear in the statements, for each depth of nesting.
 """
 
 from __future__ import annotations
