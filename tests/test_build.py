@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 from c_programs import logistic, make, rosenbrock
+from compilers import needs_c
 
 import gradgen.build
 from gradgen.build import FLAGS, CFunction, build, cdef_of, find_compiler, flags_for
@@ -19,7 +19,7 @@ from gradgen.emit.c import emit_c
 from gradgen.engine import interpret
 from gradgen.errors import BuildError
 
-pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+pytestmark = needs_c
 
 
 @pytest.fixture

@@ -197,7 +197,9 @@ class CFile:
         texts: dict[tuple[str, str], str] = {}
         for name, dtype in self.body.helpers:
             for helper in with_needs([name]):
-                texts.setdefault((helper.name, dtype), helper.source("c", dtype).rstrip())
+                lines = helper.source("c", dtype).rstrip().split("\n")
+                folded = [part for line in lines for part in _fold_code(line)]
+                texts.setdefault((helper.name, dtype), "\n".join(folded))
         return list(texts.values())
 
     def _tables(self) -> list[str]:
@@ -287,6 +289,11 @@ class CFile:
 
     def _size_parameters(self) -> str:
         return ", ".join(f"int64_t {n}" for n in self.letters.values()) or "void"
+
+
+def _fold_code(line: str) -> list[str]:
+    text = line.lstrip()
+    return [line] if text.startswith("/*") else fold_line(" " * (len(line) - len(text)), text)
 
 
 def _count(buffer: Buffer) -> int:

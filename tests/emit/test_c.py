@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from c_programs import IDS, PROGRAMS, close, gathered, logistic, make, rosenbrock, sample, size_sets
+from compilers import needs_c
 
 from gradgen.build import FLAGS, CFunction
 from gradgen.emit.c import emit_c
@@ -17,7 +18,7 @@ from gradgen.emit.selftest import record
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError
 
-pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+pytestmark = needs_c
 STRICT = ("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 QUICK = ("-O1", "-std=c99", "-ffp-contract=off", *STRICT)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 
 import numpy as np
 import pytest
 from c_programs import make, sample
+from compilers import needs_c
 from scipy import special
 
 from gradgen.build import CFunction
@@ -122,7 +122,7 @@ def test_every_stage_agrees(seed):
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8, err_msg=name)
 
 
-@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@needs_c
 @pytest.mark.parametrize("seed", SEEDS[::5])
 def test_c_agrees(seed):
     fn, signature, sizes, args = prepared(seed)
