@@ -272,3 +272,19 @@ def test_titles_and_documentation_cannot_leave_their_comment():
 def test_the_text_names_no_folder_of_this_machine():
     for text in _texts().values():
         assert os.path.dirname(__file__) not in text
+
+
+def test_a_long_scalar_program_is_compiled_in_parts():
+    def long(x, y):
+        z = x
+        for _ in range(1500):
+            z = np.sin(z) * y + x
+        return z
+
+    fn, signature = make(long, ("f64[]", "f64[]"), ("x", "y"))
+    files = emit_c(fn, signature)
+    text = files["long_grad.c"]
+    assert text.count("static void long_grad_part_") > 10
+    compiled = CFunction(files, fn, signature, flags=QUICK)
+    for a, b in zip(compiled.call([0.3, 0.9], {}), interpret(fn, [0.3, 0.9]), strict=True):
+        close(a, b, "f64")

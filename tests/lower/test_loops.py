@@ -154,3 +154,17 @@ def test_lecture_is_one_nest_per_statement():
     args = [sample(leaf, sizes, np.random.default_rng(1)) for leaf in signature.leaves]
     for a, b in zip(run(kernel, args, sizes), interpret(fn, args, sizes), strict=True):
         close(a, b, "f64")
+
+
+def test_assignments_into_an_array_happen_in_place():
+    def filled(x):
+        out = np.zeros(50)
+        for k in range(50):
+            out[k] = x[k] * k
+        return out
+
+    fn, signature = make(filled, ("f64[50]",), None)
+    kernel = compile_loops(fn, signature.results)
+    assert len(_loops(kernel.body)) <= 1  # the zeros; the rest is one store each
+    stores = [s for s in walk(kernel.body) if type(s) is Store]
+    assert len(stores) <= 51
