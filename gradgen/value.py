@@ -387,7 +387,9 @@ def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
     weak = False
     out = list(args)
     for i, a in enumerate(out):
-        if isinstance(a, Value):
+        if isinstance(a, Extent):
+            pass  # a size is a number of Python's: it never widens f32
+        elif isinstance(a, Value):
             node = a.resolve() if isinstance(a, Handle) else a
             out[i] = node
             d = node.type.dtype
@@ -412,6 +414,10 @@ def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
         for i, a in enumerate(out):
             if not isinstance(a, Value):
                 out[i] = constant(a, _weak_dtype(a, dtype))
+    if dtype == "f32":
+        for i, a in enumerate(out):
+            if isinstance(a, Extent):
+                out[i] = apply(OPS["cast"], a, dtype="f32")
     return tuple(out)
 
 

@@ -142,7 +142,12 @@ row("reshape ints", lambda x: x.reshape(2, 6), "f64[12]", op="reshape")
 row("reshape -1 static", lambda x: x.reshape(-1, 6), "f64[12]", op="reshape")
 row("reshape sizes", lambda x: x.reshape(x.shape[1], x.shape[0]), "f64[n,m]", op="reshape")
 row("reshape -1 sizes", lambda x: x.reshape(x.shape[0], -1), "f64[n,m,k]", op="reshape")
-row("reshape inner axes", lambda x: x.reshape(x.shape[0] * x.shape[1], -1), "f64[n,m,k]", op="reshape")
+row(
+    "reshape inner axes",
+    lambda x: x.reshape(x.shape[0] * x.shape[1], -1),
+    "f64[n,m,k]",
+    op="reshape",
+)
 row("reshape scalar", lambda x: np.reshape(x, (1, 1)), "f64[]", op="reshape")
 row("reshape to scalar", lambda x: np.reshape(x, ()), "f64[1]", op="reshape")
 row("ravel", lambda x: np.ravel(x) + x.ravel(), "f64[n,m]", op="reshape")
@@ -166,12 +171,34 @@ row("broadcast add", lambda x, y: x * y + x, "f64[n,1]", "f64[1,m]")
 row("broadcast ranks", lambda x, y, z: x * y + z, "f64[n,m]", "f64[m]", "f64[]")
 row("newaxis outer", lambda x, y: x[:, None] - y[None, :], "f64[n]", "f64[m]", op="reshape")
 row("concatenate", lambda x, y: np.concatenate([x, y, x]), "f64[n]", "f64[m]", op="concatenate")
-row("concatenate axis=1", lambda x, y: np.concatenate((x, y), axis=1), "f64[n,m]", "f64[n,k]", op="concatenate")
-row("concatenate axis=-2", lambda x, y: np.concatenate((x, y), axis=-2), "f64[n,m]", "f64[k,m]", op="concatenate")
-row("concatenate axis=None", lambda x, y: np.concatenate((x, y), axis=None), "f64[n,m]", "f64[k]", op="concatenate")
+row(
+    "concatenate axis=1",
+    lambda x, y: np.concatenate((x, y), axis=1),
+    "f64[n,m]",
+    "f64[n,k]",
+    op="concatenate",
+)
+row(
+    "concatenate axis=-2",
+    lambda x, y: np.concatenate((x, y), axis=-2),
+    "f64[n,m]",
+    "f64[k,m]",
+    op="concatenate",
+)
+row(
+    "concatenate axis=None",
+    lambda x, y: np.concatenate((x, y), axis=None),
+    "f64[n,m]",
+    "f64[k]",
+    op="concatenate",
+)
 row("concatenate constant", lambda x: np.concatenate(([1.0, 2.0], x)), "f64[n]", op="concatenate")
 row("concatenate one", lambda x: np.concatenate([x]), "f64[n]")
-row("append", lambda x: np.append(x, 1.0) if isinstance(x, np.ndarray) else np.concatenate([x, [1.0]]), "f64[n]")
+row(
+    "append",
+    lambda x: np.append(x, 1.0) if isinstance(x, np.ndarray) else np.concatenate([x, [1.0]]),
+    "f64[n]",
+)
 row("stack", lambda x, y: np.stack([x, y, x * y]), "f64[n]", "f64[n]", op="stack")
 row("stack axis=1", lambda x, y: np.stack((x, y), axis=1), "f64[n,m]", "f64[n,m]", op="stack")
 row("stack axis=-1", lambda x, y: np.stack((x, y), axis=-1), "f64[n]", "f64[n]", op="stack")
@@ -242,7 +269,9 @@ row("x[:, [...]]", lambda x: x[:, TWICE], "f64[m,n]", op="gather")
 row("x[..., [...]]", lambda x: x[..., TWICE], "f64[m,n]", op="gather")
 row("x[2-d index]", lambda x: x[SQUARE], "f64[n]", op="gather")
 row("x[:, 2-d index]", lambda x: x[:, SQUARE], "f64[m,n]", op="gather")
-row("x[i, j] arrays", lambda x: x[np.array([0, 1, 1]), np.array([2, 0, 0])], "f64[n,m]", op="gather")
+row(
+    "x[i, j] arrays", lambda x: x[np.array([0, 1, 1]), np.array([2, 0, 0])], "f64[n,m]", op="gather"
+)
 row("x[column, row] arrays", lambda x: x[SQUARE[:, :1], SQUARE[:1]], "f64[n,m]", op="gather")
 row("x[i, j, :] arrays", lambda x: x[[0, 1], [1, -1]], "f64[n,m,k]", op="gather")
 row("x[:, i, j] arrays", lambda x: x[:, [0, 1, 1], [1, -1, -1]], "f64[n,m,k]", op="gather")
@@ -267,9 +296,22 @@ row("x[:, argument]", lambda x, i: x[:, i], "f64[m,n]", "i64[d] < n", op="gather
 row("x[one argument]", lambda x, i: x[i] * x, "f64[n]", "i64[] < n", op="gather")
 row("rows[one argument]", lambda x, i: x[i], "f64[n,m]", "i64[] < n", op="gather")
 row("x[2-d argument]", lambda x, i: x[i], "f64[n,m]", "i64[k,d] < n", op="gather")
-row("x[i, j] arguments", lambda x, i, j: x[i, j], "f64[n,m]", "i64[d] < n", "i64[d] < m", op="gather")
+row(
+    "x[i, j] arguments",
+    lambda x, i, j: x[i, j],
+    "f64[n,m]",
+    "i64[d] < n",
+    "i64[d] < m",
+    op="gather",
+)
 row("x[i, 1] argument", lambda x, i: x[i, 1], "f64[n,m]", "i64[d] < n", op="gather")
-row("x[argument] twice", lambda x, i: x[i] * x[i] + x[TWICE[:1]], "f64[n]", "i64[d] < n", op="gather")
+row(
+    "x[argument] twice",
+    lambda x, i: x[i] * x[i] + x[TWICE[:1]],
+    "f64[n]",
+    "i64[d] < n",
+    op="gather",
+)
 row("take", lambda x: np.take(x, TWICE), "f64[n]", op="gather")
 row("take axis", lambda x: np.take(x, TWICE, axis=-1), "f64[m,n]", op="gather")
 row("take ravels", lambda x: x.take([0, 5, 5]), "f64[n,m]", op="gather")

@@ -304,11 +304,8 @@ def compare_if_legal(fn, row, sizes):
     compare(fn, args, row)
 
 
-SIZE = pytest.mark.xfail(strict=True, reason="a size is not weak: f32 divided by x.shape[0] is f64")
-
-
 @pytest.mark.parametrize("target", ["numpy", C])
-@pytest.mark.parametrize("row", params(ROWS, {"mean by sizes": SIZE}))
+@pytest.mark.parametrize("row", params(ROWS))
 def test_float32_in_the_targets(row, target):
     if target == "c" and ROWS.index(row) % 3:
         pytest.skip("every third row: a compiler takes its time")
