@@ -175,8 +175,9 @@ class CBody(CPlaces):
         raise KeyError(f"internal: no text for {x.op} {x.name}")
 
     def _spell(self, let: Let, args: Sequence[Expr]) -> Expr:
-        found: Expr = let.op.c(args, let, self)
-        return found
+        spelling = let.op.c
+        assert spelling is not None, f"{let.op} has no spelling in C"
+        return spelling(args, let, self)
 
     # -- statements
     def block(self, body: Sequence[Any], depth: int, cited: str = "") -> None:

@@ -70,7 +70,9 @@ def main() -> None:
     if options.one:
         measure(options.one)
         return
-    print(f"{'nodes':>9} {'us/node':>10} {'seconds':>8} {'first call s':>12} {'lines':>9}", flush=True)
+    print(
+        f"{'nodes':>9} {'us/node':>10} {'seconds':>8} {'first call s':>12} {'lines':>9}", flush=True
+    )
     nodes = 1000
     while nodes <= options.largest:
         subprocess.run([sys.executable, __file__, "--one", str(nodes)], check=True)
