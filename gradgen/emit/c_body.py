@@ -23,6 +23,7 @@ from gradgen.emit.c_text import (
     summary,
 )
 from gradgen.emit.names import Names
+from gradgen.errors import EmitError
 from gradgen.ir import CONST, LEAVES, OPS, SIZE
 from gradgen.lower.kernel import (
     Buffer,
