@@ -177,7 +177,10 @@ class CBody(CPlaces):
 
     def _spell(self, let: Let, args: Sequence[Expr]) -> Expr:
         spelling = let.op.c
-        assert spelling is not None, f"{let.op} has no spelling in C"
+        if spelling is None:
+            raise EmitError(
+                f"target C needs a spelling for every op, got none for {let.op}", site=let.site
+            )
         return spelling(args, let, self)
 
     # -- statements
