@@ -70,6 +70,4 @@ _ALTERNATIVES = {
 
 def _alternative(function: Any) -> str:
     name = getattr(function, "__name__", "")
-    return _ALTERNATIVES.get(
-        name, "Write it with the functions in `gradgen ops`, or teach it with gg.register."
-    )
+    return _ALTERNATIVES.get(name, "Write it with the functions in `gradgen ops`.")

@@ -42,6 +42,7 @@ class Op:
     sympy       elementwise ops: the op as a SymPy expression in its operands' names, from which the table of
                 partials is derived; empty where the partials are declared by hand
     functions   NumPy and SciPy functions that mean exactly this op
+    view        the result may share memory with operand 0 in NumPy (slice, reshape, transpose, broadcast)
     store       ops that return operand 0 with a part of it changed: the NumPy statement that does it in place
     nest        (lowering, node) -> None: builds the loop nest of a structured op
     """
@@ -67,6 +68,7 @@ class Op:
     operand_dtypes: Callable[..., tuple[str, ...]] | None = None
     sympy: str = ""
     functions: tuple[Any, ...] = ()
+    view: bool = False
     store: Spelling | None = None
     nest: Callable[..., None] | None = None
     memo: dict[tuple[Type, ...], Type] | None = None

@@ -263,7 +263,9 @@ class Trace:
     that they transform).  site: when set, the line given to new statements instead of the user's current one.
     """
 
-    __slots__ = ("body", "consts", "free", "inputs", "parent", "requires", "site", "trusted")
+    __slots__ = (
+        "body", "consts", "free", "inputs", "parent", "requires", "site", "stale", "trusted", "views",
+    )  # fmt: skip
 
     def __init__(self, trusted: bool = False, site: Site | None = None) -> None:
         self.body: list[Value] = []
@@ -271,6 +273,8 @@ class Trace:
         self.consts: dict[Any, Value] = {}
         self.free: dict[int, tuple[Value, Value]] = {}
         self.parent: Trace | None = None
+        self.views: dict[int, list[Value]] = {}
+        self.stale: set[int] = set()
         self.requires: dict[Requirement, None] = {}
         self.site = site
         self.trusted = trusted
@@ -319,6 +323,25 @@ class Trace:
         if known is None:
             known = self.free[id(value)] = (value, self.input(value.type, value.name))
         return known[1]
+
+    def outdate(self, old: Value) -> None:
+        """The array that `old` was has been written to: `old` and views of it no longer are what NumPy would show."""
+        stack = [old]
+        while stack:
+            node = stack.pop()
+            if id(node) not in self.stale:
+                self.stale.add(id(node))
+                stack += self.views.get(id(node), ())
+
+    def refuse_stale(self, args: tuple[Value, ...]) -> None:
+        """UnsupportedError if an operand is a view of an array that was written to after the view was taken."""
+        for a in args:
+            if id(a) in self.stale:
+                raise UnsupportedError(
+                    "a view (reshape, .T, ravel, ...) needs to be taken after the last write to its array, "
+                    "got one that was taken before",
+                    "Take it again after the assignment, or take a copy: b = a.T.copy().",
+                )
 
     def function(self, name: str, outputs: list[Value], title: str = "") -> Function:
         return Function(name, self.inputs, outputs, self.body, tuple(self.requires), title)
@@ -477,6 +500,8 @@ def apply(op: Op, *args: Any, **params: Any) -> Value:
         if a.__class__ is not Value or (a.owner is not trace and not trace.trusted):
             args = tuple([trace.operand(a) for a in lift(op, args)])
             break
+    if trace.stale:
+        trace.refuse_stale(args)
     if params or op.memo is None:
         ty = op.infer(*[a.type for a in args], **params)
     else:
@@ -496,6 +521,8 @@ def apply(op: Op, *args: Any, **params: Any) -> Value:
     node._data = None
     node._grad = None
     trace.body.append(node)
+    if op.view and ty.shape:
+        trace.views.setdefault(id(args[0]), []).append(node)
     return node
 
 
@@ -530,14 +557,20 @@ class Handle(Value):
     """An array made inside a traced function, into which the user assigns; each write makes a new SSA value.
 
     A view (`row = out[0]`) holds its parent and index, so that a write to it reaches the parent, as in NumPy.
+    fresh: `state` was made for this handle alone; otherwise it is copied.
     """
 
     __slots__ = ("index", "parent", "state")
 
     def __init__(
-        self, state: Value | None, parent: Handle | None = None, index: Any = None
+        self,
+        state: Value | None,
+        parent: Handle | None = None,
+        index: Any = None,
+        fresh: bool = False,
     ) -> None:
-        self.state = state
+        # A node of its own, so that writes here are told from writes to what it was copied from.
+        self.state = state if state is None or fresh else apply(OPS["copy"], state)
         self.parent = parent
         self.index = index
         first = self.resolve()
@@ -560,12 +593,19 @@ class Handle(Value):
             inner = FUNCTIONS["setitem"](self.resolve(), index, value)
             self.parent[self.index] = inner
             return
-        name = self.state.name if self.state is not None else None
-        self.state = FUNCTIONS["setitem"](self.resolve(), index, value)
+        old = self.resolve()
+        name = old.name
+        self.state = FUNCTIONS["setitem"](old, index, value)
+        trace = current_trace()
+        if trace is not None:
+            trace.outdate(old)
         if self.state.name is None:
             self.state.name = name
 
     def copy(self) -> Any:
+        return Handle(self.resolve())
+
+    def __pos__(self) -> Any:
         return Handle(self.resolve())
 
 

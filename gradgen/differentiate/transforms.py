@@ -211,7 +211,7 @@ class ValueAndGrad(Transform):
             got = "a structure" if loss is None or loss_tree.kind != "leaf" else str(loss.type)
             raise ShapeError(
                 f"{self.kind} needs a scalar loss of floating dtype, got {got} from {base_name(self.f)}",
-                "Sum or average it (np.sum, np.mean), or use gg.vjp or gg.jacobian.",
+                "Sum or average it (np.sum, np.mean), or use gg.vjp.",
             )
         fn = canonicalise(fn)
         wrt = _inputs(chosen)

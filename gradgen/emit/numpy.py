@@ -193,6 +193,7 @@ class Module:
                 if lines and lines[-1]:
                     lines.append("")
                 lines.append(f"    # {title}")
+                previous_cited = ""  # the first line of a section says where it is from
             previous_phase = statement.phase
             lines += statement_lines(statement, previous_cited)
             previous_cited = statement.cited or previous_cited
@@ -254,12 +255,13 @@ class Module:
                 return expr.text  # a literal is a Python number already
             cast = {"f64": "float", "i64": "int", "bool": "bool"}.get(value.type.dtype)
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
-        if value.op in (PARAM, CONST) or value.op.name in _VIEWS:
+        if value.op is CONST:
+            return expr.text
+        if value.op is PARAM or value.op.name in _VIEWS:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
-            ordered = value.type.ndim < 2 or value.op in (
-                PARAM,
-                CONST,
+            ordered = (
+                value.type.ndim < 2 or value.op is PARAM
             )  # np.array keeps a layout unless told
             return f"np.array({expr.text})" if ordered else f'np.array({expr.text}, order="C")'
         if id(value) in self.reordered:

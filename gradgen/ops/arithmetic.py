@@ -86,6 +86,16 @@ SIGN = elementwise(
 )  # fmt: skip
 
 
+# A value of its own: what `x.copy()` gives. It keeps what is written apart from what it was copied from, until
+# simplification takes it out.
+COPY = elementwise(
+    "copy", "same", lambda x: np.array(x),
+    "The same value, in memory of its own.",
+    partials=(lambda y, x: 1,), bounded=(True,), flops=0,
+    numpy=call("np.array"), python=template("{0}"), c=template("{0}"),
+)  # fmt: skip
+
+
 # -- the guarded product
 def _mulz_python(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
     """A conditional expression where a is a name: then the partial is not evaluated at its pole."""

@@ -111,6 +111,7 @@ SLICE: Op = define(
         "A basic slice.",
         vjp=(lambda y_bar, y, x, index: apply(SLICE_ADD, zeros(x.type), y_bar, index=index),),
         jvp=("linear",),
+        view=True,
         flops=0,
         numpy=_slice_spell,
         nest=lambda lowering, node: lowering.slice(node),
@@ -452,12 +453,9 @@ def setitem(x: Value, index: Any, v: Any) -> Value:
 @implements("view")
 def view(handle: Handle, index: Any) -> Any:
     """`handle[index]`: a view for a basic index, as in NumPy, so that writes to it reach the parent."""
-    part = getitem(handle.resolve(), index)
-    basic = (
-        part.type.shape
-        and part.op in (SLICE, OPS["param"])
-        and not isinstance(index, (list, np.ndarray))
-    )
+    whole = handle.resolve()
+    part = getitem(whole, index)
+    basic = part.type.shape and (part is whole or part.op is SLICE)
     return Handle(None, handle, index) if basic else part
 
 

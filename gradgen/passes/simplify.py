@@ -339,7 +339,7 @@ def _rules() -> dict[object, list[Rule]]:
             table[op] = [_fold_or_unspread]
     special: dict[str, Callable[[Value, Args], Value | None]] = {
         "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _negate, "mulz": _mulz, "where": _where,
-        "cast": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
+        "cast": _same, "copy": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
         "slice_add": _slice_add,
     }  # fmt: skip
     for name, rule in special.items():

@@ -52,6 +52,9 @@ def enter(f: Any) -> Any:
     """The rewritten copy of a user's function or method; `f` itself where there is none."""
     if isinstance(f, types.MethodType):
         inner = enter(f.__func__)
+        for name, value in getattr(f.__self__, "__dict__", {}).items():
+            if isinstance(value, np.ndarray):
+                note_array_name(value, name)
         return f if inner is f.__func__ else types.MethodType(inner, f.__self__)
     if isinstance(f, types.FunctionType):
         if not is_user_code(f.__code__):
@@ -204,9 +207,7 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     elif cls is types.MethodType or isinstance(fn, functools.partial):
         made = enter(fn)(*args, **kwargs)
         if isinstance(getattr(fn, "__self__", None), Value) and fn.__name__ in _COPIES:
-            return (
-                made if isinstance(made, Handle) else Handle(made)
-            )  # the user's own to assign into
+            return Handle(made)  # the user's own to assign into
         return made
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
         return call(
@@ -264,7 +265,9 @@ def _filled(fill: Any, plain: Callable[..., Any]) -> Callable[..., Any]:
             return plain(shape, dtype, order, **kwargs)
         name = dtype_name(dtype)
         dims = shape_of(plain.__name__, shape)
-        return Handle(broadcast_to(constant(fill, name), dims) if dims else constant(fill, name))
+        if not dims:
+            return Handle(constant(fill, name))
+        return Handle(broadcast_to(constant(fill, name), dims), fresh=True)
 
     return make
 
@@ -282,7 +285,8 @@ def _full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C") -> A
     value = array_of(fill_value, dtype)
     if not isinstance(value, Value):
         value = constant(value)
-    return Handle(broadcast_to(value, shape_of("np.full", shape)))
+    dims = shape_of("np.full", shape)
+    return Handle(broadcast_to(value, dims), fresh=bool(dims) and not value.type.shape)
 
 
 def _made(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -304,14 +308,15 @@ CALLS[np.empty_like] = _made(np.zeros_like)
 @_calls(np.array)
 def _array(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if any_value(x):
-        return Handle(array_of(x, dtype))
+        return Handle(array_of(x, dtype), fresh=not isinstance(x, Value))
     return np.array(x, dtype, **kwargs)
 
 
 @_calls(np.asarray, np.asanyarray, np.ascontiguousarray)
 def _asarray(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if isinstance(x, Value):
-        return x if dtype is None else as_dtype(x, dtype)
+        same = dtype is None or dtype_name(dtype) == x.type.dtype
+        return x if same else as_dtype(x, dtype)
     return array_of(x, dtype) if any_value(x) else np.asarray(x, dtype, **kwargs)
 
 

@@ -94,6 +94,8 @@ def as_result(f: Any, leaf: Any) -> Value:
     trace = current_trace()
     if isinstance(leaf, (Value, np.ndarray, int, float, np.generic)):
         value = as_value(leaf) if not isinstance(leaf, Handle) else leaf.resolve()
+        if trace is not None and trace.stale:
+            trace.refuse_stale((value,))
         return trace.operand(value) if trace is not None else value
     name = getattr(f, "__name__", "the function")
     raise SpecError(

@@ -108,6 +108,7 @@ ROWS = [
     Row("arctan", mp.atan, (WIDE,), (((inf,), (0.0,)),), bools1),
     Row("arctan2", mp.atan2, (WIDE, POSITIVE), (((0.0, 0.0), (0.0, 0.0)), ((3.0, 4.0), (0.16, -0.12)),
         ((3e-200, 4e-200), (1.6e199, -1.2e199))), bools2),
+    Row("copy", lambda x: x, (WIDE,), ints=True),
     Row("root", mp.sqrt, (POSITIVE,), (((0.0,), (0.0,)),), bools1),
     Row("hypot", lambda a, b: mp.sqrt(a**2 + b**2), (WIDE, POSITIVE), (((0.0, 0.0), (0.0, 0.0)),
         ((3e200, 4e200), (0.6, 0.8))), bools2),
