@@ -1,8 +1,6 @@
 """Passes over the array IR, Function to Function, in the order in which they run.
 
-    lift_captures   large captured arrays become bound trailing inputs
     simplify        fold constants; algebra whose validity each rule states
-    cse             one statement for equal computations; the user-named value wins
     dce             statements that nothing reads go
 
 Each is pure and linear in the number of statements; the verifier runs after each when asked to.
@@ -22,8 +20,8 @@ Pass = Callable[[Function], Function]
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (dce,),
-    "readable": (simplify, cse, dce),
-    "fast": (simplify, cse, dce),
+    "readable": (simplify, dce, cse),
+    "fast": (simplify, dce, cse),
 }
 
 
