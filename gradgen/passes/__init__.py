@@ -2,6 +2,7 @@
 
     simplify        fold constants; algebra whose validity each rule states
     dce             statements that nothing reads go
+    cse             one statement for equal computations; the user-named value wins
 
 Each is pure and linear in the number of statements; the verifier runs after each when asked to.
 """

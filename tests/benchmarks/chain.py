@@ -2,8 +2,8 @@
 
     python tests/benchmarks/chain.py [--largest 1000000]
 
-The time is the process's own (CPU), one process a size, the best of a few for all but the largest. Each result is checked against a
-complex-step derivative of the same loop.
+The time is the process's own (CPU), one process a size, the best of a few for all but the largest. Each result is checked
+against a complex-step derivative of the same loop.
 """
 
 from __future__ import annotations
