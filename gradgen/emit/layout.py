@@ -53,7 +53,8 @@ def layout(indent: int, prefix: str, item: Item, suffix: str = "") -> list[str]:
         len(inner) + len(body) <= WIDTH
         and not item.one_tuple
         and not item.bare
-        and item.open != "("
+        and item.open[-1] == "("
+        and item.open != "("  # literals go one item a line, arguments of a call may share one
     ):
         return [f"{pad}{prefix}{item.open}", inner + body, f"{pad}{item.close}{suffix}"]
     lines = [f"{pad}{prefix}{item.open}"]

@@ -143,6 +143,8 @@ class Printer:
         if known is not None:
             return known, [known.text]
         if node.op is CONST:
+            if node.type.shape and node.params["value"].size > 3:
+                return self._array(node)
             literal = self._literals.get(key)
             if literal is None:
                 literal = self._literals[key] = self.literal(node)
@@ -152,6 +154,13 @@ class Printer:
             text = self.size(dim)
             return Expr(text, size_precedence(dim)), []
         return self.pending.pop(key)
+
+    def _array(self, node: Value) -> tuple[Expr, list[str]]:
+        """A captured array gets a statement of its own where it is first read: its text once, whatever reads it."""
+        name = self.names.fresh(node.name or "table")
+        self._exprs[id(node)] = Expr(name)
+        self._statement(node, name, f"{name} = ", self.literal(node).text, [])
+        return self._exprs[id(node)], [name]
 
     def _spell(self, node: Value, spelling: Callable[..., Expr]) -> tuple[Expr, list[str]]:
         """The node's expression; operands whose text would make the line too long become temporaries first."""
