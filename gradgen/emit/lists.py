@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from gradgen.emit.layout import Group, Item, flat, layout
-from gradgen.emit.numpy import Module, literal_key
+from gradgen.emit.numpy import Module
 from gradgen.emit.printer import Printed, Printer
+from gradgen.emit.python_text import literal_key
 from gradgen.emit.selftest import SelfTest
 from gradgen.ir import Function
 from gradgen.passes import optimise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,20 +16,27 @@ from gradgen.emit.files import MARK, render
 from gradgen.emit.header import LICENCE, dim_text, header_lines, one_line
 from gradgen.emit.layout import Group, Item, flat, layout
 from gradgen.emit.names import OWN, Names
-from gradgen.emit.printer import Printed, Printer, Statement
-from gradgen.emit.selftest import STEP, SelfTest
+from gradgen.emit.parts import PART, section_title, split, statement_lines
+from gradgen.emit.printer import Printed, Printer
+from gradgen.emit.python_selftest import python_selftest
+from gradgen.emit.python_text import (
+    accesses,
+    assign_many,
+    command_lines,
+    literal_key,
+    quote,
+    raise_lines,
+)
+from gradgen.emit.selftest import SelfTest
 from gradgen.ir import CONST, PARAM, Function
 from gradgen.ops.helpers import HELPERS, with_needs
 from gradgen.sizes import Size, letters, spell
 from gradgen.spelling import Expr
-from gradgen.trace.spec import Argument, Leaf, Signature, SizeSpec
+from gradgen.trace.spec import Argument, Leaf, Signature
 from gradgen.tree import Tree
 from gradgen.types import DTYPES
 from gradgen.value import Value
 from gradgen.version import VERSION
-
-PART = 2000
-_VIEWS = ("slice", "reshape", "broadcast", "transpose")  # these may share memory with their operand
 
 
 class Module:
@@ -257,7 +263,7 @@ class Module:
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
         if value.op is CONST:
             return expr.text
-        if value.op is PARAM or value.op.name in _VIEWS:
+        if value.op is PARAM or value.op.view:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
             ordered = (
@@ -408,283 +414,6 @@ class Module:
         if test is None or self.signature.captured_leaves:
             return ""
         return python_selftest(self, test)
-
-
-def command_lines(command: str) -> list[str]:
-    """The command, continued over lines where it is long."""
-    found = textwrap.wrap(command, 88, break_long_words=False, break_on_hyphens=False)
-    return [f"    {line}" if k == 0 else f"        {line}" for k, line in enumerate(found)]
-
-
-def raise_lines(kind: str, before: str, value: str, middle: str, last: str) -> list[str]:
-    """A raise statement with an f-string, broken in two literals where it is long."""
-    text = (
-        escape(before) + "{" + value + "}" + escape(middle) + (("{" + last + "}") if last else "")
-    )
-    one = f'        raise {kind}(f"{text}")'
-    if len(one) <= 100:
-        return [one]
-    single = f'            f"{text}"'
-    if len(single) <= 100:
-        return [f"        raise {kind}(", single, "        )"]
-    return [
-        f"        raise {kind}(",
-        f'            f"{escape(before)}{{{value}}}"',
-        f'            f"{escape(middle)}{{{last}}}"' if last else f'            "{escape(middle)}"',
-        "        )",
-    ]
-
-
-def escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("{", "{{").replace("}", "}}")
-
-
-def quote(text: str) -> str:
-    """A Python string literal as formatters write it: in double quotes unless that needs more escapes."""
-    mark = "'" if text.count('"') > text.count("'") else '"'
-    return mark + "".join(_quoted(c, mark) for c in text) + mark
-
-
-def _quoted(char: str, mark: str) -> str:
-    if char in (mark, "\\"):
-        return f"\\{char}"
-    return char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-
-
-def literal_key(key: Any) -> str:
-    return quote(key) if isinstance(key, str) else repr(key)
-
-
-def accesses(tree: Tree) -> list[str]:
-    """How each leaf is reached from the argument: `["m"]`, `[0].w`."""
-    if tree.kind == "leaf":
-        return [""]
-    out = []
-    for key, child in zip(tree.keys, tree.children, strict=True):
-        step = f".{key}" if tree.kind in ("dataclass", "namedtuple") else f"[{literal_key(key)}]"
-        out += [step + rest for rest in accesses(child)]
-    return out
-
-
-def assign_many(names: list[str], call: Group) -> list[str]:
-    """`a, b = call`, targets in brackets one a line where they are many."""
-    if len(names) == 1:
-        return layout(4, f"{names[0]} = ", call)
-    left = ", ".join(names)
-    if len(left) + len(flat(call)) + 7 <= 100:
-        return [f"    {left} = {flat(call)}"]
-    if len(left) + 12 + len(call.open) <= 100 and len(", ".join(flat(i) for i in call.items)) <= 92:
-        return [
-            f"    {left} = {call.open}",
-            f"        {', '.join(flat(i) for i in call.items)}",
-            "    )",
-        ]
-    return ["    (", *(f"        {n}," for n in names), *layout(4, ") = ", call)]
-
-
-def section_title(phase: str, sections: set[str]) -> str:
-    if phase == "":
-        return "forward"
-    return "reverse" if phase == "reverse" else "tangents"
-
-
-def statement_lines(statement: Statement, previous_cited: str) -> list[str]:
-    """The lines of a statement, with the user's line behind the first of a group."""
-    lines = [f"    {line}" for line in statement.lines]
-    cited = statement.cited
-    if cited and cited != previous_cited:
-        if len(lines) == 1 and len(lines[0]) + len(cited) + 4 <= 100:
-            lines[0] += f"  # {cited}"
-        else:
-            lines.insert(0, f"    # {cited}")
-    return lines
-
-
-def split(module: Module, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:
-    """The statements as functions of PART statements each, and the lines that call them.
-
-    A part returns what later parts read, as a tuple; a later part takes the tuples that it reads from by name.
-    """
-    statements = printed.statements
-    chunks = [statements[k : k + PART] for k in range(0, len(statements), PART)]
-    result_names = {e.text for e in printed.results}
-    entry = set(inputs) | set(printed.letters.values())
-    home: dict[str, int] = {}
-    reads: list[dict[str, None]] = []
-    for k, chunk in enumerate(chunks):
-        read: dict[str, None] = {}
-        for s in chunk:
-            for name in s.reads:
-                if name in entry or home.get(name, k) != k:
-                    read.setdefault(name)
-            home.setdefault(s.target, k)
-        reads.append(read)
-    letters_used = list(printed.letters.values())
-    exported: list[dict[str, int]] = [{} for _ in chunks]
-    for read in reads:
-        for name in read:
-            if name in home:
-                exported[home[name]].setdefault(name, len(exported[home[name]]))
-    for name in result_names:
-        if name in home:
-            exported[home[name]].setdefault(name, len(exported[home[name]]))
-    texts, calls = [], []
-    for k, (chunk, read) in enumerate(zip(chunks, reads, strict=True)):
-        direct = [n for n in inputs if n in read] + letters_used
-        tuples = sorted({home[n] for n in read if n in home})
-        params = ", ".join([*direct, *(f"p{j + 1}" for j in tuples)])
-        lines = [
-            f"def _part_{k + 1}({params}):",
-            f'    """Statements {k * PART + 1} to {k * PART + len(chunk)}."""',
-        ]
-        for name in read:
-            if name in home:
-                lines.append(f"    {name} = p{home[name] + 1}[{exported[home[name]][name]}]")
-        cited = ""
-        for s in chunk:
-            lines += statement_lines(s, cited)
-            cited = s.cited or cited
-        names = list(exported[k])
-        if names:
-            lines += layout(4, "return ", Group("(", names, ")", len(names) > 1))
-        texts.append("\n".join(lines))
-        calls.append(
-            f"    p{k + 1} = _part_{k + 1}({params})" if names else f"    _part_{k + 1}({params})"
-        )
-    module_results = []
-    for expr in printed.results:
-        name = expr.text
-        module_results.append(
-            Expr(f"p{home[name] + 1}[{exported[home[name]][name]}]") if name in home else expr
-        )
-    final = Printed([], module_results, printed.helpers, printed.letters)
-    return texts, [*calls, *module._return_lines(final)]
-
-
-def python_selftest(module: Module, test: SelfTest) -> str:
-    """The text of `_self_test` and of the `--check` entry."""
-    numpy = module.target == "numpy"
-    lines = [
-        "def _self_test():",
-        '    """Run on inputs from a formula; compare with results recorded by the interpreter."""',
-    ]
-    first = 1
-    by_label = {}
-    for sample in test.samples:
-        count = 1
-        for n in sample.shape:
-            count *= n
-        by_label[sample.label] = _sample_text(sample, first, count, numpy)
-        first += count
-    arguments: list[Item] = []
-    for argument in module.signature.passed:
-        texts = [
-            str(test.sizes[argument.name])
-            if isinstance(e, SizeSpec)
-            else by_label[e.label]
-            if isinstance(e, Leaf)
-            else literal_static(e)
-            for e in argument.entries
-        ]
-        arguments.append(module._structure(argument.tree, iter(texts)))
-        if argument.tree.kind in ("dataclass", "namedtuple"):
-            return ""  # the class is the user's: a standalone file cannot make one
-        if not numpy and any(isinstance(e, Leaf) and e.type.shape for e in argument.entries):
-            return ""
-        if _has_class(argument.tree):
-            return ""
-    lines += layout(4, "found = ", Group(f"{module.signature.name}(", arguments, ")"))
-    lines += layout(4, "expected = ", Group("[", [number_text(c) for c in test.checksums], "]"))
-    order = [k for k in module.signature.slots if k is not None]
-    flatten = _flat_access(module.signature.result)
-    picks = [f"found{flatten[i]}" for i, k in enumerate(module.signature.slots) if k is not None]
-    wanted = [f"expected[{k}]" for k in order]
-    for pick, want in zip(picks, wanted, strict=True):
-        lines += layout(4, "_compare(", Group("", [pick, want], ")"))
-    weights = "np.arange(1, x.size + 1) * STEP % 1.0".replace("STEP", repr(STEP))
-    if numpy:
-        compare = (
-            "def _compare(found, expected):\n"
-            '    """Raise unless the weighted sum of `found` is `expected` to seven digits."""\n'
-            "    x = np.asarray(found, np.float64).ravel()\n"
-            f"    total = np.sum(x * ({weights}))\n"
-            "    if not np.allclose(total, expected, rtol=1e-7, atol=1e-12, equal_nan=True):\n"
-            '        raise AssertionError(f"self-test needs {expected}, got {total}")'
-        )
-        sampler = (
-            "def _sample(first, shape, low, high, dtype):\n"
-            '    """Elements low + (high - low) * (k * 0.618... mod 1) for k = first, first + 1, ..."""\n'
-            "    count = int(np.prod(shape, dtype=int))\n"
-            f"    u = np.arange(first, first + count).reshape(shape) * {STEP!r} % 1.0\n"
-            "    if dtype is np.bool_:\n"
-            "        return u >= 0.5\n"
-            "    values = low + (high - low) * u\n"
-            "    return (values if np.issubdtype(dtype, np.floating) else np.floor(values)).astype(dtype)"
-        )
-    else:
-        compare = (
-            "def _compare(found, expected):\n"
-            '    """Raise unless the weighted `found` is `expected` to seven digits."""\n'
-            f"    total = found * {STEP!r}\n"
-            "    close = math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12)\n"
-            "    if not close and not (math.isnan(total) and math.isnan(expected)):\n"
-            '        raise AssertionError(f"self-test needs {expected}, got {total}")'
-        )
-        sampler = (
-            "def _sample(first, low, high):\n"
-            '    """low + (high - low) * (first * 0.618... mod 1)."""\n'
-            f"    return low + (high - low) * (first * {STEP!r} % 1.0)"
-        )
-    blocks = ["\n".join(lines)]
-    if "_sample(" in blocks[0]:
-        blocks.append(sampler)
-    blocks.append(compare)
-    blocks.append(
-        'if __name__ == "__main__":\n'
-        "    import sys\n\n"
-        '    if "--check" not in sys.argv[1:]:\n'
-        f'        sys.exit("usage: python {module.signature.name}.py --check")\n'
-        "    _self_test()\n"
-        f'    print("{module.signature.name}: self-test passed")'
-    )
-    return "\n\n\n".join(blocks)
-
-
-def _has_class(tree: Tree) -> bool:
-    return tree.kind in ("dataclass", "namedtuple") or any(map(_has_class, tree.children))
-
-
-def literal_static(entry: Any) -> str:
-    value = entry.value
-    return repr(value) if isinstance(value, (int, float, bool, str, type(None))) else "None"
-
-
-def number_text(value: float) -> str:
-    text = repr(value)
-    return f'float("{text}")' if text in ("nan", "inf", "-inf") else text
-
-
-def _sample_text(sample: Any, first: int, count: int, numpy: bool) -> str:
-    low, high = repr(float(sample.low)), repr(float(sample.high))
-    if not numpy:
-        text = f"_sample({first}, {low}, {high})"
-        return {"b": f"{text} >= {(sample.low + sample.high) / 2!r}", "i": f"int({text})"}.get(
-            sample.dtype[0], text
-        )
-    dtype = f"np.{DTYPES[sample.dtype]}" if sample.dtype != "bool" else "np.bool_"
-    shape = ", ".join(map(str, sample.shape))
-    shape = f"({shape},)" if len(sample.shape) == 1 else f"({shape})"
-    return f"_sample({first}, {shape}, {low}, {high}, {dtype})"
-
-
-def _flat_access(tree: Tree) -> list[str]:
-    if tree.kind == "leaf":
-        return [""]
-    out = []
-    for k, (key, child) in enumerate(zip(tree.keys, tree.children, strict=True)):
-        step = f"[{k}]" if tree.kind in ("tuple", "list") else f"[{literal_key(key)}]"
-        out += [step + rest for rest in _flat_access(child)]
-    return out
 
 
 ARRAY = '''def _array(name, value, dtype, ndim):

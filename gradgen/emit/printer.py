@@ -24,8 +24,6 @@ from gradgen.spelling import ATOM, PRODUCT, SUM, TERNARY, UNARY, Expr
 from gradgen.types import DTYPES
 from gradgen.value import Value
 
-_VIEWS = frozenset(("slice", "reshape", "transpose", "broadcast"))
-
 
 @dataclass(slots=True)
 class Statement:
@@ -285,8 +283,7 @@ class Printer:
             acc = u.args[0]
             others = [v for v in users[id(acc)] if v is not u]
             fresh = acc.op not in LEAVES and (
-                acc.op.name not in _VIEWS
-                or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
+                not acc.op.view or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
             )
             early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
@@ -295,7 +292,7 @@ class Printer:
                 # What reads the old contents, through a view too, is computed before the store, never folded past it.
                 for v in others:
                     self._pinned.add(id(v))
-                    if v.op.name in _VIEWS:
+                    if v.op.view:
                         self._pinned.update(id(w) for w in users.get(id(v), ()))
             self._pinned.add(id(acc))
         for u in reversed(updates):
@@ -312,11 +309,10 @@ class Printer:
         """Whether the use `v` of an accumulator, and of views of it that v makes, lies before the store `u`."""
         if position[id(v)] >= position[id(u)] or id(v) in self._outputs:
             return False
-        if v.op.name not in _VIEWS or not v.type.shape:
+        if not v.op.view or not v.type.shape:
             return True
         return all(
-            w.op.name not in _VIEWS and position[id(w)] < position[id(u)]
-            for w in users.get(id(v), ())
+            not w.op.view and position[id(w)] < position[id(u)] for w in users.get(id(v), ())
         )
 
     def _update(self, node: Value) -> None:

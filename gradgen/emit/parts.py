@@ -1,0 +1,93 @@
+"""The lines of a printed body: statements with the user's lines behind them, and bodies too long for one function in parts.
+
+CPython's compiler is far from linear in the length of one function; in functions of `PART` statements it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradgen.emit.layout import Group, layout
+from gradgen.emit.printer import Printed, Statement
+from gradgen.spelling import Expr
+
+PART = 2000
+
+
+def section_title(phase: str, sections: set[str]) -> str:
+    if phase == "":
+        return "forward"
+    return "reverse" if phase == "reverse" else "tangents"
+
+
+def statement_lines(statement: Statement, previous_cited: str) -> list[str]:
+    """The lines of a statement, with the user's line behind the first of a group."""
+    lines = [f"    {line}" for line in statement.lines]
+    cited = statement.cited
+    if cited and cited != previous_cited:
+        if len(lines) == 1 and len(lines[0]) + len(cited) + 4 <= 100:
+            lines[0] += f"  # {cited}"
+        else:
+            lines.insert(0, f"    # {cited}")
+    return lines
+
+
+def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:
+    """The statements as functions of PART statements each, and the lines that call them.
+
+    A part returns what later parts read, as a tuple; a later part takes the tuples that it reads from by name.
+    """
+    statements = printed.statements
+    chunks = [statements[k : k + PART] for k in range(0, len(statements), PART)]
+    result_names = {e.text for e in printed.results}
+    entry = set(inputs) | set(printed.letters.values())
+    home: dict[str, int] = {}
+    reads: list[dict[str, None]] = []
+    for k, chunk in enumerate(chunks):
+        read: dict[str, None] = {}
+        for s in chunk:
+            for name in s.reads:
+                if name in entry or home.get(name, k) != k:
+                    read.setdefault(name)
+            home.setdefault(s.target, k)
+        reads.append(read)
+    letters_used = list(printed.letters.values())
+    exported: list[dict[str, int]] = [{} for _ in chunks]
+    for read in reads:
+        for name in read:
+            if name in home:
+                exported[home[name]].setdefault(name, len(exported[home[name]]))
+    for name in result_names:
+        if name in home:
+            exported[home[name]].setdefault(name, len(exported[home[name]]))
+    texts, calls = [], []
+    for k, (chunk, read) in enumerate(zip(chunks, reads, strict=True)):
+        direct = [n for n in inputs if n in read] + letters_used
+        tuples = sorted({home[n] for n in read if n in home})
+        params = ", ".join([*direct, *(f"p{j + 1}" for j in tuples)])
+        lines = [
+            f"def _part_{k + 1}({params}):",
+            f'    """Statements {k * PART + 1} to {k * PART + len(chunk)}."""',
+        ]
+        for name in read:
+            if name in home:
+                lines.append(f"    {name} = p{home[name] + 1}[{exported[home[name]][name]}]")
+        cited = ""
+        for s in chunk:
+            lines += statement_lines(s, cited)
+            cited = s.cited or cited
+        names = list(exported[k])
+        if names:
+            lines += layout(4, "return ", Group("(", names, ")", len(names) > 1))
+        texts.append("\n".join(lines))
+        calls.append(
+            f"    p{k + 1} = _part_{k + 1}({params})" if names else f"    _part_{k + 1}({params})"
+        )
+    module_results = []
+    for expr in printed.results:
+        name = expr.text
+        module_results.append(
+            Expr(f"p{home[name] + 1}[{exported[home[name]][name]}]") if name in home else expr
+        )
+    final = Printed([], module_results, printed.helpers, printed.letters)
+    return texts, [*calls, *module._return_lines(final)]
