@@ -59,10 +59,8 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
             guard = masks.guard(node)
             args = node.args
             # A store reads its cotangent before it clears the part, so that clearing can happen in place.
-            numbered = (
-                list(enumerate(args)) if node.op.store is None else list(enumerate(args))[::-1]
-            )
-            for i, a in numbered:
+            numbered = enumerate(args)
+            for i, a in numbered if node.op.store is None else reversed(list(numbered)):
                 if id(a) not in active:
                     continue
                 x_bar = cotangent(node, i, y_bar, node, args, guard)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradgen.ir import Function
-from gradgen.sizes import Dim, Size, product, spell
+from gradgen.sizes import Dim, add, product, spell
 from gradgen.trace.spec import Leaf, Signature
 from gradgen.types import DTYPES, Type
 
@@ -35,12 +35,18 @@ def flops(fn: Function) -> Dim:
     """Nominal floating-point operations of a Function: elements times the op's weight."""
     total: Dim = 0
     for node in fn.body:
-        total = total + _cost(node) if isinstance(total, Size) else _cost(node) + total
+        cost = _cost(node)
+        if cost.__class__ is int and total.__class__ is int:
+            total += cost
+        else:
+            total = add(total, cost)
     return total
 
 
 def _cost(node: Any) -> Dim:
     op, ty, args = node.op, node.type, node.args
+    if op.elementwise and not ty.shape:
+        return int(op.flops)
     if op.name == "matmul":
         inner = args[0].type.shape[-1]
         return product((2, inner, *ty.shape))
