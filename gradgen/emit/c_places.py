@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 from gradgen.emit.names import Names
@@ -16,7 +17,7 @@ from gradgen.sizes import Dim, Opaque, Size, mul, nonnegative, spell
 from gradgen.spelling import ATOM, COMPARE, PRODUCT, SUM, TERNARY, UNARY, Expr
 
 
-class CPlaces:
+class CPlaces(abc.ABC):
     """Spells sizes and indices; `sizes` collects the lines that bind what is no polynomial of the letters."""
 
     def __init__(self, names: Names, letters: dict[str, str]) -> None:
@@ -28,9 +29,9 @@ class CPlaces:
         self.variable: dict[int, Expr] = {}
         self.pointer: dict[int, str] = {}
 
+    @abc.abstractmethod
     def operand(self, x: Any) -> Expr:
         """The text of a scalar."""
-        raise NotImplementedError
 
     # -- sizes and indices
     def letter(self, name: str) -> str:
