@@ -22,7 +22,7 @@ from gradgen.compiled import Compiled
 from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
-from gradgen.emit.header import dim_text, one_line
+from gradgen.emit.header import dim_text, flops, one_line
 from gradgen.emit.names import C_FUNCTION_RESERVED, FUNCTION_RESERVED, Names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
@@ -172,6 +172,7 @@ def finish(
     fn, captures, lifted = lift_captures(fn)
     signature.captures = captures
     signature.result_types = [v.type for v in fn.outputs]
+    signature.flops = flops(fn)
     signature.captured_leaves = [Leaf(str(v.name), v.type) for v in lifted]
     stages: dict[str, Any] = {"adjoint": adjoint, "optimized": fn}
     stages["trace"] = traced if traced is not None else adjoint

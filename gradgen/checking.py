@@ -145,7 +145,7 @@ def check_compiled(
     cases = [compiled.arrays(tuple(args), dict(kwargs))] if given else [
         compiled.arrays(tuple(sample(compiled, rng)), {}) for _ in range(points)
     ]  # fmt: skip
-    function = compiled.build()._function
+    function = compiled.build()._ready.call
     assert function is not None
     tolerance = 1e-9 if all(v.type.dtype != "f32" for v in compiled.ir.inputs) else 1e-3
     from gradgen.engine import interpret

@@ -1,12 +1,14 @@
 """What `gg.compile` returns: a callable with its source.
 
 A Compiled is called like the user's function, by position or name; structures, lists and safe dtypes are taken, results
-are fresh. It pickles by its source and is safe from threads. Emitted files raise ValueError and TypeError; here they
-become ShapeError and SpecError.
+are fresh. Once it is built its class is a subclass that takes calls without conversions in C (or in the emitted Python's
+own frame) and hands all others to `_call`. It pickles by its source and is safe from threads. Emitted files raise ValueError
+and TypeError; here they become ShapeError and SpecError.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -37,7 +39,7 @@ class Compiled:
         options: Options,
         files: dict[str, str],
         stages: Mapping[str, Any],
-        runner: Callable[[Compiled], Callable[..., list[Any]]],
+        runner: Callable[..., Any],
     ) -> None:
         self.signature = signature
         self.target = target
@@ -45,7 +47,7 @@ class Compiled:
         self.files = dict(files)
         self._stages = dict(stages)
         self._runner = runner
-        self._function: Callable[..., list[Any]] | None = None
+        self._ready: Any = None
         self._lock = threading.Lock()
         self.__name__ = signature.name
         self.__doc__ = signature.title
@@ -106,20 +108,34 @@ class Compiled:
     # -- calls
     def build(self, cc: str | None = None, flags: list[str] | None = None) -> Compiled:
         """Make it ready to run (C: compile and load; BuildError names what is missing). Calls do this by themselves."""
-        if self._function is None or cc is not None or flags is not None:
+        if self._ready is None or cc is not None or flags is not None:
             with self._lock:
-                if self._function is None or cc is not None or flags is not None:
-                    self._function = self._runner(self, cc, flags)  # type: ignore[call-arg]
+                if self._ready is None or cc is not None or flags is not None:
+                    ready = self._runner(self, cc, flags)
+                    quick = ready.type(Compiled)
+                    self._ready = ready
+                    # From now on a call that needs no conversion goes to the function without a Python frame between.
+                    self.__class__ = quick or Compiled
         return self
 
+    @property
+    def caller(self) -> str:
+        """Through what calls go: "extension", "cffi: <why there is no extension>", "python"; builds what is not built."""
+        return str(self.build()._ready.caller)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter(a.name, kind) for a in self.signature.passed])
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        function = self._function
-        if function is None:
-            function = self.build()._function
-            assert function is not None
+        return self._call(*args, **kwargs)
+
+    def _call(self, /, *args: Any, **kwargs: Any) -> Any:
+        """A call with all conversions and checks."""
+        function = self.build()._ready.call
         arrays, sizes = self.arrays(args, kwargs)
-        outputs = function(arrays, sizes)
-        return self._structure(outputs)
+        return self._structure(function(arrays, sizes))
 
     def interpret(self, /, *args: Any, **kwargs: Any) -> Any:
         """The same call on the interpreted engine."""
@@ -128,7 +144,10 @@ class Compiled:
 
     def into(self, out: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call, writing the results into the arrays of `out`, a structure like the result's. ShapeError if they do not fit."""
-        result = self(*args, **kwargs)
+        return self._into(out, *args, **kwargs)
+
+    def _into(self, out: Any, /, *args: Any, **kwargs: Any) -> Any:
+        result = self._call(*args, **kwargs)
         given, tree = flatten(out)
         found, _ = flatten(result)
         if tree.size != self.signature.result.size:
@@ -163,8 +182,7 @@ class Compiled:
         leaves = self.signature.leaves
         chosen = [k for k, leaf in enumerate(leaves) if f"{leaf.label}_bar" in bars]
         order = [bars[f"{leaves[k].label}_bar"] for k in chosen]
-        function = self.build()._function
-        assert function is not None
+        function = self.build()._ready.call
 
         def call(x: Any) -> tuple[float, np.ndarray]:
             x = np.asarray(x, dtype=np.float64)

@@ -1,7 +1,7 @@
 """How a Compiled's source becomes callable: Python text is executed, C is compiled and loaded. Chosen by target, picklable.
 
-A runner is `(compiled, cc, flags) -> call`, with `call(arrays, sizes) -> outputs`: arrays in the order of the Function's
-inputs, outputs in the order of its results.
+A runner is `(compiled, cc, flags) -> Ready`, with `.call(arrays, sizes) -> outputs`: arrays in the order of the Function's
+inputs, outputs in the order of its results; `.type` makes calls that need no conversion cheap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError
+from gradgen.quick import quick_type
 from gradgen.trace.spec import Leaf, Signature, SizeSpec
 from gradgen.tree import Tree, unflatten
 
@@ -35,7 +36,16 @@ def load_python(compiled: Any) -> Callable[..., Any]:
     return found
 
 
-def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Call:
+@dataclass
+class Ready:
+    """A function that can be called. caller: through what; type: makes a subclass of Compiled that calls it faster, or None."""
+
+    call: Call
+    caller: str
+    type: Callable[[type], type | None] = lambda base: None
+
+
+def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Ready:
     """numpy and python targets."""
     function = load_python(compiled)
     signature = compiled.signature
@@ -70,7 +80,7 @@ def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = N
             return [as_output(v) for v in outputs]
         return outputs
 
-    return call
+    return Ready(call, "python", lambda base: quick_type(base, compiled, function))
 
 
 def as_output(value: Any) -> Any:
@@ -105,13 +115,14 @@ def result_paths(tree: Tree) -> list[tuple[Any, ...]]:
     ]
 
 
-def run_c(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Call:
-    """The C target: compiled and loaded through cffi, cached by content."""
+def run_c(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Ready:
+    """The C target: compiled and loaded, cached by content."""
     from gradgen.build import CFunction
 
     signature = compiled.signature
     interface: Any = Interface(signature.leaves, [Leaf("", ty) for ty in signature.result_types])
-    return CFunction(compiled.files, interface, signature, compiled.options.math, cc, flags).call
+    made = CFunction(compiled.files, interface, signature, compiled.options.math, cc, flags)
+    return Ready(made.call, made.caller, made.type)
 
 
-RUNNERS: dict[str, Callable[..., Call]] = {"numpy": run_python, "python": run_python, "c": run_c}
+RUNNERS: dict[str, Callable[..., Ready]] = {"numpy": run_python, "python": run_python, "c": run_c}

@@ -14,10 +14,11 @@ from c_programs import logistic, make, rosenbrock
 from compilers import needs_c
 
 import gradgen.build
-from gradgen.build import FLAGS, CFunction, build, cdef_of, find_compiler, flags_for
+from gradgen.build import CFunction, build, cdef_of
 from gradgen.emit.c import emit_c
 from gradgen.engine import interpret
 from gradgen.errors import BuildError
+from gradgen.toolchain import FLAGS, find_compiler, flags_for
 
 pytestmark = needs_c
 
@@ -27,7 +28,7 @@ def cache(tmp_path, monkeypatch):
     """An empty cache, in this process too."""
     monkeypatch.setenv("GRADGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(gradgen.build, "_loaded", {})
+    monkeypatch.setattr(gradgen.build, "_built", {})
     return tmp_path / "cache"
 
 
@@ -51,7 +52,7 @@ def _function(scale=1.0):
 
 
 def _forget(monkeypatch):
-    monkeypatch.setattr(gradgen.build, "_loaded", {})
+    monkeypatch.setattr(gradgen.build, "_built", {})
 
 
 def test_the_same_text_is_compiled_once(cache, counting_compiler, monkeypatch):

@@ -35,6 +35,12 @@ def render(template: str, **values: Any) -> str:
     return str(_environment().get_template(template).render(**values))
 
 
+def verbatim(name: str) -> str:
+    """A file of the templates' folder that has nothing to fill in."""
+    environment = _environment()
+    return str(environment.loader.get_source(environment, name)[0])
+
+
 def save(files: dict[str, str], directory: str | os.PathLike[str]) -> list[Path]:
     """Write every file into `directory` (made if need be), or none. EmitError also for another's file there."""
     folder = Path(directory)

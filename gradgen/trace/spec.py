@@ -155,7 +155,7 @@ class Signature:
     """The interface of a compiled function.
 
     leaves align with the Function's inputs (captured arrays last), `results` with its outputs; `result` and `slots` give the
-    structure returned: the output's number for each leaf, None where there is no gradient.
+    structure returned: the output's number for each leaf, None where there is no gradient. `flops`: nominal operations.
     """
 
     name: str
@@ -168,6 +168,7 @@ class Signature:
     captured_leaves: list[Leaf] = field(default_factory=list)
     title: str = ""
     command: str = ""
+    flops: Dim | None = None
 
     @property
     def leaves(self) -> list[Leaf]:

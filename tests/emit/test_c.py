@@ -12,11 +12,12 @@ import pytest
 from c_programs import IDS, PROGRAMS, close, gathered, logistic, make, rosenbrock, sample, size_sets
 from compilers import needs_c
 
-from gradgen.build import FLAGS, CFunction
+from gradgen.build import CFunction
 from gradgen.emit.c import emit_c
 from gradgen.emit.selftest import record
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError
+from gradgen.toolchain import FLAGS
 
 pytestmark = needs_c
 STRICT = ("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")

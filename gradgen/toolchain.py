@@ -1,0 +1,103 @@
+"""The C compiler: which one, with which flags, run how; and the folder where what it made is kept.
+
+    find_compiler(cc=None) -> command      flags_for(text, math) -> flags      run(command, folder)      cache_folder()
+
+The compiler is `cc`, else $CC, else cc, gcc or clang. FLAGS are the one set of compiler flags. Raises BuildError: no compiler,
+or one that fails (its message is shown).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gradgen.errors import BuildError
+
+FLAGS = (
+    "-O3",  # loops are vectorised
+    "-march=native",  # for this machine: the CPU is part of the cache's key
+    "-std=c99",
+    "-ffp-contract=fast",  # fused multiply-add; off for math="strict"
+    "-fno-math-errno",  # libm need not set errno: sqrt is one instruction
+    "-fno-trapping-math",  # nobody reads the exception flags: a select may evaluate both sides
+)
+LIBRARIES = ("-lm",)
+# The wrapper that Python calls: short, the same few lines for every function, quick to compile.
+CALL_FLAGS = ("-O2", "-std=gnu11", "-fwrapv", "-w")
+SHARED = ("-bundle", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)
+# Long straight-line text: -O1 compiles in linear time, and higher levels gain nothing there.
+LONG = 150_000
+_LONG_FLAGS = ("-O1", *FLAGS[1:])
+
+
+def flags_for(text: str, math: str) -> tuple[str, ...]:
+    flags = _LONG_FLAGS if len(text) > LONG else FLAGS
+    return tuple(
+        "-ffp-contract=off" if f.startswith("-ffp") and math == "strict" else f for f in flags
+    )
+
+
+def find_compiler(cc: str | None = None) -> list[str]:
+    """The compiler's command. BuildError says what to install if there is none."""
+    asked = cc or os.environ.get("CC")
+    candidates = [asked] if asked else ["cc", "gcc", "clang"]
+    for candidate in candidates:
+        words = shlex.split(candidate)
+        if words and (found := shutil.which(words[0])):
+            return [found, *words[1:]]
+    raise BuildError(
+        f"building needs a C compiler, got none ({', '.join(candidates)} not found)",
+        'Install one ("apt install gcc", "xcode-select --install"), or set CC to its path. '
+        "The emitted source is complete without it: fn.source, fn.save().",
+    )
+
+
+def cache_folder() -> Path:
+    """$GRADGEN_CACHE, or gradgen's folder in the user's cache."""
+    given = os.environ.get("GRADGEN_CACHE")
+    if given:
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gradgen"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradgen"
+
+
+def cpu() -> str:
+    """What of this machine -march=native depends on."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    return "".join(
+        sorted(
+            {
+                line
+                for line in text.splitlines()
+                if line.startswith(("model name", "flags", "Features"))
+            }
+        )
+    )
+
+
+def run(command: list[str], folder: str) -> None:
+    """Run the compiler there; without -march=native where it does not know that."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise BuildError(
+            f"building needs a compiler that runs, got {command[0]}: {error.strerror}"
+        ) from None
+    if done.returncode and "-march=native" in command and "march" in done.stderr:
+        return run([word for word in command if word != "-march=native"], folder)
+    if done.returncode:
+        raise BuildError(
+            f"building needs a compiler that accepts the source, got exit code {done.returncode} from\n"
+            f"  {shlex.join(command)}\n{(done.stderr or done.stdout).strip()}"
+        )
