@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from gradgen.emit.c_body import CBody
+from gradgen.emit.c_folds import fold_name, fold_text
+from gradgen.emit.c_maths import vector_lines
 from gradgen.emit.c_selftest import selftest_text
 from gradgen.emit.c_text import fold_line, literal, parameter_lines
 from gradgen.emit.files import MARK, render
@@ -27,7 +29,8 @@ from gradgen.emit.names import _LIBM, Names
 from gradgen.emit.selftest import SelfTest
 from gradgen.ir import Function
 from gradgen.lower import compile_loops
-from gradgen.lower.kernel import Buffer, Kernel
+from gradgen.lower.kernel import Buffer, Kernel, Loop, walk
+from gradgen.lower.lanes import LANES
 from gradgen.ops.helpers import with_needs
 from gradgen.options import Options
 from gradgen.sizes import Dim, Opaque, letters, spell
@@ -62,6 +65,7 @@ class CFile:
         self.fn = fn
         self.signature = signature
         self.selftest = selftest
+        self.options = options
         self.kernel: Kernel = compile_loops(fn, signature.results, options)
         self.names = Names()
         self.names.reserve("sample", *(f"differs_{dtype}" for dtype in DTYPES))
@@ -73,6 +77,13 @@ class CFile:
         )
         self.names.reserve(
             *(f"{self.prefix}_{word}" for word in ("OK", "INDEX", "SIZE", "H", "WORK_BYTES"))
+        )
+        self.names.reserve(
+            *(
+                fold_name(op, dtype, LANES[dtype])
+                for op in ("add", "mul", "maximum", "minimum")
+                for dtype in LANES
+            )
         )
         self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
         self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
@@ -125,6 +136,7 @@ class CFile:
         text = "\n".join([*lines, *body.parts, *helpers, *tables])
         return render(
             "function.c.j2", header=self._header(), name=self.name, includes=self._includes(text),
+            vector=self._vector(text),
             helpers=helpers, tables=tables, parts=body.parts, prototype=self._prototype(""), body="\n".join(lines),
             ok=f"{self.code}_OK", selftest=self.selftest_code, prefix=self.prefix,
             work=self._work_lines(),
@@ -141,7 +153,7 @@ class CFile:
                 parts.append(f"const {C_NAMES[buffer.dtype]} *{name}")
         for buffer, name in zip(self.kernel.outputs, self.results, strict=True):
             self.body.pointer[id(buffer.memory)] = name
-            parts.append(f"{C_NAMES[buffer.dtype]} *{name}")
+            parts.append(f"{C_NAMES[buffer.dtype]} *restrict {name}")
         if self.needs_work:
             parts.append("void *work")
         return parts
@@ -152,7 +164,12 @@ class CFile:
         return not (isinstance(work, int) and work == 0)
 
     def _prototype(self, ending: str) -> str:
-        return "\n".join(parameter_lines(f"int {self.name}(", self.parameters, ending))
+        """The head of the function; its declaration (ending ";") is for C++ too, which has no `restrict`."""
+        parts = self._declared() if ending else self.parameters
+        return "\n".join(parameter_lines(f"int {self.name}(", parts, ending))
+
+    def _declared(self) -> list[str]:
+        return [p.replace("*restrict ", "*") for p in self.parameters]
 
     def _checks(self) -> list[str]:
         """The entry checks on sizes; of several bounds by numbers, the largest."""
@@ -173,6 +190,7 @@ class CFile:
 
     def _memory(self) -> list[str]:
         lines = []
+        places = [self.kernel.placement.get(id(b)) for b in self.buffers]
         for buffer in self.buffers:
             name = self.body.pointer.get(id(buffer))
             kind = C_NAMES[buffer.dtype]
@@ -184,7 +202,9 @@ class CFile:
                 place = (
                     "work" if offset.text == "0" else f"(void *)((char *)work + {offset.at(11)})"
                 )
-                lines += fold_line("    ", f"{kind} *const {name} = {place};")
+                alone = places.count((where, start)) == 1
+                qualifier = "restrict const" if alone else "const"
+                lines += fold_line("    ", f"{kind} *{qualifier} {name} = {place};")
         return lines
 
     def _unused(self, text: str) -> list[str]:
@@ -200,7 +220,7 @@ class CFile:
                 lines = helper.source("c", dtype).rstrip().split("\n")
                 folded = [part for line in lines for part in _fold_code(line)]
                 texts.setdefault((helper.name, dtype), "\n".join(folded))
-        return list(texts.values())
+        return [*texts.values(), *(fold_text(*key) for key in self.body.folds)]
 
     def _tables(self) -> list[str]:
         out = []
@@ -219,6 +239,11 @@ class CFile:
         ):
             found.append("stdbool.h")
         return found
+
+    def _vector(self, text: str) -> list[str]:
+        """Vector versions of libm's functions, for kernels that have loops."""
+        loops = any(type(s) is Loop for s in walk(self.kernel.body))
+        return vector_lines(text) if loops and self.options.math != "strict" else []
 
     def _codes(self) -> str:
         codes = [f"{self.code}_OK = 0"]
@@ -282,7 +307,7 @@ class CFile:
         return _comment(one_line(self.signature.title or self.signature.name))
 
     def _cdef(self) -> list[str]:
-        lines = parameter_lines(f"    int {self.name}(", self.parameters, ";")
+        lines = parameter_lines(f"    int {self.name}(", self._declared(), ";")
         if self.needs_work:
             lines.append(f"    size_t {self.name}_work_bytes({self._size_parameters()});")
         return lines

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from gradgen.emit.c_folds import fold_name
 from gradgen.emit.c_places import CPlaces
 from gradgen.emit.c_text import (
     WIDTH,
@@ -29,7 +30,9 @@ from gradgen.lower.kernel import (
     Buffer,
     Call,
     Check,
+    Clip,
     Declare,
+    Fold,
     If,
     Kernel,
     Let,
@@ -42,8 +45,8 @@ from gradgen.lower.kernel import (
 )
 from gradgen.sites import Site, cite
 from gradgen.sizes import Dim
-from gradgen.spelling import COMPARE, UNARY, Expr
-from gradgen.types import C_NAMES
+from gradgen.spelling import COMPARE, SUM, TERNARY, UNARY, Expr
+from gradgen.types import C_NAMES, DTYPES
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FOLD = 56  # longer expressions get a line of their own
@@ -71,6 +74,8 @@ class CBody(CPlaces):
         self.parts: list[str] = []
         self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
         self.exits = False
+        self.clips: dict[Any, str] = {}
+        self.folds: dict[tuple[str, str, int], None] = {}
         # Straight-line code has sections; in nests the comment of each loop says what it holds.
         self.sections = not any(type(s) in (Loop, Call) for s in kernel.body)
         self.phase = ""
@@ -105,7 +110,7 @@ class CBody(CPlaces):
                         kind is Let and key in home and self._mentioned(stmt)[k] != 1
                     ):
                         apart.add(key)
-                if kind is Let or kind is Load:
+                if kind is Let or kind is Load or kind is Fold:
                     home[id(stmt)] = here
                     order[id(stmt)] = clock
                 elif kind is Store:
@@ -214,6 +219,16 @@ class CBody(CPlaces):
                     self._inherit(stmt)
                 else:
                     cited = self._bind_local(stmt, expr, depth, cited)
+            elif kind is Fold:
+                self.folds[stmt.by.name, stmt.type.dtype, stmt.count] = None
+                place = self.place(stmt.buffer, stmt.index)
+                pointer = place[: place.index("[")] if place.endswith("[0]") else f"&{place}"
+                expr = Expr(f"{fold_name(stmt.by.name, stmt.type.dtype, stmt.count)}({pointer})")
+                if id(stmt) in self.single:
+                    self.pending[id(stmt)] = expr
+                    self._inherit(stmt)
+                else:
+                    cited = self._bind_local(stmt, expr, depth, cited)
             elif kind is Store:
                 value = self.operand(stmt.value)
                 place = self.place(stmt.buffer, stmt.index)
@@ -230,8 +245,7 @@ class CBody(CPlaces):
                     hint = f"{hint}_sum"  # collects what becomes a result of that name
                 name = self.pointer[id(buffer)] = self.distinct(hint, depth)
                 if buffer.shape:
-                    count = buffer.size
-                    self._line(f"{C_NAMES[buffer.dtype]} {name}[{count}];", depth, None, cited)
+                    self._declare(stmt, name, depth, cited)
                 else:
                     undeclared[id(buffer)] = buffer
             else:
@@ -240,6 +254,16 @@ class CBody(CPlaces):
                     self._line(f"{C_NAMES[buffer.dtype]} {name};", depth, None, cited)
                 undeclared.clear()
                 cited = self._compound(stmt, depth, cited)
+
+    def _declare(self, stmt: Declare, name: str, depth: int, cited: str) -> None:
+        buffer, fill = stmt.buffer, stmt.fill
+        head = f"{C_NAMES[buffer.dtype]} {name}[{buffer.size}]"
+        value = literal(DTYPES[buffer.dtype].type(fill if fill is not None else 0)).text
+        self._line(f"{head} = {{{value}}};" if fill == 0 else f"{head};", depth, None, cited)
+        if fill:
+            k = self.names.fresh("k")
+            self._line(f"for (int64_t {k} = 0; {k} < {buffer.size}; {k}++)", depth, None, cited)
+            self._line(f"{name}[{k}] = {value};", depth + 1, None, cited)
 
     def _compound(self, stmt: Any, depth: int, cited: str) -> str:
         kind = type(stmt)
@@ -250,8 +274,13 @@ class CBody(CPlaces):
                 self.loop_names.append(self.names.fresh(_LOOPS[len(self.loop_names) % len(_LOOPS)]))
             name = self.loop_names[level]
             self.variable[id(stmt.var)] = Expr(name)
-            head = f"for (int64_t {name} = 0; {name} < {self.extent(stmt.extent).at(COMPARE + 1)}; {name}++)"
+            end = self._end(stmt, depth).at(COMPARE + 1)
+            step = f"{name}++" if stmt.step == 1 else f"{name} += {stmt.step}"
+            head = f"for (int64_t {name} = {self.dim(stmt.start).text}; {name} < {end}; {step})"
             self.lines, outer = [], self.lines
+            for nest in walk(stmt.body):
+                if type(nest) is Loop and _counts_from(nest, stmt.var):
+                    self._end(nest, depth + 1)
             self.block(stmt.body, depth + 1, cite(stmt.site) or cited)
             inner, self.lines = self.lines, outer
             single = is_single(inner, depth + 1)
@@ -288,6 +317,21 @@ class CBody(CPlaces):
             self._part(stmt, depth)
             return ""
         raise KeyError(f"internal: no C for {kind.__name__}")
+
+    def _end(self, loop: Loop, depth: int) -> Expr:
+        """Where a loop ends; the rows of a block get a name, once for all loops over them."""
+        clip = loop.extent
+        if not isinstance(clip, Clip):
+            return self.extent(clip)
+        key = (clip.base.key(), clip.size, clip.total)
+        name = self.clips.get(key)
+        if name is None:
+            name = self.clips[key] = self.names.fresh("rows")
+            rest = f"{self.dim(clip.total).at(SUM)} - {self.affine(clip.base).at(SUM + 1)}"
+            size = self.dim(clip.size)
+            test = f"{rest} < {size.at(COMPARE + 1)} ? {rest} : {size.at(TERNARY + 1)}"
+            self._line(f"const int64_t {name} = {test};", depth, None, "")
+        return Expr(name)
 
     def _part(self, stmt: Call, depth: int) -> None:
         """A part as a static function of what it mentions, and its call."""
@@ -331,7 +375,7 @@ class CBody(CPlaces):
 
     def _inherit(self, stmt: Any) -> None:
         """A folded load, and what folds it in turn, waits for the next store to its memory."""
-        found: list[Buffer] = [stmt.buffer.memory] if type(stmt) is Load else []
+        found: list[Buffer] = [stmt.buffer.memory] if type(stmt) in (Load, Fold) else []
         for a in operands(stmt):
             found += self.depends.get(id(a), ())
         if found:
@@ -376,3 +420,8 @@ class CBody(CPlaces):
                 lines[:0] = fold_comment(pad, where)
         self.lines += lines
         return cite(site) or where or cited
+
+
+def _counts_from(loop: Loop, var: Var) -> bool:
+    """Whether a loop is over one block of the loop over `var`."""
+    return isinstance(loop.extent, Clip) and any(t is var for t, _ in loop.extent.base.terms)

@@ -103,8 +103,11 @@ class CPlaces(abc.ABC):
         """An index as text: terms with a plus sign first, the constant last."""
         parts: list[tuple[bool, str]] = []
         inner = Expr("0")
-        for t, c in a.terms:
-            inner = self.variable[id(t)] if type(t) is Var else self.operand(t)
+        for c, terms in _by_coefficient(a):
+            names = [self.variable[id(t)] if type(t) is Var else self.operand(t) for t in terms]
+            inner = names[0]
+            if len(names) > 1:
+                inner = Expr(" + ".join(x.at(SUM) for x in names), SUM)
             negative = c < 0 if isinstance(c, int) else all(k < 0 for _, k in c.terms)
             factor = mul(c, -1) if negative else c
             if isinstance(factor, int) and factor == 1:
@@ -123,7 +126,7 @@ class CPlaces(abc.ABC):
                 expr = self.dim(constant)
                 parts.insert(0 if any(n for n, _ in parts) else len(parts), (False, expr.at(SUM)))
         if len(parts) == 1 and len(a.terms) == 1 and a.terms[0][1] == 1:
-            return self.variable[id(a.terms[0][0])] if type(a.terms[0][0]) is Var else inner
+            return inner
         parts.sort(key=lambda p: p[0])
         text = ""
         for negative, part in parts:
@@ -144,3 +147,12 @@ class CPlaces(abc.ABC):
         for a, stride in zip(index, buffer.strides(), strict=True):
             flat = flat.plus(a.times(stride))
         return f"{name}[{self.affine(flat).text}]"
+
+
+def _by_coefficient(a: Affine) -> list[tuple[Dim, list[Any]]]:
+    """Terms with one coefficient together, as in (i + j) * d; terms with coefficient 1 each for itself."""
+    found: dict[Any, tuple[Dim, list[Any]]] = {}
+    for k, (t, c) in enumerate(a.terms):
+        key = k if isinstance(c, int) and c == 1 else str(c)
+        found.setdefault(key, (c, []))[1].append(t)
+    return list(found.values())

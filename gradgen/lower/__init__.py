@@ -6,6 +6,8 @@
     sweep       stores and scalars that nothing reads go
     contract    temporaries of one iteration become scalars or small arrays of their block
     hoist       scalars that do not depend on a loop are computed before it
+    block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
+    lanes       sums are collected in lanes that do not wait for each other
     split       a long top level is cut into parts, to be functions of their own
     storage     the other temporaries go on the stack or into the workspace
 
@@ -19,11 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gradgen.ir import Function
+from gradgen.lower.block import block
 from gradgen.lower.contract import contract, forward, sweep
 from gradgen.lower.fuse import fuse
 from gradgen.lower.hoist import hoist
 from gradgen.lower.inspect import show, verify
 from gradgen.lower.kernel import Kernel
+from gradgen.lower.lanes import lanes
 from gradgen.lower.lowering import lower
 from gradgen.lower.split import split
 from gradgen.lower.storage import storage
@@ -35,8 +39,10 @@ Pass = Callable[[Kernel], Kernel]
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
-    "fast": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
-}
+    "fast": (
+        fuse, forward, sweep, contract, hoist, forward, sweep, block, lanes, split, storage,
+    ),
+}  # fmt: skip
 
 
 def _steps(fn: Function, labels: Sequence[str], options: Any) -> Iterator[tuple[str, Kernel]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradgen.ir import CONST
 from gradgen.lower.kernel import (
     Buffer,
     Call,
@@ -39,16 +40,23 @@ def forward(kernel: Kernel) -> Kernel:
     """`kernel` without loads of what is known."""
     rewriter = Rewriter()
     version: dict[int, int] = {}
+    reads: dict[int, int] = {}
     layers: list[dict[Any, tuple[Any, int]]] = []
+    # Per open block: place -> where in the block it was last stored to, and (version, reads) of its memory then.
+    written: list[dict[Any, tuple[int, Any]]] = []
 
     def bump(body: list[Any]) -> None:
         for stmt in walk(body):
-            if type(stmt) is Store or type(stmt) is Declare:
+            if type(stmt) is Load:
+                memory = id(stmt.buffer.memory)
+                reads[memory] = reads.get(memory, 0) + 1
+            elif type(stmt) is Store or type(stmt) is Declare:
                 key = id(stmt.buffer.memory)
                 version[key] = version.get(key, 0) + 1
 
     def block(body: list[Any]) -> list[Any]:
         layers.append({})
+        written.append({})
         out: list[Any] = []
         for stmt in body:
             kind = type(stmt)
@@ -76,14 +84,22 @@ def forward(kernel: Kernel) -> Kernel:
                         break
                 else:
                     layers[-1][key] = (new, now)
+                    reads[memory] = reads.get(memory, 0) + 1
                     out.append(new)
             elif kind is Store:
                 new = rewriter.statement(stmt)
                 memory = id(new.buffer.memory)
-                now = version[memory] = version.get(memory, 0) + 1
+                before = version.get(memory, 0)
+                now = version[memory] = before + 1
+                key = (id(new.buffer), tuple(a.key() for a in new.index))
+                if new.accumulate and any(_is_zero(layer.get(key), before) for layer in layers):
+                    new.accumulate = None  # a sum starts with its first term
                 if not new.accumulate:
-                    key = (id(new.buffer), tuple(a.key() for a in new.index))
                     layers[-1][key] = (new.value, now)
+                    state = (before, reads.get(memory, 0))
+                    if written[-1].get(key, (-1, None))[1] == state:
+                        out[written[-1][key][0]] = None  # overwritten before anything reads it
+                    written[-1][key] = (len(out), (now, state[1]))
                 out.append(new)
             elif kind is Check:
                 new = rewriter.statement(stmt)
@@ -93,7 +109,7 @@ def forward(kernel: Kernel) -> Kernel:
                     out.append(new)
             elif kind is Loop:
                 bump(stmt.body)
-                out.append(Loop(stmt.var, stmt.extent, stmt.kind, block(stmt.body), stmt.site))
+                out.append(stmt.with_body(block(stmt.body)))
                 bump(stmt.body)
             elif kind is If:
                 new = If(
@@ -109,9 +125,17 @@ def forward(kernel: Kernel) -> Kernel:
                     bump([stmt])
                 out.append(rewriter.statement(stmt))
         layers.pop()
-        return out
+        written.pop()
+        return [stmt for stmt in out if stmt is not None]
 
     return kernel.with_body(block(kernel.body))
+
+
+def _is_zero(known: tuple[Any, int] | None, now: int) -> bool:
+    """Whether what is known of a place is that it holds 0."""
+    if known is None or known[1] != now or known[0].op is not CONST:
+        return False
+    return not known[0].params["value"]
 
 
 def sweep(kernel: Kernel) -> Kernel:
@@ -137,7 +161,7 @@ def sweep(kernel: Kernel) -> Kernel:
                 inner = block(stmt.body)
                 if not inner:
                     continue
-                stmt = Loop(stmt.var, stmt.extent, stmt.kind, inner, stmt.site)
+                stmt = stmt.with_body(inner)
             elif kind is If:
                 stmt = If(stmt.condition, block(stmt.then), block(stmt.otherwise), stmt.site)
             for a in operands(stmt):
@@ -209,7 +233,7 @@ def contract(kernel: Kernel) -> Kernel:
             if type(stmt) is Loop:
                 inner: list[Any] = [Declare(b, b.site) for b in declared.get(id(stmt), ())]
                 inner += block(stmt.body)
-                out.append(Loop(stmt.var, stmt.extent, stmt.kind, inner, stmt.site))
+                out.append(stmt.with_body(inner))
             elif type(stmt) is If:
                 out.append(
                     If(

@@ -46,10 +46,7 @@ def _block(body: list[Any]) -> list[Any]:
         return body
     if loops > 1:
         body = _Schedule().run(body)
-    return [
-        Loop(s.var, s.extent, s.kind, _block(s.body), s.site) if type(s) is Loop else s
-        for s in body
-    ]
+    return [s.with_body(_block(s.body)) if type(s) is Loop else s for s in body]
 
 
 class _Schedule:
@@ -88,11 +85,11 @@ class _Schedule:
             self.scalars.setdefault(time, []).append(stmt)
             return
         compound = kind is If or kind is Call
-        touched, read = _accesses([stmt], None, compound)
+        touched, read = accesses([stmt], None, compound)
         time = max((self.time.get(key, -1) for key in read), default=-1)
         for memory, (mode, _) in touched.items():
             for t, (other, _) in self.events.get(memory, {}).items():
-                if _conflict(mode, other):
+                if conflict(mode, other):
                     time = max(time, t | 1)
         if kind is Load:
             self.time[id(stmt)] = time
@@ -100,13 +97,13 @@ class _Schedule:
         self._note(touched, time)
 
     def _loop(self, loop: Loop) -> None:
-        touched, read = _accesses(loop.body, loop.var, True)
+        touched, read = accesses(loop.body, loop.var, True)
         earliest = 0
         for key in read:
             earliest = max(earliest, self.time.get(key, -1) + 1)
         for memory, (mode, places) in touched.items():
             for t, (other, where) in self.events.get(memory, {}).items():
-                if _conflict(mode, other):
+                if conflict(mode, other):
                     if t % 2:
                         earliest = max(earliest, t + 1)
                     else:
@@ -142,12 +139,17 @@ class _Schedule:
 
 
 def _fills_first(body: list[Any]) -> list[Any]:
-    """Loops that set fresh memory to constants go to the front: what adds to that memory may then join any loop."""
+    """Loops that set fresh memory to constants go to the front: what adds to that memory may then join any loop.
+
+    Of these, the ones whose memory is added to by loops of another extent come first: they cannot join those, and must not
+    be kept behind one that can.
+    """
     seen: set[int] = set()
     fills: list[Any] = []
     rest: list[Any] = []
+    extents: dict[int, set[Any]] = {}
     for stmt in body:
-        touched, read = _accesses([stmt], None, True)
+        touched, read = accesses([stmt], None, True)
         fill = (
             type(stmt) is Loop
             and not read
@@ -156,7 +158,10 @@ def _fills_first(body: list[Any]) -> list[Any]:
         fill = fill and not any(type(s) is Load for s in walk([stmt]))
         (fills if fill else rest).append(stmt)
         seen.update(touched)
-    return fills + rest
+        for memory in touched:
+            extents.setdefault(memory, set()).add(stmt.extent if type(stmt) is Loop else None)
+    own = [all(len(extents[k]) == 1 for k in accesses([s], None, True)[0]) for s in fills]
+    return [s for _, s in sorted(zip(own, fills, strict=True), key=lambda pair: pair[0])] + rest
 
 
 def _settle(body: list[Any]) -> list[Any]:
@@ -181,11 +186,11 @@ def _settle(body: list[Any]) -> list[Any]:
     return out
 
 
-def _conflict(a: int, b: int) -> bool:
+def conflict(a: int, b: int) -> bool:
     return not (a == b and a != WRITE)
 
 
-def _accesses(
+def accesses(
     body: list[Any], var: Var | None, deep: bool
 ) -> tuple[dict[int, tuple[int, Places]], set[int]]:
     """By memory, how statements touch it and at which (axis, coefficient, constant) of `var`; and the scalars read."""

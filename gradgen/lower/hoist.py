@@ -35,7 +35,7 @@ def _block(body: list[Any]) -> list[Any]:
             inner = _block(stmt.body)
             moved, kept = _invariant(inner, stmt.var)
             out += moved
-            out.append(Loop(stmt.var, stmt.extent, stmt.kind, kept, stmt.site))
+            out.append(stmt.with_body(kept))
         elif type(stmt) is If:
             out.append(If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site))
         else:

@@ -11,7 +11,9 @@ from gradgen.lower.kernel import (
     Affine,
     Buffer,
     Check,
+    Clip,
     Declare,
+    Fold,
     If,
     Index,
     Kernel,
@@ -44,7 +46,7 @@ def verify(kernel: Kernel, after: str = "") -> None:
             for a in operands(stmt):
                 if id(a) not in defined and getattr(a, "op", None) not in LEAVES:
                     fail(f"{kind.__name__} reads a scalar before it is defined")
-            if kind is Load or kind is Store:
+            if kind is Load or kind is Store or kind is Fold:
                 if len(stmt.index) != len(stmt.buffer.shape):
                     fail(f"an index of {len(stmt.index)} axes into {stmt.buffer}")
                 for a in stmt.index:
@@ -57,7 +59,7 @@ def verify(kernel: Kernel, after: str = "") -> None:
                     fail(f"{stmt.buffer} is written")
                 if kind is Store and stmt.value.type.dtype != stmt.buffer.dtype:
                     fail(f"a {stmt.value.type} is stored in {stmt.buffer}")
-            if kind is Let or kind is Load:
+            if kind is Let or kind is Load or kind is Fold:
                 if id(stmt) in defined:
                     fail("a scalar is defined twice")
                 defined.add(id(stmt))
@@ -66,6 +68,10 @@ def verify(kernel: Kernel, after: str = "") -> None:
                 declared.add(id(stmt.buffer))
                 local.append(id(stmt.buffer))
             elif kind is Loop:
+                if type(stmt.extent) is Clip and any(
+                    type(t) is Var and id(t) not in defined for t, _ in stmt.extent.base.terms
+                ):
+                    fail("a block is counted from a variable of another loop")
                 defined.add(id(stmt.var))
                 check(stmt.body)
                 defined.discard(id(stmt.var))
@@ -107,6 +113,11 @@ def show(kernel: Kernel) -> str:
             parts.append(str(a.constant))
         return " + ".join(parts)
 
+    def extent(e: Any) -> str:
+        if type(e) is not Clip:
+            return str(e)
+        return f"min({e.size}, {e.total} - {affine(e.base)})"
+
     def place(buffer: Buffer, index: Index) -> str:
         return f"{fresh(buffer, buffer.name)}[{', '.join(map(affine, index))}]"
 
@@ -139,10 +150,17 @@ def show(kernel: Kernel) -> str:
                     stmt.site,
                 )
             elif kind is Loop:
-                emit(depth, f"{stmt.kind} {fresh(stmt.var, 'i')} < {stmt.extent}:", stmt.site)
+                start = "" if stmt.start == 0 else f"{stmt.start} <= "
+                step = "" if stmt.step == 1 else f" by {stmt.step}"
+                text = f"{stmt.kind} {start}{fresh(stmt.var, 'i')} < {extent(stmt.extent)}{step}:"
+                emit(depth, text, stmt.site)
                 block(stmt.body, depth + 1)
+            elif kind is Fold:
+                text = f"{fresh(stmt, '%')} = {stmt.by} of {stmt.count} from "
+                emit(depth, text + place(stmt.buffer, stmt.index), stmt.site)
             elif kind is Declare:
-                emit(depth, f"local {stmt.buffer!r}")
+                fill = "" if stmt.fill is None else f" = {stmt.fill}"
+                emit(depth, f"local {stmt.buffer!r}{fill}")
             elif kind is Check:
                 emit(depth, f"check {scalar(stmt.value)} < {stmt.extent}", stmt.site)
             elif kind is If:

@@ -1,7 +1,9 @@
 """The loop IR, on one screen: a Kernel is a list of statements over buffers.
 
-    Loop(var, extent, kind, body)    kind: parallel (iterations independent), reduction (they only add up), sequential
+    Loop(var, extent, kind, body)    kind: parallel (iterations independent), reduction (they only add up), sequential;
+                                     var runs from `start` up to `extent` by `step`
     Let(op, args)                    one scalar, by one elementwise op; Load(buffer, index) one scalar from memory
+    Fold(by, buffer, index, count)   one scalar: neighbours in memory combined in pairs, by addition or another op
     Store(buffer, index, value, accumulate)    buffer[index] = value, or += value with accumulate
     Declare(buffer)                  a buffer that lives in this block only: a scalar variable or a small array
     Check(value, extent)             leave the kernel with INDEX unless -extent <= value < extent
@@ -158,6 +160,28 @@ class Load:
         self.site = site
 
 
+class Fold:
+    """A scalar: `count` elements of a buffer from `index` on (along its last axis), combined by `by` in pairs.
+
+    Pairs are k and k + count/2, count a power of two, until one element is left.
+    """
+
+    __slots__ = ("buffer", "by", "count", "index", "name", "site", "type")
+    op = None
+    params = NO_PARAMS
+
+    def __init__(
+        self, by: Op, buffer: Buffer, index: Index, count: int, site: Site | None = None
+    ) -> None:
+        self.by = by
+        self.buffer = buffer
+        self.index = index
+        self.count = count
+        self.type = Type.of(buffer.dtype)
+        self.name: str | None = None
+        self.site = site
+
+
 class Store:
     """`buffer[index] = value`, or `+= value` where accumulate is "add"."""
 
@@ -178,27 +202,57 @@ class Store:
         self.site = site
 
 
-class Loop:
-    """`for var in range(extent)`."""
+class Clip:
+    """The extent of a loop over one block of another loop: min(size, total - base), for a base below total."""
 
-    __slots__ = ("body", "extent", "kind", "site", "var")
+    __slots__ = ("base", "size", "total")
+
+    def __init__(self, base: Affine, size: Dim, total: Dim) -> None:
+        self.base = base
+        self.size = size
+        self.total = total
+
+    def __str__(self) -> str:
+        return f"min({self.size}, {self.total} - block)"
+
+
+class Loop:
+    """`for var in range(start, extent, step)`."""
+
+    __slots__ = ("body", "extent", "kind", "site", "start", "step", "var")
 
     def __init__(
-        self, var: Var, extent: Dim, kind: str, body: list[Any], site: Site | None = None
+        self,
+        var: Var,
+        extent: Dim | Clip,
+        kind: str,
+        body: list[Any],
+        site: Site | None = None,
+        start: Dim = 0,
+        step: int = 1,
     ) -> None:
         self.var = var
         self.extent = extent
         self.kind = kind
         self.body = body
         self.site = site
+        self.start = start
+        self.step = step
+
+    def with_body(self, body: list[Any]) -> Loop:
+        """The same loop around other statements."""
+        return Loop(self.var, self.extent, self.kind, body, self.site, self.start, self.step)
 
 
 class Declare:
-    __slots__ = ("buffer", "site")
+    """A buffer of this block; each of its elements is `fill`, if that is given."""
 
-    def __init__(self, buffer: Buffer, site: Site | None = None) -> None:
+    __slots__ = ("buffer", "fill", "site")
+
+    def __init__(self, buffer: Buffer, site: Site | None = None, fill: float | None = None) -> None:
         self.buffer = buffer
         self.site = site
+        self.fill = fill
 
 
 class Check:
@@ -270,7 +324,7 @@ class Kernel:
         }
         found = []
         for stmt in walk([*self.prologue, *self.body]):
-            if isinstance(stmt, (Load, Store, Declare)):
+            if isinstance(stmt, (Load, Store, Declare, Fold)):
                 memory = stmt.buffer.memory
                 if id(memory) not in seen:
                     seen.add(id(memory))
@@ -309,7 +363,7 @@ def operands(stmt: Any) -> tuple[Any, ...]:
     kind = type(stmt)
     if kind is Let:
         return stmt.args
-    if kind is Load:
+    if kind is Load or kind is Fold:
         return tuple(t for a in stmt.index for t, _ in a.terms if type(t) is not Var)
     if kind is Store:
         return (stmt.value, *(t for a in stmt.index for t, _ in a.terms if type(t) is not Var))

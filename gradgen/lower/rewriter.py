@@ -9,6 +9,8 @@ from gradgen.lower.kernel import (
     Buffer,
     Call,
     Check,
+    Clip,
+    Fold,
     If,
     Index,
     Let,
@@ -23,13 +25,18 @@ class Rewriter:
 
     table: id of a Var -> Affine or Var; id of a Let or Load -> another scalar.
     access: (buffer, index) -> (buffer, index), for passes that move or shrink buffers.
+    fresh: every scalar is made anew, for passes that copy statements.
     """
 
     def __init__(
-        self, table: dict[int, Any] | None = None, access: Callable[..., Any] | None = None
+        self,
+        table: dict[int, Any] | None = None,
+        access: Callable[..., Any] | None = None,
+        fresh: bool = False,
     ) -> None:
         self.table = {} if table is None else table
         self.access = access
+        self.fresh = fresh
 
     def scalar(self, x: Any) -> Any:
         return self.table.get(id(x), x)
@@ -39,6 +46,13 @@ class Rewriter:
             index = tuple([a.substitute(self.table) for a in index])
         return (buffer, index) if self.access is None else self.access(buffer, index)
 
+    def loop(self, loop: Loop, body: list[Any]) -> Loop:
+        new = loop.with_body(body)
+        if type(loop.extent) is Clip and self.table:
+            clip = loop.extent
+            new.extent = Clip(clip.base.substitute(self.table), clip.size, clip.total)
+        return new
+
     def block(self, body: Sequence[Any]) -> list[Any]:
         return [self.statement(stmt) for stmt in body]
 
@@ -46,24 +60,27 @@ class Rewriter:
         kind = type(stmt)
         table = self.table
         if kind is Let:
-            for a in stmt.args:
-                if id(a) in table:
-                    args = tuple([table.get(id(a), a) for a in stmt.args])
-                    new: Any = Let(stmt.op, args, stmt.type, stmt.params, stmt.name, stmt.site)
-                    table[id(stmt)] = new
-                    return new
+            if self.fresh or any(id(a) in table for a in stmt.args):
+                args = tuple([table.get(id(a), a) for a in stmt.args])
+                new: Any = Let(stmt.op, args, stmt.type, stmt.params, stmt.name, stmt.site)
+                table[id(stmt)] = new
+                return new
             return stmt
         if kind is Load:
             buffer, index = self.where(stmt.buffer, stmt.index)
-            if buffer is stmt.buffer and index is stmt.index:
+            if buffer is stmt.buffer and index is stmt.index and not self.fresh:
                 return stmt
             table[id(stmt)] = new = Load(buffer, index, stmt.name, stmt.site)
+            return new
+        if kind is Fold:
+            buffer, index = self.where(stmt.buffer, stmt.index)
+            table[id(stmt)] = new = Fold(stmt.by, buffer, index, stmt.count, stmt.site)
             return new
         if kind is Store:
             buffer, index = self.where(stmt.buffer, stmt.index)
             return Store(buffer, index, self.scalar(stmt.value), stmt.accumulate, stmt.site)
         if kind is Loop:
-            return Loop(stmt.var, stmt.extent, stmt.kind, self.block(stmt.body), stmt.site)
+            return self.loop(stmt, self.block(stmt.body))
         if kind is Check:
             return Check(self.scalar(stmt.value), stmt.extent, stmt.site)
         if kind is If:

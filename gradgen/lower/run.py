@@ -17,7 +17,9 @@ from gradgen.lower.kernel import (
     Buffer,
     Call,
     Check,
+    Clip,
     Declare,
+    Fold,
     If,
     Kernel,
     Let,
@@ -68,6 +70,12 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
             total += int(env[id(t)]) * evaluate(c, sizes)
         return total
 
+    def end(extent: Any) -> int:
+        if type(extent) is Clip:
+            left = evaluate(extent.total, sizes) - affine(extent.base)
+            return min(evaluate(extent.size, sizes), left)
+        return evaluate(extent, sizes)
+
     def position(buffer: Buffer, index: Sequence[Affine]) -> int:
         flat = 0
         for a, dim in zip(index, buffer.shape, strict=True):
@@ -86,6 +94,13 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
                 env[id(stmt)] = np.asarray(result).astype(DTYPES[stmt.type.dtype])[()]
             elif kind is Load:
                 env[id(stmt)] = array_of(stmt.buffer)[position(stmt.buffer, stmt.index)]
+            elif kind is Fold:
+                first = position(stmt.buffer, stmt.index)
+                part = array_of(stmt.buffer)[first : first + stmt.count]
+                while len(part) > 1:
+                    half = len(part) // 2
+                    part = np.asarray(stmt.by.evaluate(part[:half], part[half:]))
+                env[id(stmt)] = part[0]
             elif kind is Store:
                 at = position(stmt.buffer, stmt.index)
                 if stmt.accumulate:
@@ -93,11 +108,13 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
                 else:
                     array_of(stmt.buffer)[at] = scalar(stmt.value)
             elif kind is Loop:
-                for i in range(max(0, evaluate(stmt.extent, sizes))):
+                for i in range(evaluate(stmt.start, sizes), end(stmt.extent), stmt.step):
                     env[id(stmt.var)] = i
                     block(stmt.body)
             elif kind is Declare:
                 memory[id(stmt.buffer)] = fresh(stmt.buffer)
+                if stmt.fill is not None:
+                    memory[id(stmt.buffer)][:] = stmt.fill
             elif kind is Check:
                 extent = evaluate(stmt.extent, sizes)
                 if not -extent <= scalar(stmt.value) < extent:

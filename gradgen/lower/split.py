@@ -15,6 +15,7 @@ from gradgen.lower.kernel import (
     Call,
     Check,
     Declare,
+    Fold,
     Kernel,
     Let,
     Load,
@@ -44,7 +45,7 @@ def split(kernel: Kernel) -> Kernel:
     marked: set[int] = set()
     for p, part in enumerate(parts):
         for stmt in part:
-            if type(stmt) is Let or type(stmt) is Load:
+            if type(stmt) in (Let, Load, Fold):
                 home[id(stmt)] = p
         for stmt in walk(part):
             for a in operands(stmt):
@@ -58,7 +59,7 @@ def split(kernel: Kernel) -> Kernel:
     out: list[Any] = []
     for part in parts:
         loaded: dict[int, Any] = {}
-        mine = {id(s) for s in part if type(s) is Let or type(s) is Load}
+        mine = {id(s) for s in part if type(s) in (Let, Load, Fold)}
         rewriter = Rewriter(loaded)
         made: list[Any] = []
         for stmt in part:
@@ -84,7 +85,7 @@ def _cut(body: list[Any]) -> list[list[Any]]:
     final: dict[int, int] = {}
     for k, stmt in enumerate(body):
         for inner in walk([stmt]) if blocks(stmt) else (stmt,):
-            if type(inner) in (Load, Store, Declare) and inner.buffer.storage == "local":
+            if type(inner) in (Load, Store, Declare, Fold) and inner.buffer.storage == "local":
                 final[id(inner.buffer)] = k
     parts: list[list[Any]] = [[]]
     weight, open_until = 0, -1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from gradgen.lower.kernel import Buffer, Declare, Kernel, Load, Store, walk
+from gradgen.lower.kernel import Buffer, Declare, Fold, Kernel, Load, Store, walk
 from gradgen.sizes import Dim, add, floordiv, mul
 from gradgen.types import BYTES
 
@@ -26,7 +26,7 @@ def storage(kernel: Kernel) -> Kernel:
     for k, item in enumerate(kernel.body):
         for stmt in walk([item]):
             kind = type(stmt)
-            if kind is Load or kind is Store or kind is Declare:
+            if kind in (Load, Store, Declare, Fold):
                 memory = stmt.buffer.memory
                 if memory.storage == "temp":
                     buffers[id(memory)] = memory

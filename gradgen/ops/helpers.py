@@ -178,10 +178,10 @@ enter(Helper(
         "    return a + 0.6931471805599453\n"
         "return max(a, b) + math.log1p(math.exp(-abs(a - b)))\n"
     ),
+    # a select in place of a branch: loops over it are vectorised
     c=(
-        "if (a == b)\n"
-        "    return a + 0.6931471805599453;\n"
-        "return (a > b ? a : b) + log1p(exp(-fabs(a - b)));\n"
+        "const double gap = a == b ? 0.0 : a - b;\n"
+        "return (a > b ? a : b) + log1p(exp(-fabs(gap)));\n"
     ),
 ))  # fmt: skip
 

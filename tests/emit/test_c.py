@@ -17,6 +17,7 @@ from gradgen.emit.c import emit_c
 from gradgen.emit.selftest import record
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError
+from gradgen.options import Options
 from gradgen.toolchain import FLAGS
 
 pytestmark = needs_c
@@ -98,12 +99,43 @@ def test_lines_fit_in_100_columns(program):
 
 def test_text_of_logistic_regression():
     text = _texts()["logistic_grad.c"]
-    assert "for (int64_t i = 0; i < n; i++) {  /* forward and reverse  c_programs.py:" in text
-    assert "w_bar[j] += z_bar * X[i * d + j];" in text
-    assert "const double z = dot + b;" in text
+    assert "for (int64_t i = 0; i < n; i += 64) {  /* forward and reverse  c_programs.py:" in text
+    assert "const int64_t rows = n - i < 64 ? n - i : 64;" in text
+    assert "dot_lane[l] += X[(i + j) * d + k + l] * w[k + l];" in text
+    assert "const double z = dot[j] + b;" in text
+    assert "w_bar[k] += z_bar_i_2 * X[(i + j) * d + k];" in text
+    assert "double *restrict value, double *restrict w_bar" in text
     assert "malloc" not in text
     assert "void *work" not in text
     assert "SPDX-License-Identifier: 0BSD" in text
+
+
+def test_loops_may_use_vector_functions_but_not_in_strict_mathematics():
+    program = (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b"))
+    fn, signature = make(*program)
+    declaration = '__attribute__((simd("notinbranch"))) double exp(double);'
+    assert declaration in emit_c(fn, signature)["logistic_grad.c"]
+    strict = emit_c(fn, signature, Options(math="strict"))["logistic_grad.c"]
+    assert "simd" not in strict
+    with_clang = [c for c in ("clang", "clang-14") if shutil.which(c)]
+    for compiler in with_clang:
+        CFunction(emit_c(fn, signature), fn, signature, cc=compiler, flags=QUICK)
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_blocks_and_lanes_at_awkward_sizes(dtype):
+    def mixed(w, X, y):
+        z = X @ w
+        loss = np.sum(np.log1p(np.exp(-z)) * y) + np.sum(z * z)
+        return loss, np.max(z), np.min(y), np.prod(y), z
+
+    fn, signature = make(mixed, (f"{dtype}[d]", f"{dtype}[n,d]", f"{dtype}[n]"), None)
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=(*FLAGS, *STRICT))
+    for n in (1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 131):
+        sizes = {"n": n, "d": n // 2}
+        args = [sample(leaf, sizes, np.random.default_rng(n)) for leaf in signature.leaves]
+        for a, b in zip(compiled.call(args, sizes), interpret(fn, args, sizes), strict=True):
+            close(a, b, dtype)
 
 
 def _sanitizers(tmp_path):

@@ -107,7 +107,8 @@ def program(seed):
 def prepared(seed):
     loss, specs = program(seed)
     fn, signature = make(loss, specs, ("x", "A", "s") if seed % 3 else None)
-    sizes = {name: 4 + k for k, name in enumerate(signature.letters)}
+    first = 4 if seed % 8 else 33  # more than one block of lanes, and some over
+    sizes = {name: first + k for k, name in enumerate(signature.letters)}
     args = [sample(leaf, sizes, np.random.default_rng(seed)) for leaf in signature.leaves]
     return fn, signature, sizes, args
 

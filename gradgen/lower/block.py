@@ -1,0 +1,307 @@
+"""Blocking: a long loop with mathematical functions among inner loops goes in blocks of rows, one task at a time.
+
+    for i < n: { inner loops; exp and log of a row's scalars; inner loops }
+
+becomes, for blocks of ROWS rows that stay in cache,
+
+    for i < n by ROWS: { for r: inner loops   for r: the scalars   for r: inner loops }
+
+so that the scalars of many rows are computed side by side, and what the inner loops read is read once. A scalar that crosses
+from one task to the next becomes a small array of the block, and so does a small array of the row; a load of memory that the
+loop does not write is made again instead. A sum over rows is collected in ROWS lanes, which are added up after the loop.
+
+Legal because the rows are independent but for sums: statements that touch memory in ways that depend on the order of rows stay
+in one task (see `fuse` for when an element is touched by one row alone). Linear in the statements of the loop, and in the
+pairs of accesses to one memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradgen.lower.fuse import accesses, conflict
+from gradgen.lower.kernel import (
+    Affine,
+    Buffer,
+    Call,
+    Check,
+    Clip,
+    Declare,
+    If,
+    Index,
+    Kernel,
+    Let,
+    Load,
+    Loop,
+    Store,
+    Var,
+    operands,
+    walk,
+)
+from gradgen.lower.lanes import LANES, Collector, combined, set_up
+from gradgen.lower.rewriter import Rewriter
+from gradgen.types import BYTES
+
+ROWS = 64
+ROOM = 16384  # bytes of the small arrays of a block
+MATHS = 10  # flops of what is worth computing side by side
+
+
+def block(kernel: Kernel) -> Kernel:
+    """`kernel` with its long loops in blocks, where that lets mathematical functions be computed side by side."""
+    out: list[Any] = []
+    for stmt in kernel.body:
+        out += _blocked(stmt) if type(stmt) is Loop and _suits(stmt) else [stmt]
+    return kernel.with_body(out)
+
+
+def _suits(loop: Loop) -> bool:
+    if loop.kind == "sequential" or (isinstance(loop.extent, int) and loop.extent < 8):
+        return False
+    if any(
+        type(s) in (Check, If, Call) or (type(s) is Loop and s.kind == "sequential")
+        for s in walk(loop.body)
+    ):
+        return False
+    maths = any(type(s) is Let and s.op.flops >= MATHS for s in loop.body)
+    return maths and (
+        any(type(s) is Loop for s in loop.body) or bool(_accumulators(loop.body, loop))
+    )
+
+
+def _accumulators(body: list[Any], loop: Loop) -> dict[int, Buffer]:
+    """Scalar variables of an outer block that the loop only adds to, in statements of its own."""
+    inside = {id(s.buffer) for s in walk(loop.body) if type(s) is Declare}
+    found: dict[int, Buffer] = {}
+    spoilt: set[int] = set()
+    own = {id(s) for s in body}
+    for stmt in walk(loop.body):
+        if type(stmt) is Load or type(stmt) is Store:
+            buffer = stmt.buffer
+            if buffer.shape or buffer.storage != "local" or id(buffer) in inside:
+                continue
+            if buffer.dtype not in LANES:
+                continue
+            if type(stmt) is Store and stmt.accumulate == "add" and id(stmt) in own:
+                found[id(buffer)] = buffer
+            else:
+                spoilt.add(id(buffer))
+    return {key: b for key, b in found.items() if key not in spoilt}
+
+
+def _blocked(loop: Loop) -> list[Any]:
+    tasks = _tasks(loop)
+    split = _Split(loop, tasks)
+    extent = loop.extent
+    whole = isinstance(extent, int) and extent <= 2 * ROWS
+    rows = extent if whole else ROWS
+    assert isinstance(rows, int)
+    while split.bytes_per_row * rows > ROOM and not whole:
+        rows //= 2
+    if rows < 8 or split.bytes_per_row * rows > ROOM:
+        return [loop]
+    return split.build(rows, whole)
+
+
+# -- which statements form a task
+def _tasks(loop: Loop) -> list[list[Any]]:
+    """The loop's statements in tasks, in an order in which they may run one after the other over all rows of a block."""
+    body = loop.body
+    position = {id(s): k for k, s in enumerate(body)}
+    leader = list(range(len(body)))
+
+    def find(k: int) -> int:
+        while leader[k] != k:
+            leader[k] = leader[leader[k]]
+            k = leader[k]
+        return k
+
+    arrays = {id(s.buffer) for s in body if type(s) is Declare and s.buffer.shape}
+    after: list[list[int]] = []  # per statement: those that it must follow
+    seen: dict[int, list[tuple[int, int, Any]]] = {}
+    for k, stmt in enumerate(body):
+        touched, read = accesses([stmt], loop.var, True)
+        after.append([position[key] for key in read if key in position and position[key] != k])
+        for memory, (mode, places) in touched.items():
+            for j, other, where in seen.get(memory, ()):
+                if not conflict(mode, other):
+                    continue
+                if memory in arrays or places & where:
+                    after[k].append(j)
+                else:
+                    leader[find(k)] = find(j)
+            seen.setdefault(memory, []).append((k, mode, places))
+    # A cluster that must both follow and precede another is one task with it, and with all between.
+    times = _times(body, after, find)
+    tasks: dict[int, list[Any]] = {}
+    for k, stmt in enumerate(body):
+        tasks.setdefault(times[find(k)], []).append(stmt)
+    return [tasks[t] for t in sorted(tasks)]
+
+
+def _times(body: list[Any], after: list[list[int]], find: Any) -> dict[int, int]:
+    """A time per cluster: scalars at odd ones, loops at even ones, each as early as what it follows allows.
+
+    Times only grow; where clusters wait for each other they would grow for ever, so that a time past the number of
+    statements means that the loop is one task.
+    """
+    loops = {find(k) for k, s in enumerate(body) if type(s) is Loop}
+    times: dict[int, int] = {find(k): 0 if find(k) in loops else -1 for k in range(len(body))}
+    changed = True
+    while changed:
+        changed = False
+        for k in range(len(body)):
+            c = find(k)
+            for j in after[k]:
+                b = find(j)
+                if b == c:
+                    continue
+                least = times[b] if (b in loops) == (c in loops) else times[b] + 1
+                if times[c] < least:
+                    times[c] = least
+                    changed = True
+                    if least > len(body) + 1:
+                        return dict.fromkeys(times, 0)
+    return times
+
+
+# -- the tasks as loops of their own
+class _Split:
+    """What crosses between tasks, and the loops made of them."""
+
+    def __init__(self, loop: Loop, tasks: list[list[Any]]) -> None:
+        self.loop = loop
+        self.tasks = tasks
+        self.stored = {id(s.buffer.memory) for s in walk(loop.body) if type(s) is Store}
+        self.home: dict[int, int] = {}
+        self.crossing: dict[int, Any] = {}
+        self.needed: set[int] = set()  # scalars that are read in their own task
+        uses: dict[int, set[int]] = {}
+        arrays: dict[int, Buffer] = {}
+        for t, task in enumerate(tasks):
+            for stmt in task:
+                if type(stmt) is Let or type(stmt) is Load:
+                    self.home[id(stmt)] = t
+                elif type(stmt) is Declare and stmt.buffer.shape:
+                    arrays[id(stmt.buffer)] = stmt.buffer
+        scalars = {id(s): s for s in loop.body if id(s) in self.home}
+        for t, task in enumerate(tasks):
+            for stmt in walk(task):
+                for a in operands(stmt):
+                    if self.home.get(id(a), t) != t:
+                        self.crossing[id(a)] = scalars[id(a)]
+                    elif id(a) in self.home:
+                        self.needed.add(id(a))
+                if type(stmt) in (Load, Store, Declare) and id(stmt.buffer) in arrays:
+                    uses.setdefault(id(stmt.buffer), set()).add(t)
+        self.expanded = {key: arrays[key] for key, where in uses.items() if len(where) > 1}
+        self.lanes = _accumulators(loop.body, loop)
+        kept = [s for s in self.crossing.values() if not self._again(s)]
+        self.bytes_per_row = sum(BYTES[s.type.dtype] for s in kept)
+        for buffer in self.expanded.values():
+            assert isinstance(buffer.size, int)
+            self.bytes_per_row += BYTES[buffer.dtype] * buffer.size
+
+    def _again(self, stmt: Any) -> bool:
+        """Whether a scalar that crosses is loaded again where it is needed."""
+        return (
+            type(stmt) is Load
+            and id(stmt.buffer.memory) not in self.stored
+            and all(id(a) not in self.home for a in operands(stmt))
+        )
+
+    def build(self, rows: int, whole: bool) -> list[Any]:
+        loop = self.loop
+        base = loop.var
+        arrays: dict[int, Buffer] = {
+            key: Buffer(_name(s, "t"), s.type.dtype, (rows,), "local", site=s.site)
+            for key, s in self.crossing.items()
+            if not self._again(s)
+        }
+        wide = {
+            key: Buffer(b.name, b.dtype, (rows, *b.shape), "local", site=b.site)
+            for key, b in self.expanded.items()
+        }
+        collectors = {
+            key: Collector(b, "add", Buffer(f"{b.name}_lane", b.dtype, count, "local", site=b.site))
+            for key, b in self.lanes.items()
+            for count in [(-(-rows // LANES[b.dtype]) * LANES[b.dtype],)]
+        }
+        lanes = {key: c.lane for key, c in collectors.items()}
+        inner: list[Any] = [Declare(b, b.site) for b in (*arrays.values(), *wide.values())]
+        for t, task in enumerate(self.tasks):
+            made = self._task(t, task, rows, whole, arrays, wide, lanes)
+            if made.body:
+                inner.append(made)
+        if whole:
+            result = inner
+        else:
+            result = [Loop(base, loop.extent, loop.kind, inner, loop.site, 0, rows)]
+        found = list(collectors.values())
+        after = [
+            stmt
+            for dtype in LANES
+            for stmt in combined([c for c in found if c.lane.dtype == dtype])
+        ]
+        return [*set_up(found), *result, *after]
+
+    def _task(
+        self, t: int, task: list[Any], rows: int, whole: bool,
+        arrays: dict[int, Buffer], wide: dict[int, Buffer], lanes: dict[int, Buffer],
+    ) -> Loop:  # fmt: skip
+        loop, row = self.loop, Var()
+        r = Affine.of(row)
+        here = r if whole else Affine.of(loop.var).plus(r)
+
+        def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
+            if id(buffer) in wide:
+                return wide[id(buffer)], (r, *index)
+            if id(buffer) in lanes:
+                return lanes[id(buffer)], (r,)
+            return buffer, index
+
+        table: dict[int, Any] = {id(loop.var): here}
+        rewriter = Rewriter(table, access)
+        made: list[Any] = []
+        for stmt in task:
+            if type(stmt) is Declare and id(stmt.buffer) in wide:
+                continue
+            if id(stmt) in self.crossing and id(stmt) not in arrays and id(stmt) not in self.needed:
+                continue
+            for one in walk([stmt]):
+                for a in operands(one):
+                    if self.home.get(id(a), t) != t and id(a) not in table:
+                        array = arrays.get(id(a))
+                        if array is None:
+                            made.append(_copy(self.crossing[id(a)], rewriter))
+                        else:
+                            table[id(a)] = load = Load(array, (r,), a.name, a.site)
+                            made.append(load)
+            new = rewriter.statement(stmt)
+            made.append(new)
+            if id(stmt) in arrays:
+                made.append(Store(arrays[id(stmt)], (r,), new, None, stmt.site))
+        adds = any(type(s) is Store and s.accumulate for s in walk(made))
+        kind = loop.kind if adds else "parallel"
+        extent = rows if whole else _rows(loop, rows)
+        return Loop(row, extent, kind, made, task[0].site)
+
+
+def _rows(loop: Loop, rows: int) -> Any:
+    if isinstance(loop.extent, int) and loop.extent % rows == 0:
+        return rows
+    assert not isinstance(loop.extent, Clip)
+    return Clip(Affine.of(loop.var), rows, loop.extent)
+
+
+def _copy(load: Load, rewriter: Rewriter) -> Load:
+    """A load made again."""
+    buffer, index = rewriter.where(load.buffer, load.index)
+    rewriter.table[id(load)] = new = Load(buffer, index, load.name, load.site)
+    return new
+
+
+def _name(stmt: Any, otherwise: str) -> str:
+    if stmt.name:
+        return str(stmt.name)
+    return stmt.buffer.name if type(stmt) is Load else otherwise
