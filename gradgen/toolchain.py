@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -35,8 +36,14 @@ LONG = 150_000
 _LONG_FLAGS = ("-O1", *FLAGS[1:])
 
 
+# The sine and the cosine of one number would be computed together, which no vector function does.
+_APART = ("-fno-builtin-sin", "-fno-builtin-cos", "-fno-builtin-sinf", "-fno-builtin-cosf")
+
+
 def flags_for(text: str, math: str) -> tuple[str, ...]:
     flags = _LONG_FLAGS if len(text) > LONG else FLAGS
+    if all(re.search(rf'simd\("notinbranch"\).* {name}f?\(', text) for name in ("sin", "cos")):
+        flags = (*flags, *_APART)
     return tuple(
         "-ffp-contract=off" if f.startswith("-ffp") and math == "strict" else f for f in flags
     )

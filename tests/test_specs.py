@@ -467,7 +467,8 @@ def test_results_are_fresh_writable_and_c_ordered(form, target):
     second = flat_leaves(fn(x))
     everything = [*first, *second, x]
     for k, (array, wanted) in enumerate(zip(first, expected, strict=True)):
-        np.testing.assert_array_equal(array, wanted)
+        # C may compute exp and sin for whole vectors, to 4 ulp
+        np.testing.assert_allclose(array, wanted, rtol=1e-12 if target == "c" else 0)
         assert array.flags.c_contiguous and array.flags.writeable and array.dtype == wanted.dtype
         for j, other in enumerate(everything):
             assert j == k or not np.shares_memory(array, other)

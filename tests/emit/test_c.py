@@ -18,7 +18,7 @@ from gradgen.emit.selftest import record
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError
 from gradgen.options import Options
-from gradgen.toolchain import FLAGS
+from gradgen.toolchain import FLAGS, flags_for
 
 pytestmark = needs_c
 STRICT = ("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
@@ -321,3 +321,13 @@ def test_a_long_scalar_program_is_compiled_in_parts():
     compiled = CFunction(files, fn, signature, flags=QUICK)
     for a, b in zip(compiled.call([0.3, 0.9], {}), interpret(fn, [0.3, 0.9]), strict=True):
         close(a, b, "f64")
+
+
+def test_sine_and_cosine_in_loops_are_kept_apart():
+    def wave(x):
+        return np.sum(np.sin(x) * np.cos(x))
+
+    fn, signature = make(wave, ("f64[n]",), 0)
+    text = emit_c(fn, signature)["wave_grad.c"]
+    assert "-fno-builtin-sin" in flags_for(text, "default")
+    assert "-fno-builtin-sin" not in flags_for(_texts()["logistic_grad.c"], "default")
