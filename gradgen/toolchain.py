@@ -41,7 +41,7 @@ _APART = ("-fno-builtin-sin", "-fno-builtin-cos", "-fno-builtin-sinf", "-fno-bui
 
 
 def flags_for(text: str, math: str) -> tuple[str, ...]:
-    flags = _LONG_FLAGS if len(text) > LONG else FLAGS
+    flags: tuple[str, ...] = _LONG_FLAGS if len(text) > LONG else FLAGS
     if all(re.search(rf'simd\("notinbranch"\).* {name}f?\(', text) for name in ("sin", "cos")):
         flags = (*flags, *_APART)
     return tuple(
