@@ -32,6 +32,7 @@ from gradgen.errors import (
     UnsupportedError,
 )
 from gradgen.options import Options
+from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
 from gradgen.trace.spec import spec, static
 from gradgen.value import Value
 from gradgen.version import VERSION as __version__
@@ -52,12 +53,17 @@ __all__ = [
     "__version__",
     "check",
     "compile",
+    "cond",
+    "fori_loop",
     "grad",
     "hvp",
     "jvp",
+    "map",
     "nn",
+    "scan",
     "spec",
     "static",
     "value_and_grad",
     "vjp",
+    "while_loop",
 ]

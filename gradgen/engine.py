@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError
+from gradgen.errors import GradgenError, ShapeError
 from gradgen.ir import CONST, SIZE, Function
+from gradgen.ops.regions import COND, SCAN, WHILE, Loop
 from gradgen.sizes import Dim, Size, evaluate, letters
-from gradgen.types import DTYPES, Type
+from gradgen.types import DTYPES, Bundle, Type
 
 
 def concrete(params: Any, env: Mapping[str, int]) -> Any:
@@ -78,10 +79,20 @@ def interpret(fn: Function, args: Sequence[Any], sizes: Mapping[str, int] = {}) 
     names = [v.name or f"argument {k}" for k, v in enumerate(fn.inputs)]
     env_sizes = bind_sizes([v.type for v in fn.inputs], args, names, sizes)
     check_requirements(fn, env_sizes)
-    symbolic = bool(env_sizes)
-    env: dict[int, Any] = {}
-    for node, value in zip(fn.inputs, args, strict=True):
-        env[id(node)] = np.asarray(value, DTYPES[node.type.dtype])
+    arrays = [
+        np.asarray(value, DTYPES[node.type.dtype])
+        for node, value in zip(fn.inputs, args, strict=True)
+    ]
+    with np.errstate(all="ignore"):
+        return [
+            np.array(value, DTYPES[v.type.dtype])
+            for value, v in zip(run(fn, arrays, env_sizes), fn.outputs, strict=True)
+        ]
+
+
+def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
+    """The outputs of a Function or region on arrays of its inputs' types; a taped while enters its steps into `sizes`."""
+    env: dict[int, Any] = {id(node): array for node, array in zip(fn.inputs, arrays, strict=True)}
     last: dict[int, int] = {}
     for k, node in enumerate(fn.body):
         for a in node.args:
@@ -92,24 +103,86 @@ def interpret(fn: Function, args: Sequence[Any], sizes: Mapping[str, int] = {}) 
         if a.op is CONST:
             return a.params["value"]
         if a.op is SIZE:
-            return np.int64(evaluate(a.params["size"], env_sizes))
+            return np.int64(evaluate(a.params["size"], sizes))
         return env[id(a)]
 
-    with np.errstate(all="ignore"):
-        for k, node in enumerate(fn.body):
-            operands = [value_of(a) for a in node.args]
-            params = node.params
-            if params and symbolic:
-                params = concrete(params, env_sizes)
+    for k, node in enumerate(fn.body):
+        operands = [value_of(a) for a in node.args]
+        params = node.params
+        if node.op.regions:
+            env[id(node)] = _REGIONS[node.op](node, operands, sizes)
+        else:
+            if params and sizes:
+                params = concrete(params, sizes)
             result = node.op.evaluate(*operands, **params)
             dtype = DTYPES[node.type.dtype]
             if getattr(result, "dtype", None) is not dtype:
                 result = np.asarray(result, dtype)
             env[id(node)] = result
-            for a in node.args:
-                if last[id(a)] == k and id(a) not in keep:
-                    env.pop(id(a), None)
-        return [np.array(value_of(v), DTYPES[v.type.dtype]) for v in fn.outputs]
+        for a in node.args:
+            if last[id(a)] == k and id(a) not in keep:
+                env.pop(id(a), None)
+    return [value_of(v) for v in fn.outputs]
+
+
+# -- loops and branches
+def _scan(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
+    loop = Loop.of(node)
+    length = evaluate(node.params["length"], sizes)
+    carry, xs = operands[: loop.carries], operands[loop.carries : loop.carries + loop.items]
+    consts = operands[loop.carries + loop.items :]
+    ys: list[list[Any]] = [[] for _ in loop.y_outputs]
+    states = [[carry[k]] for k in loop.kept]
+    for i in reversed(range(length)) if loop.reverse else range(length):
+        found = run(loop.body, [np.int64(i), *carry, *(x[i] for x in xs), *consts], sizes)
+        carry = found[: loop.carries]
+        for kept, y in zip(ys, found[loop.carries :], strict=True):
+            kept.append(y)
+        for kept, k in zip(states, loop.kept, strict=True):
+            kept.append(carry[k])
+    if loop.reverse:
+        for kept in (*ys, *states):
+            kept.reverse()
+    return [*carry, *_stack(loop, ys, states, sizes)]
+
+
+def _while(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
+    loop, test = Loop.of(node), node.params["test"]
+    carry, consts = operands[: loop.carries], operands[loop.carries :]
+    ys: list[list[Any]] = [[] for _ in loop.y_outputs]
+    states = [[carry[k]] for k in loop.kept]
+    most, i = node.params.get("max_steps"), 0
+    while run(test, [np.int64(i), *carry, *consts], sizes)[0]:
+        if i == most:
+            raise GradgenError(f"the while loop needs more than max_steps = {most} steps")
+        found = run(loop.body, [np.int64(i), *carry, *consts], sizes)
+        carry = found[: loop.carries]
+        for kept, y in zip(ys, found[loop.carries :], strict=True):
+            kept.append(y)
+        for kept, k in zip(states, loop.kept, strict=True):
+            kept.append(carry[k])
+        i += 1
+    if isinstance(loop.length, Size):
+        sizes[str(loop.length)] = i
+    tape = _stack(loop, ys, states, sizes) if loop.length is not None else []
+    return [np.int64(i), *carry, *tape]
+
+
+def _stack(loop: Loop, ys: Any, states: Any, sizes: dict[str, int]) -> list[Any]:
+    assert isinstance(loop.node.type, Bundle)
+    types = loop.node.type.parts[loop.first_y :]
+    return [
+        np.array(values, DTYPES[ty.dtype]).reshape([evaluate(d, sizes) for d in ty.shape])
+        for values, ty in zip([*ys, *states], types, strict=True)
+    ]
+
+
+def _cond(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
+    pred, *consts = operands
+    return run(node.params["then" if pred else "otherwise"], consts, sizes)
+
+
+_REGIONS = {SCAN: _scan, WHILE: _while, COND: _cond}
 
 
 def check_requirements(fn: Function, sizes: Mapping[str, int]) -> None:

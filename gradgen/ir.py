@@ -5,7 +5,8 @@
     Function   inputs, body in order, outputs; closed: every operand is an input, a leaf or an earlier statement
 
 Leaves (`param`, `const`, `size`) are operands but not statements: they are not in the body. Nodes are immutable once made
-and may be shared between Functions, so a pass keeps what it does not change. Nothing here recurses over the graph.
+and may be shared between Functions, so a pass keeps what it does not change. Nothing here recurses over the graph; what
+loops and branches run are Functions among their params, and only their nesting is walked by recursion.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Op:
     view        the result may share memory with operand 0 in NumPy (slice, reshape, transpose, broadcast)
     store       ops that return operand 0 with a part of it changed: the NumPy statement that does it in place
     nest        (lowering, node) -> None: builds the loop nest of a structured op
+    regions     names of the params that are closed Functions: what loops and branches run (gradgen.ops.regions)
     """
 
     name: str
@@ -71,6 +73,7 @@ class Op:
     view: bool = False
     store: Spelling | None = None
     nest: Callable[..., None] | None = None
+    regions: tuple[str, ...] = ()
     memo: dict[tuple[Type, ...], Type] | None = None
 
     def __str__(self) -> str:
@@ -190,6 +193,8 @@ def verify(fn: Function, after: str = "") -> None:
             raise GradgenError(f"internal: {node.op} is defined twice{where}")
         defined.add(id(node))
         op = node.op
+        for region in op.regions:
+            verify(node.params[region], after)
         expected = op.memo.get(tuple([a.type for a in node.args])) if op.memo is not None else None
         if expected is None:
             expected = infer(op, node.args, node.params)
@@ -214,8 +219,8 @@ def infer(op: Op, args: Iterable[Any], params: dict[str, Any]) -> Type:
     return op.infer(*types, **params)
 
 
-def show(fn: Function) -> str:
-    """The Function as text, one statement a line: `%3 z : f64[n] = add %2 b    model.py:5`."""
+def show(fn: Function, indent: str = "") -> str:
+    """The Function as text, one statement a line: `%3 z : f64[n] = add %2 b    model.py:5`; regions below, indented."""
     names: dict[int, str] = {}
     taken: dict[str, int] = {}
 
@@ -242,10 +247,13 @@ def show(fn: Function) -> str:
     ]
     for node in fn.body:
         args = " ".join(name_of(a) for a in node.args)
-        params = " ".join(f"{k}={v}" for k, v in node.params.items())
+        regions = node.op.regions
+        params = " ".join(f"{k}={v}" for k, v in node.params.items() if k not in regions)
         text = f"  {name_of(node)}: {node.type} = {node.op}"
         text += f" {args}" if args else ""
         text += f" {params}" if params else ""
         lines.append(f"{text:<60} {cite(node.site)}".rstrip())
+        for region in regions:
+            lines.append(f"    {region}: {show(node.params[region], '    ')}".rstrip())
     lines.append(f"  return {', '.join(name_of(v) for v in fn.outputs)}")
-    return "\n".join(lines)
+    return f"\n{indent}".join(lines)

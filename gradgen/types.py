@@ -86,6 +86,30 @@ class Type:
     __repr__ = __str__
 
 
+class Bundle(Type):
+    """The type of a statement with several results (loops, branches): `item` takes one of its parts."""
+
+    __slots__ = ("parts",)
+    parts: tuple[Type, ...]
+    _bundles: dict[tuple[Type, ...], Bundle] = {}
+
+    @staticmethod
+    def of_parts(parts: tuple[Type, ...]) -> Bundle:
+        ty = Bundle._bundles.get(parts)
+        if ty is None:
+            ty = Bundle._bundles[parts] = Bundle("bundle", ())
+            ty.parts = parts
+        return ty
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Bundle.of_parts, (self.parts,)
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.parts))})"
+
+    __repr__ = __str__
+
+
 F64 = Type.of("f64")
 F32 = Type.of("f32")
 I64 = Type.of("i64")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -261,23 +261,28 @@ class Trace:
 
     trusted: operands are not checked for belonging here (derivative rules and passes reuse the nodes of the Function
     that they transform).  site: when set, the line given to new statements instead of the user's current one.
+    region: the Function will be the body of a loop or branch; captured arrays become its operands.
     """
 
     __slots__ = (
-        "body", "consts", "free", "inputs", "parent", "requires", "site", "stale", "trusted", "views",
+        "body", "consts", "free", "inputs", "letters", "parent", "region", "requires", "site", "stale", "trusted", "views",
     )  # fmt: skip
 
-    def __init__(self, trusted: bool = False, site: Site | None = None) -> None:
+    def __init__(
+        self, trusted: bool = False, site: Site | None = None, region: bool = False
+    ) -> None:
         self.body: list[Value] = []
         self.inputs: list[Value] = []
         self.consts: dict[Any, Value] = {}
         self.free: dict[int, tuple[Value, Value]] = {}
         self.parent: Trace | None = None
+        self.letters = 0  # sizes named so far in this trace and those inside it
         self.views: dict[int, list[Value]] = {}
         self.stale: set[int] = set()
         self.requires: dict[Requirement, None] = {}
         self.site = site
         self.trusted = trusted
+        self.region = region
 
     def __enter__(self) -> Trace:
         self.parent = _STATE.trace
@@ -319,6 +324,10 @@ class Trace:
                 f"a traced function needs its own Values, got {value!r} of another trace",
                 "Pass it as an argument, or return it from the function that made it.",
             )
+        return self.capture(value)
+
+    def capture(self, value: Value) -> Value:
+        """The input that stands for a value of an enclosing trace."""
         known = self.free.get(id(value))
         if known is None:
             known = self.free[id(value)] = (value, self.input(value.type, value.name))
@@ -387,6 +396,14 @@ def constant(value: Any, dtype: str | None = None, name: str | None = None) -> V
         return node
     key = (ty, array.tobytes() if array.size <= 64 else id(value))
     known = trace.consts.get(key)
+    if known is None and trace.region and array.size > 64:
+        # One array of the enclosing trace, whatever loop reads it.
+        _STATE.trace = trace.parent
+        try:
+            outer = constant(value, dtype, name)
+        finally:
+            _STATE.trace = trace
+        known = trace.consts[key] = trace.capture(outer)
     if known is None:
         label = name or array_name(value)
         if array.ndim:
@@ -560,7 +577,7 @@ class Handle(Value):
     fresh: `state` was made for this handle alone; otherwise it is copied.
     """
 
-    __slots__ = ("index", "parent", "state")
+    __slots__ = ("home", "index", "parent", "state")
 
     def __init__(
         self,
@@ -573,6 +590,7 @@ class Handle(Value):
         self.state = state if state is None or fresh else apply(OPS["copy"], state)
         self.parent = parent
         self.index = index
+        self.home = current_trace()
         first = self.resolve()
         self.op, self.args, self.params, self.type = first.op, first.args, first.params, first.type
         self.name, self.site, self.owner = None, first.site, first.owner
@@ -595,8 +613,13 @@ class Handle(Value):
             return
         old = self.resolve()
         name = old.name
-        self.state = FUNCTIONS["setitem"](old, index, value)
         trace = current_trace()
+        if trace is not self.home:
+            raise UnsupportedError(
+                "a loop body or branch writes into an array made outside of it",
+                "Make the array a carry (or an argument and result) of the body, and write into a copy there.",
+            )
+        self.state = FUNCTIONS["setitem"](old, index, value)
         if trace is not None:
             trace.outdate(old)
         if self.state.name is None:
@@ -663,6 +686,10 @@ class Masks:
     def __init__(self) -> None:
         self._masked: set[int] = set()
         self._plain: set[int] = set()
+
+    def seed(self, outputs: Sequence[Value]) -> None:
+        """The cotangents given for `outputs` may hold exact zeros."""
+        self._masked.update(id(v) for v in outputs)
 
     def guard(self, node: Value) -> bool:
         """Whether products with partials of `node` are guarded; all its uses must have been noted."""

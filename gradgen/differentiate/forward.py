@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradgen.differentiate.regions import push
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import zeros
+from gradgen.ops.regions import ITEM
+from gradgen.rewriting import with_args
 from gradgen.value import Trace, Value, apply
 
 
@@ -22,7 +25,30 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
         for i in wrt:
             p = fn.inputs[i]
             dots[id(p)] = trace.input(p.type, f"{p.name}_dot" if p.name else None)
+        new: dict[int, Value] = {}  # what stands for statements that compute their tangents themselves
+        pushed: dict[int, tuple[Value, dict[int, int], dict[int, int]]] = {}
         for node in fn.body:
+            key = id(node)
+            if new and node.op is not ITEM and any(id(a) in new for a in node.args):
+                new[key] = node = with_args(node, tuple([new.get(id(a), a) for a in node.args]))
+            if node.op.regions and any(id(a) in dots for a in node.args):
+                trace.site = node.site
+                made = push(node, [dots.get(id(a)) for a in node.args], forward)
+                pushed[key] = made
+                continue
+            if node.op is ITEM and id(node.args[0]) in pushed:
+                bundle, numbers, tangents_at = pushed[id(node.args[0])]
+                trace.site = node.site
+                value = apply(ITEM, bundle, k=numbers[node.params["k"]])
+                value.name = node.name
+                new[key] = value
+                at = tangents_at.get(node.params["k"])
+                if at is not None:
+                    dot = dots[id(value)] = apply(ITEM, bundle, k=at)
+                    dot.name = node.name and f"{node.name}_dot"
+                continue
+            if node.op is ITEM and id(node.args[0]) in new:
+                new[key] = node = with_args(node, (new[id(node.args[0])],))
             trace.body.append(node)
             if node.type.dtype[0] != "f":
                 continue
@@ -34,8 +60,9 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
                     dot.name = f"{node.name}_dot"
                 dots[id(node)] = dot
         trace.site = ("", 0, "forward")
-        tangents = [dots[id(v)] if id(v) in dots else zeros(v.type) for v in fn.outputs]
-    result = trace.function(fn.name, [*fn.outputs, *tangents], fn.title)
+        outputs = [new.get(id(v), v) for v in fn.outputs]
+        tangents = [dots[id(v)] if id(v) in dots else zeros(v.type) for v in outputs]
+    result = trace.function(fn.name, [*outputs, *tangents], fn.title)
     result.notes = fn.notes
     return result
 

@@ -9,23 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradgen.differentiate.regions import Pulled, active_nodes, pull
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import is_zeros, zeros
-from gradgen.value import Masks, Trace, Value, apply, constant, cotangent
+from gradgen.ops.regions import COND, ITEM
+from gradgen.rewriting import with_args
+from gradgen.sites import Site
+from gradgen.value import Masks, Trace, Value, apply, constant, cotangent, new_node
 
 _ACCUMULATES = frozenset(("slice_add", "scatter_add"))
-
-
-def active_nodes(fn: Function, wrt: Sequence[int]) -> set[int]:
-    """Ids of the values that depend on the inputs numbered in `wrt`, through floats."""
-    active = {id(fn.inputs[i]) for i in wrt}
-    for node in fn.body:
-        if node.type.dtype[0] == "f":
-            for a in node.args:
-                if id(a) in active:
-                    active.add(id(node))
-                    break
-    return active
 
 
 def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Function:
@@ -34,7 +26,19 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
     seeds: for each output, None (nothing flows back from it), "one" (the gradient of a scalar), or the name of a new
     input of the output's type that is its cotangent; these follow fn's inputs.
     """
+    return joint(fn, wrt, seeds)[0]
+
+
+def joint(
+    fn: Function, wrt: Sequence[int], seeds: Sequence[str | None], masked: bool = False
+) -> tuple[Function, int]:
+    """What `reverse` returns, and how many of its statements are fn's own (tapes included).
+
+    masked: the cotangents may hold exact zeros of a branch not taken.
+    """
     active = active_nodes(fn, wrt)
+    tapes: dict[int, Pulled] = {}
+    partial: dict[int, dict[int, Value]] = {}  # cotangents of some results of a statement
     with Trace(trusted=True) as trace:
         trace.inputs = list(fn.inputs)
         trace.body = list(fn.body)
@@ -48,14 +52,36 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
                 trace.site = ("", 0, "reverse")
                 bars[id(out)] = _accumulate(bars.get(id(out)), bar)
         masks = Masks()
+        if masked:
+            masks.seed(fn.outputs)
         mulz = OPS["mulz"]
         for node in reversed(fn.body):
+            if node.op.regions:
+                found = partial.pop(id(node), None)
+                if found:
+                    trace.site = _reverse_site(node)
+                    guard = masks.guard(node)
+                    flags = [id(a) in active for a in node.args]
+                    tape = tapes[id(node)] = pull(node, found, flags, guard, joint)
+                    for i, x_bar in tape.bars:
+                        a = node.args[i]
+                        known = bars.get(id(a))
+                        bars[id(a)] = x_bar if known is None else _accumulate(known, x_bar)
+                        masks.note(node, a, guard or node.op is COND)
+                continue
             y_bar = bars.pop(id(node), None)
             if y_bar is None:
                 continue
+            if node.op is ITEM:
+                _name(y_bar, node)
+                trace.site = _reverse_site(node)
+                results = partial.setdefault(id(node.args[0]), {})
+                k = node.params["k"]
+                results[k] = _accumulate(results.get(k), y_bar)
+                masks.note(node, node.args[0], masks.guard(node))
+                continue
             _name(y_bar, node)
-            site = node.site
-            trace.site = (site[0], site[1], "reverse") if site else ("", 0, "reverse")
+            trace.site = _reverse_site(node)
             guard = masks.guard(node)
             args = node.args
             # A store reads its cotangent before it clears the part, so that clearing can happen in place.
@@ -80,7 +106,47 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
             gradients.append(gradient)
     result = trace.function(fn.name, [*fn.outputs, *gradients], fn.title)
     result.notes = fn.notes
-    return result
+    count = len(fn.body)
+    return with_tapes(result, count, tapes) if tapes else (result, count)
+
+
+def with_tapes(fn: Function, count: int, tapes: dict[int, Pulled]) -> tuple[Function, int]:
+    """`fn` with statements replaced by those that keep tapes; `count` statements of it are the forward half."""
+    new: dict[int, Value] = {}
+    body: list[Value] = []
+    grown = count
+    for k, node in enumerate(fn.body):
+        tape = tapes.get(id(node))
+        if tape is not None:
+            old, node = node, tape.node
+        if node.op is ITEM and id(node.args[0]) in tapes:
+            tape_of = tapes[id(node.args[0])]
+            copy = new_node(
+                ITEM, (new[id(node.args[0])],), {"k": tape_of.numbers[node.params["k"]]}, node.type, node.site, node.owner
+            )  # fmt: skip
+            copy.name = node.name
+            new[id(node)] = copy
+            body.append(copy)
+            continue
+        made = with_args(node, tuple([new.get(id(a), a) for a in node.args])) if (
+            any(id(a) in new for a in node.args)
+        ) else node  # fmt: skip
+        if made is not node:
+            new[id(node)] = made
+        body.append(made)
+        if tape is not None:
+            new[id(old)] = new[id(node)] = made
+            for item in tape.items:
+                copy = with_args(item, (made,))
+                new[id(item)] = copy
+                body.append(copy)
+                grown += k < count
+    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs]), grown
+
+
+def _reverse_site(node: Value) -> Site:
+    site = node.site
+    return (site[0], site[1], "reverse") if site else ("", 0, "reverse")
 
 
 def _name(bar: Value, node: Value) -> None:

@@ -1,0 +1,724 @@
+"""Derivatives of loops and branches.
+
+Reverse mode of a region statement in two halves. The body is differentiated as any Function; the statements of its adjoint that
+read values of the forward half decide what is kept: results and carries that exist anyway, then whatever cannot be recomputed
+cheaply from those, from the items and from the operands (the residuals). The statement is replaced by one that also returns
+its residuals, and its adjoint is a region statement of the same set, so every order works:
+
+    scan, while   a scan in the other direction; cotangents of operands that all steps read are carries, but a sum of
+                  outer products over the steps becomes one matrix product after the loop
+    cond          a cond on the same condition, with the residuals of both branches
+
+Forward mode runs the tangents beside the values in one statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gradgen.ir import LEAVES, OPS, Function
+from gradgen.ops.index import SLICE, is_zeros, zeros
+from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop, stacked
+from gradgen.ops.shape import reshape, transpose
+from gradgen.ops.spans import Span
+from gradgen.rewriting import with_args
+from gradgen.sizes import Dim, Size, add, letter, letters, mul
+from gradgen.types import Bundle, Type
+from gradgen.value import Trace, Value, apply, current_trace, new_node
+
+Reverse = Callable[..., tuple[Function, int]]
+
+# What costs less to compute again than to keep; the rest by their flops.
+_FREE = frozenset(("slice", "reshape", "transpose", "broadcast", "cast", "expand_dims", "squeeze", "copy"))  # fmt: skip
+_CHEAP = frozenset(
+    (
+        "add", "sub", "mul", "neg", "abs", "square", "where", "maximum", "minimum", "clip", "sign", "mulz", "equal",
+        "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not",
+        "gather",
+    )
+)  # fmt: skip
+BUDGET = 6
+
+
+# -- activity
+def active_results(node: Value, active: Sequence[bool]) -> list[bool]:
+    """Which results of a region statement depend, through floats, on its active operands."""
+    assert isinstance(node.type, Bundle)
+    if node.op is COND:
+        branches = [node.params["then"], node.params["otherwise"]]
+        wrt = [k for k, a in enumerate(active[1:]) if a]
+        found = [_active_outputs(fn, wrt) for fn in branches]
+        return [a or b for a, b in zip(*found, strict=True)]
+    loop = Loop.of(node)
+    carried = active_carries(loop, active)
+    wrt = loop_wrt(loop, active, carried)
+    outputs = _active_outputs(loop.body, wrt)
+    out = [False] * loop.first_final + carried + outputs[loop.carries :]
+    out += [carried[k] for k in loop.kept]
+    return out[: len(node.type.parts)]
+
+
+def _active_outputs(fn: Function, wrt: Sequence[int]) -> list[bool]:
+    active = active_nodes(fn, wrt)
+    return [id(v) in active for v in fn.outputs]
+
+
+def active_nodes(fn: Function, wrt: Sequence[int]) -> set[int]:
+    """Ids of the values that depend on the inputs numbered in `wrt`, through floats."""
+    active = {id(fn.inputs[i]) for i in wrt}
+    bundles: dict[int, list[bool]] = {}
+    for node in fn.body:
+        if node.type.dtype[0] == "f":
+            if node.op is ITEM:
+                results = bundles.get(id(node.args[0]))
+                if results is not None and results[node.params["k"]]:
+                    active.add(id(node))
+                continue
+            for a in node.args:
+                if id(a) in active:
+                    active.add(id(node))
+                    break
+        elif node.op.regions:
+            flags = [id(a) in active for a in node.args]
+            if any(flags):
+                bundles[id(node)] = active_results(node, flags)
+                active.add(id(node))
+    return active
+
+
+def active_carries(loop: Loop, active: Sequence[bool]) -> list[bool]:
+    """Which carries depend on the active operands, from the first step on or from a later one."""
+    carried = [bool(a) for a in active[: loop.carries]]
+    while True:
+        outputs = _active_outputs(loop.body, loop_wrt(loop, active, carried))
+        new = [a or b for a, b in zip(carried, outputs[: loop.carries], strict=True)]
+        if new == carried:
+            return carried
+        carried = new
+
+
+def loop_wrt(loop: Loop, active: Sequence[bool], carried: Sequence[bool]) -> list[int]:
+    """Numbers of the body's inputs that are active."""
+    flags = [False, *carried, *active[loop.carries :]]
+    return [k for k, a in enumerate(flags) if a]
+
+
+# -- splitting a joint forward and reverse body
+@dataclass
+class Split:
+    """What the reverse half of a joint body reads: residuals to keep, statements to repeat, and its own statements."""
+
+    residuals: list[Value]
+    statements: list[Value]
+    reads: set[int]  # inputs and residuals that it reads, by id
+
+
+def split(
+    joint: Function, count: int, results: Sequence[Value], at_hand: Mapping[int, Value]
+) -> Split:
+    """Cut `joint` after its first `count` statements, for a second half that computes `results`.
+
+    at_hand: values of the first half that the second has in any case (by id): inputs, and results that are kept anyway.
+    """
+    forward, reverse = joint.body[:count], joint.body[count:]
+    inner = {id(n): k for k, n in enumerate(forward)}
+    live = {id(v) for v in results}
+    second = []
+    for node in reversed(reverse):
+        if id(node) in live:
+            second.append(node)
+            live.update(id(a) for a in node.args)
+    second.reverse()
+    local = _local_letters(forward)
+    if local:
+        _demand_local(forward, inner, live, local)
+    cost: dict[int, int] = dict.fromkeys(at_hand, 0)
+    for v in joint.inputs:
+        cost.setdefault(id(v), 0)
+    residuals: list[Value] = []
+    again: set[int] = set()
+    for node in forward:
+        key = id(node)
+        if key in cost:
+            continue
+        total = _price(node, cost)
+        if total is not None and total <= BUDGET:
+            cost[key] = total
+            again.add(key)
+        elif key in live:
+            if local and _is_local(node, local):
+                again.add(key)  # its size is known only inside a step: it is computed again there
+            else:
+                residuals.append(node)
+            cost[key] = 0
+    wanted = {id(a) for n in second for a in n.args} | {id(v) for v in results}
+    repeated = []
+    for node in reversed(forward):
+        if id(node) in wanted and id(node) in again and id(node) not in at_hand:
+            repeated.append(node)
+            wanted.update(id(a) for a in node.args)
+    repeated.reverse()
+    return Split([r for r in residuals if id(r) in wanted], [*repeated, *second], wanted)
+
+
+def _price(node: Value, cost: Mapping[int, int]) -> int | None:
+    """What computing the statement again costs, its operands included; None where it is not cheap."""
+    name = node.op.name
+    if name not in _FREE and name not in _CHEAP:
+        return None
+    total = 0 if name in _FREE else 1
+    for a in node.args:
+        if a.op in LEAVES and id(a) not in cost:
+            continue
+        known = cost.get(id(a))
+        if known is None:
+            return None
+        total += known
+    return total
+
+
+def _local_letters(body: Sequence[Value]) -> set[str]:
+    return {str(n.params["steps"]) for n in body if n.op is WHILE and n.params["steps"] is not None}
+
+
+def _is_local(node: Value, local: set[str]) -> bool:
+    parts = node.type.parts if isinstance(node.type, Bundle) else (node.type,)
+    return any(x in local for ty in parts for d in ty.shape for x in letters(d))
+
+
+def _demand_local(
+    forward: Sequence[Value], inner: Mapping[int, int], live: set[int], local: set[str]
+) -> None:
+    """What a value of local size is computed from is read as well."""
+    for node in reversed(forward):
+        if id(node) in live and _is_local(node, local):
+            live.update(id(a) for a in node.args if id(a) in inner or a.op not in LEAVES)
+
+
+# -- reverse mode
+@dataclass
+class Pulled:
+    """The adjoint of a region statement: its replacement, where its results are now, and cotangents of operands."""
+
+    node: Value
+    numbers: dict[int, int]
+    items: list[Value]
+    bars: list[tuple[int, Value]]
+
+
+def pull(
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
+) -> Pulled:
+    """Reverse mode of one region statement for cotangents of some of its results (by number)."""
+    if node.op is COND:
+        return _pull_cond(node, bars, active, masked, reverse)
+    return _pull_loop(node, bars, active, masked, reverse)
+
+
+def _item(bundle: Value, k: int, name: str | None = None) -> Value:
+    """A result of a statement that stands earlier in the trace."""
+    assert isinstance(bundle.type, Bundle)
+    found = new_node(ITEM, (bundle,), {"k": k}, bundle.type.parts[k], bundle.site, bundle.owner)
+    found.name = name
+    return found
+
+
+def _substituted(
+    statements: Sequence[Value], env: dict[int, Value], outputs: Sequence[Value]
+) -> tuple[list[Value], list[Value]]:
+    """The statements and outputs with values replaced as `env` says."""
+    body = []
+    for node in statements:
+        if any(id(a) in env for a in node.args):
+            copy = with_args(node, tuple(env.get(id(a), a) for a in node.args))
+            env[id(node)] = copy
+            node = copy
+        body.append(node)
+    return body, [env.get(id(v), v) for v in outputs]
+
+
+def _parameter(ty: Type, name: str | None) -> Value:
+    with Trace() as trace:
+        return trace.input(ty, name)
+
+
+def _pull_loop(
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
+) -> Pulled:
+    loop = Loop.of(node)
+    carried = active_carries(loop, active)
+    wrt = loop_wrt(loop, active, carried)
+    flows = _active_outputs(loop.body, wrt)
+    seeds: list[str | None] = []
+    for k, out in enumerate(loop.body.outputs):
+        is_carry = k < loop.carries
+        wanted = flows[k] and (
+            carried[k] if is_carry else loop.first_y + k - loop.carries in bars
+        )
+        source = loop.carry_inputs[k].name if is_carry else out.name
+        seeds.append(f"{source or ('carry' if is_carry else 'y')}_bar" if wanted else None)
+    joint, count = reverse(loop.body, wrt, seeds, masked)
+    outputs = len(loop.body.outputs)
+    in_bars = dict(zip(wrt, joint.outputs[outputs:], strict=True))
+    seed_inputs = iter(joint.inputs[len(loop.body.inputs) :])
+    seeded = {k: next(seed_inputs) for k, s in enumerate(seeds) if s is not None}
+
+    at_hand = {id(v): v for v in joint.inputs}
+    for v in joint.outputs[:outputs]:
+        at_hand[id(v)] = v
+    kept_bars = [v for v in in_bars.values() if not is_zeros(v)]
+    cut = split(joint, count, kept_bars, at_hand)
+
+    # What is kept: results that exist, carries as states, residuals as further ys.
+    carry_outputs = joint.outputs[: loop.carries]
+    entering = [k for k, v in enumerate(loop.carry_inputs) if id(v) in cut.reads]
+    own = {id(v) for v in joint.body[:count]}
+    leaving = [k for k, v in enumerate(carry_outputs) if id(v) in cut.reads and id(v) in own]
+    kept = tuple(dict.fromkeys([*loop.kept, *sorted({*entering, *leaving})]))
+    residuals = cut.residuals
+    body = Function(
+        loop.body.name, loop.body.inputs, [*joint.outputs[:outputs], *residuals], joint.body[:count]
+    )
+    changed: dict[str, Any] = {"kept": kept}
+    length = loop.length
+    if length is None:
+        assert node.op is WHILE
+        length = changed["steps"] = fresh_letter()
+    replaced = new_node(node.op, node.args, {**node.params, **changed, "body": body},
+                        node.type, node.site, node.owner)  # fmt: skip
+    replaced.type = node.op.infer(*[a.type for a in node.args], **replaced.params)
+    replaced.name = node.name
+    after = Loop.of(replaced)
+    numbers = {k: k for k in range(loop.first_state)}
+    for j, k in enumerate(loop.kept):
+        numbers[loop.first_state + j] = after.first_state + kept.index(k)
+
+    made: list[Value] = []
+    operands: list[Value] = []
+    inputs: list[Value] = []
+    env: dict[int, Value] = {}
+
+    def take(value: Value, operand: Value) -> None:
+        """`operand` is an array of one `value` for each step: an item of the adjoint."""
+        operands.append(operand)
+        if value.op in LEAVES and not any(value is v for v in inputs):
+            inputs.append(value)
+            return
+        stand = _parameter(value.type, value.name)
+        env[id(value)] = stand
+        inputs.append(stand)
+
+    def result(k: int, name: str | None) -> Value:
+        found = _item(replaced, k, name)
+        made.append(found)
+        return found
+
+    state: dict[int, Value] = {}
+    for k in kept:
+        if k in entering or k in leaving:
+            name = loop.carry_inputs[k].name
+            state[k] = result(after.first_state + kept.index(k), name and f"{name}_tape")
+    first, last = (1, 0) if loop.reverse else (0, 1)
+    for k in entering:
+        take(loop.carry_inputs[k], _shifted(state[k], first, length))
+    for k in leaving:
+        if id(carry_outputs[k]) not in env:
+            take(carry_outputs[k], _shifted(state[k], last, length))
+    for k, v in enumerate(joint.outputs[loop.carries : outputs]):
+        if id(v) in cut.reads and id(v) in own and id(v) not in env:
+            take(v, result(after.first_y + k, v.name))
+    for k, v in enumerate(residuals):
+        take(v, result(after.first_y + outputs - loop.carries + k, v.name))
+    for v, x in zip(loop.item_inputs, loop.xs, strict=True):
+        if id(v) in cut.reads:
+            take(v, x)
+    for k in range(loop.carries, outputs):
+        if k in seeded:
+            take(seeded[k], bars[loop.first_y + k - loop.carries])
+
+    # The adjoint's carries: cotangents of the carries, then sums of cotangents of the operands that every step reads.
+    starts: list[Value] = []
+    carry_params: list[Value] = []
+    finals: list[Value] = []
+    targets: list[int] = []
+    body_env = env
+    extra: list[tuple[int, Value]] = []
+    for k in range(loop.carries):
+        if not carried[k]:
+            continue
+        start = bars.get(loop.first_final + k)
+        states_bar = bars.get(loop.first_state + loop.kept.index(k)) if k in loop.kept else None
+        if states_bar is not None:
+            end: Dim = 0 if loop.reverse else length
+            edge = apply(SLICE, states_bar, index=(end, *[Span()] * (states_bar.type.ndim - 1)))
+            start = edge if start is None else apply(OPS["add"], start, edge)
+            item = _parameter(loop.init[k].type, "state_bar")
+            operands.append(_shifted(states_bar, first, length))
+            inputs.append(item)
+            extra.append((k, item))
+        starts.append(zeros(loop.init[k].type) if start is None else start)
+        carry_params.append(seeded[k] if k in seeded else _parameter(loop.init[k].type, None))
+        finals.append(in_bars.get(1 + k, zeros(loop.init[k].type)))
+        targets.append(k)
+    statements, mapped = _substituted(cut.statements, body_env, [*finals, *in_bars.values()])
+    finals, mapped_bars = mapped[: len(finals)], dict(zip(in_bars, mapped[len(finals) :], strict=True))
+    with Trace(trusted=True) as trace:
+        trace.site = node.site and (node.site[0], node.site[1], "reverse")
+        trace.body = statements
+        for k, item in extra:
+            j = targets.index(k)
+            finals[j] = apply(OPS["add"], finals[j], item)
+        ys: list[Value] = []
+        y_targets: list[int] = []
+        for j in range(loop.items):
+            position = 1 + loop.carries + j
+            bar = mapped_bars.get(position)
+            if bar is not None and not is_zeros(bar):
+                ys.append(bar)
+                y_targets.append(loop.carries + j)
+        sums = _Sums(loop, statements, inputs, operands, ys, bool(targets))
+        for j, const in enumerate(loop.const_inputs):
+            position = 1 + loop.carries + loop.items + j
+            bar = mapped_bars.get(position)
+            if bar is None or is_zeros(bar):
+                continue
+            sums.add(loop.carries + loop.items + j, const, bar)
+    consts, const_inputs = [], []
+    for v, x in zip(loop.const_inputs, loop.consts, strict=True):
+        consts.append(x)
+        const_inputs.append(v)
+    adjoint = Function(
+        "adjoint",
+        [loop.index, *carry_params, *sums.params, *inputs, *const_inputs],
+        [*finals, *sums.finals, *ys],
+        trace.body,
+    )
+    starts += map(zeros, sums.types)
+    out = apply(
+        SCAN, *starts, *operands, *consts, body=adjoint, carries=len(starts),
+        items=len(operands), length=length, reverse=not loop.reverse, kept=(),
+    )  # fmt: skip
+    found: list[tuple[int, Value]] = []
+    parts = len(out.type.parts) if isinstance(out.type, Bundle) else 0
+    results = [apply(ITEM, out, k=k) for k in range(parts)]
+    for j, k in enumerate(targets):
+        if active[k]:
+            found.append((k, results[j]))
+    for j, k in enumerate(sums.targets):
+        found.append((k, results[len(targets) + j]))
+    first_y = len(starts)
+    for j, k in enumerate(y_targets):
+        found.append((k, results[first_y + j]))
+    found += sums.after(results[first_y:], operands, length)
+    return Pulled(replaced, numbers, made, found)
+
+
+def _shifted(states: Value, first: int, length: Dim) -> Value:
+    """The `length` states from number `first` (0 or 1) on."""
+    span = Span(None, -1) if first == 0 else Span(1, None)
+    return apply(SLICE, states, index=(span, *[Span()] * (states.type.ndim - 1)))
+
+
+class _Sums:
+    """Cotangents of operands that every step reads: summed over the steps.
+
+    A product of a column and a row per step is not summed but kept as two stacks, for one matrix product after the loop; in a
+    map, which has no carries, every contribution is a stack that is summed after it.
+    """
+
+    def __init__(
+        self, loop: Loop, statements: list[Value], inputs: list[Value], operands: list[Value], ys: list[Value],
+        has_carries: bool,
+    ) -> None:  # fmt: skip
+        self.loop, self.inputs, self.operands, self.ys = loop, inputs, operands, ys
+        self.has_carries = has_carries or loop.carries > 0
+        self.params: list[Value] = []
+        self.types: list[Type] = []
+        self.finals: list[Value] = []
+        self.targets: list[int] = []
+        self.products: list[tuple[int, str, Any, Any]] = []
+
+    def add(self, target: int, const: Value, bar: Value) -> None:
+        terms, rest = _terms(bar), []
+        for term in terms:
+            pair = _product(term, self.loop)
+            if pair is not None:
+                kind, a, b = pair
+                self.products.append((target, kind, self.stack(a), self.stack(b)))
+            else:
+                rest.append(term)
+        if not rest:
+            return
+        if len(rest) == len(terms):
+            rest = [bar]
+        for term in rest:
+            stackable = term.op.name not in ("slice_add", "scatter_add", "slice_set")
+            if (not self.has_carries and stackable) or (
+                term.type.shape and any(term is y for y in self.ys)
+            ):
+                self.products.append((target, "sum", self.stack(term), None))
+                continue
+            if target in self.targets:
+                j = self.targets.index(target)
+                self.finals[j] = _onto(self.finals[j], term)
+                continue
+            name = const.name and f"{const.name}_bar"
+            param = _parameter(const.type, name)
+            self.params.append(param)
+            self.types.append(const.type)
+            final = _onto(param, term)
+            if final.name is None:
+                final.name = name
+            self.finals.append(final)
+            self.targets.append(target)
+
+    def stack(self, value: Value) -> tuple[str, int]:
+        """Where the values of all steps are: an operand of the adjoint, or a result of it."""
+        for k, v in enumerate(self.inputs):
+            if v is value:
+                return "operand", k
+        for k, v in enumerate(self.ys):
+            if v is value:
+                return "y", k
+        self.ys.append(value)
+        return "y", len(self.ys) - 1
+
+    def after(
+        self, ys: Sequence[Value], operands: Sequence[Value], length: Dim
+    ) -> list[tuple[int, Value]]:
+        """Cotangents computed from the stacks, after the loop."""
+
+        def of(place: tuple[str, int]) -> Value:
+            return operands[place[1]] if place[0] == "operand" else ys[place[1]]
+
+        out = []
+        for target, kind, a, b in self.products:
+            if kind == "sum":
+                out.append((target, apply(OPS["sum"], of(a), axes=(0,))))
+                continue
+            left, right = of(a), of(b)
+            if kind == "matmul":
+                rows = mul(length, left.type.shape[1])
+                left = reshape(left, (rows, left.type.shape[2]))
+                right = reshape(right, (rows, right.type.shape[2]))
+            out.append((target, apply(OPS["matmul"], transpose(left), right)))
+        return out
+
+
+def _terms(bar: Value) -> list[Value]:
+    """The summands of a sum, when each has the sum's type."""
+    out, todo = [], [bar]
+    while todo:
+        term = todo.pop()
+        if term.op is OPS["add"] and all(a.type is bar.type for a in term.args):
+            todo.extend(reversed(term.args))
+        else:
+            out.append(term)
+    return out
+
+
+def _product(term: Value, loop: Loop) -> tuple[str, Value, Value] | None:
+    """Column and row of an outer product, or the two factors of X.T @ Y."""
+    consts = {id(v) for v in loop.const_inputs}
+    if any(id(a) in consts for a in term.args):
+        return None
+    if term.op is OPS["outer"]:
+        return "outer", term.args[0], term.args[1]
+    if term.op is OPS["matmul"] and term.type.ndim == 2:
+        a, b = term.args
+        if a.op is OPS["transpose"] and a.type.ndim == 2 and id(a.args[0]) not in consts:
+            return "matmul", a.args[0], b
+    return None
+
+
+def _onto(total: Value, term: Value) -> Value:
+    """total + term; a part added into zeros is added into `total`."""
+    if term.op.name in ("slice_add", "scatter_add") and is_zeros(term.args[0]):
+        return apply(term.op, total, *term.args[1:], **term.params)
+    return apply(OPS["add"], total, term)
+
+
+def _pull_cond(
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
+) -> Pulled:
+    pred, *consts = node.args
+    wrt = [k for k, a in enumerate(active[1:]) if a]
+    branches = [node.params["then"], node.params["otherwise"]]
+    halves = []
+    for fn in branches:
+        flows = _active_outputs(fn, wrt)
+        seeds = [
+            f"{v.name or 'y'}_bar" if k in bars and flows[k] else None
+            for k, v in enumerate(fn.outputs)
+        ]
+        joint, count = reverse(fn, wrt, seeds, masked)
+        outputs = len(fn.outputs)
+        in_bars = joint.outputs[outputs:]
+        at_hand = {id(v): v for v in joint.inputs} | {id(v): v for v in joint.outputs[:outputs]}
+        cut = split(joint, count, [v for v in in_bars if not is_zeros(v)], at_hand)
+        halves.append((fn, joint, count, cut, in_bars, seeds))
+    pulled = [k for k in range(len(wrt)) if any(not is_zeros(h[4][k]) for h in halves)]
+    residual_types = [[r.type for r in h[3].residuals] for h in halves]
+    count_out = len(branches[0].outputs)
+
+    # The branches return the residuals of both; of the branch not taken, zeros that nothing reads.
+    forward = []
+    for j, (fn, joint, count, cut, _, _) in enumerate(halves):
+        with Trace(trusted=True) as trace:
+            trace.body = list(joint.body[:count])
+            other = [zeros(ty) for ty in residual_types[1 - j]]
+            kept = [*cut.residuals, *other] if j == 0 else [*other, *cut.residuals]
+        forward.append(Function(fn.name, fn.inputs, [*joint.outputs[:count_out], *kept], trace.body))
+    params = {"then": forward[0], "otherwise": forward[1]}
+    ty = node.op.infer(*[a.type for a in node.args], **params)
+    replaced = new_node(node.op, node.args, params, ty, node.site, node.owner)
+    replaced.name = node.name
+    made = []
+    for h in halves:
+        for r in h[3].residuals:
+            made.append(_item(replaced, count_out + len(made), r.name))
+    results_read = sorted(
+        {k for h in halves for k, v in enumerate(h[1].outputs[:count_out])
+         if id(v) in h[3].reads and any(v is n for n in h[1].body[: h[2]])}
+    )  # fmt: skip
+    outer_results = {k: _item(replaced, k) for k in results_read}
+    made_results = list(outer_results.values())
+    bar_numbers = sorted(bars)
+    operands = [*consts, *made, *made_results, *(bars[k] for k in bar_numbers)]
+    adjoints = []
+    for j, (fn, joint, count, cut, in_bars, seeds) in enumerate(halves):
+        names = [f"{v.name or 'y'}_bar" for v in fn.outputs]
+        seed_inputs = iter(joint.inputs[len(fn.inputs) :])
+        seeded = {k: next(seed_inputs) for k, s in enumerate(seeds) if s is not None}
+        env: dict[int, Value] = {}
+        inputs = list(fn.inputs)
+        for i, types in enumerate(residual_types):
+            for k, rty in enumerate(types):
+                own = cut.residuals[k] if i == j else None
+                p = _parameter(rty, own.name if own is not None else None)
+                if own is not None:
+                    env[id(own)] = p
+                inputs.append(p)
+        for k in results_read:
+            v = joint.outputs[k]
+            p = _parameter(v.type, v.name)
+            if any(v is n for n in joint.body[:count]):
+                env.setdefault(id(v), p)
+            inputs.append(p)
+        for k in bar_numbers:
+            p = seeded[k] if k in seeded else _parameter(bars[k].type, names[k])
+            inputs.append(p)
+        statements, outs = _substituted(cut.statements, env, in_bars)
+        with Trace(trusted=True) as trace:
+            trace.body = statements
+            outs = [
+                zeros(fn.inputs[wrt[k]].type) if is_zeros(outs[k]) else outs[k] for k in pulled
+            ]
+        adjoints.append(Function("adjoint", inputs, outs, trace.body))
+    found = []
+    if pulled:
+        out = apply(COND, pred, *operands, then=adjoints[0], otherwise=adjoints[1])
+        found = [(1 + wrt[k], apply(ITEM, out, k=j)) for j, k in enumerate(pulled)]
+    return Pulled(
+        replaced, {k: k for k in range(count_out)}, [*made, *made_results], found
+    )
+
+
+def fresh_letter() -> Size:
+    """A size that no Function of the open traces knows: the number of steps of a while."""
+    trace = current_trace()
+    assert trace is not None
+    while trace.parent is not None:
+        trace = trace.parent
+    trace.letters += 1
+    return letter("steps" if trace.letters == 1 else f"steps_{trace.letters}")
+
+
+# -- forward mode
+def push(
+    node: Value, dots: Sequence[Value | None], forward: Callable[..., Function]
+) -> tuple[Value, dict[int, int], dict[int, int]]:
+    """A statement that computes results and tangents; the numbers of the results, and of their tangents."""
+    active = [d is not None for d in dots]
+    moving = [d for d in dots if d is not None]
+    if node.op is COND:
+        wrt = [k for k, a in enumerate(active[1:]) if a]
+        flags = active_results(node, active)
+        count = len(flags)
+        branches = []
+        for name in ("then", "otherwise"):
+            fn = node.params[name]
+            joint = forward(fn, wrt)
+            tangents = [joint.outputs[count + k] for k in range(count) if flags[k]]
+            branches.append(
+                Function(fn.name, joint.inputs, [*joint.outputs[:count], *tangents], joint.body)
+            )
+        out = apply(node.op, *node.args, *moving, then=branches[0], otherwise=branches[1])
+        at = iter(range(count, count + sum(flags)))
+        return out, {k: k for k in range(count)}, {k: next(at) for k in range(count) if flags[k]}
+    loop = Loop.of(node)
+    carried = active_carries(loop, active)
+    wrt = loop_wrt(loop, active, carried)
+    joint = forward(loop.body, wrt)
+    outputs = len(loop.body.outputs)
+    flows = _active_outputs(loop.body, wrt)
+    dot_inputs = dict(zip(wrt, joint.inputs[len(loop.body.inputs) :], strict=True))
+    moved = [k for k in range(loop.carries) if carried[k]]
+    y_moved = [k for k in range(loop.carries, outputs) if flows[k]]
+    x_moved = [k for k in range(loop.carries, loop.carries + loop.items) if active[k]]
+    c_moved = [k for k in range(loop.carries + loop.items, len(active)) if active[k]]
+
+    def inputs_of(fn: Function) -> list[Value]:
+        """The inputs of the body or test with the tangents between."""
+        a, b = 1 + loop.carries, 1 + loop.carries + loop.items
+        own = fn.inputs
+
+        def dotted(ks: list[int]) -> list[Value]:
+            return [dot_inputs[1 + k] for k in ks]
+
+        return [*own[:a], *dotted(moved), *own[a:b], *dotted(x_moved), *own[b:], *dotted(c_moved)]
+
+    body = Function(
+        loop.body.name,
+        inputs_of(loop.body),
+        [
+            *joint.outputs[: loop.carries],
+            *(joint.outputs[outputs + k] for k in moved),
+            *joint.outputs[loop.carries : outputs],
+            *(joint.outputs[outputs + k] for k in y_moved),
+        ],
+        joint.body,
+    )
+    starts = [dots[k] if dots[k] is not None else zeros(loop.init[k].type) for k in moved]
+    kept = (*loop.kept, *(loop.carries + moved.index(k) for k in loop.kept if carried[k]))
+    params = {**node.params, "body": body, "carries": loop.carries + len(moved), "kept": kept}
+    if node.op is SCAN:
+        params["items"] = loop.items + len(x_moved)
+    else:
+        test = node.params["test"]
+        params["test"] = Function(test.name, inputs_of(test), test.outputs, test.body)
+    out = apply(
+        node.op, *loop.init, *starts, *loop.xs, *(dots[k] for k in x_moved), *loop.consts,
+        *(dots[k] for k in c_moved), **params,
+    )  # fmt: skip
+    after = Loop.of(out)
+    numbers: dict[int, int] = {k: k for k in range(loop.first_y)}
+    tangents: dict[int, int] = {}
+    for j, k in enumerate(moved):
+        tangents[loop.first_final + k] = loop.first_final + loop.carries + j
+    for k in range(outputs - loop.carries):
+        numbers[loop.first_y + k] = after.first_y + k
+    for j, k in enumerate(y_moved):
+        tangents[loop.first_y + k - loop.carries] = after.first_y + outputs - loop.carries + j
+    at = len(loop.kept)
+    for j, k in enumerate(loop.kept):
+        numbers[loop.first_state + j] = after.first_state + j
+        if carried[k]:
+            tangents[loop.first_state + j] = after.first_state + at
+            at += 1
+    return out, numbers, tangents
+
+
+__all__ = ["active_nodes", "pull", "push", "stacked"]

@@ -1,0 +1,445 @@
+"""Loops and branches that stay loops and branches: scan, fori_loop, while_loop, cond, map.
+
+Inside a traced function each traces its body once, to a closed region (gradgen.ops.regions); what the body reads from
+outside becomes an operand. On eager Values and arrays they are plain Python loops and branches.
+
+Python numbers as carries are weakly typed: `gg.scan(f, 0.0, xs)` carries f32 when the body returns f32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import ShapeError, SpecError, TraceError
+from gradgen.ir import Function, OPS
+from gradgen.ops.reduce import as_value
+from gradgen.ops.regions import COND, SCAN, WHILE, items, unstacked
+from gradgen.ops.shape import stack
+from gradgen.sizes import Dim, add, max0, mul
+from gradgen.trace.hooks import enter
+from gradgen.trace.stage import as_result, is_dynamic
+from gradgen.tree import LEAF, Tree, flatten, leaf_names, unflatten
+from gradgen.types import BOOL, I64, Type, promote
+from gradgen.value import (
+    Extent,
+    Trace,
+    Value,
+    any_value,
+    apply,
+    constant,
+    current_trace,
+    dim_or_none,
+    is_scalar_number,
+)
+
+NOTHING = Tree("none")
+
+
+# -- structures: None stands for no leaves here
+def _flatten(value: Any) -> tuple[list[Any], Tree]:
+    return ([], NOTHING) if value is None else flatten(value)
+
+
+def _unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
+    return None if tree is NOTHING else unflatten(tree, leaves)
+
+
+def words(f: Any) -> list[str]:
+    """Names of the parameters of a plain function or method; none for other callables."""
+    code = getattr(getattr(f, "__func__", f), "__code__", None)
+    found = list(code.co_varnames[: code.co_argcount]) if code is not None else []
+    return found[1:] if hasattr(f, "__self__") else found
+
+
+# -- closing a body
+@dataclass
+class Region:
+    """A traced body before it is closed: its own inputs, results, and what it read from outside."""
+
+    trace: Trace
+    outputs: list[Value]
+    result: Tree
+    name: str
+
+    @property
+    def free(self) -> dict[int, tuple[Value, Value]]:
+        return self.trace.free
+
+
+def trace_region(
+    f: Callable[..., Any],
+    name: str,
+    labels: Sequence[str] = (),
+    trees: Sequence[Tree] = (),
+    types: Sequence[Sequence[Type]] = (),
+) -> Region:
+    """Trace `f` at arguments of these structures and types, whose leaves are named after the labels."""
+    with Trace(region=True) as trace:
+        args = []
+        for k, (tree, tys) in enumerate(zip(trees, types, strict=True)):
+            label = labels[k] if k < len(labels) else ""
+            named = leaf_names(label, tree) if label and tys else [""] * len(tys)
+            made = [trace.input(ty, word or None) for ty, word in zip(tys, named, strict=True)]
+            args.append(_unflatten(tree, made))
+        leaves, tree = _flatten(f(*args))
+        outputs = [as_result(f, leaf) for leaf in leaves]
+    return Region(trace, outputs, tree, name)
+
+
+def close(*regions: Region) -> tuple[list[Function], list[Value]]:
+    """The regions as closed Functions with the same constant operands, and these operands in the enclosing trace."""
+    outer: dict[int, Value] = {}
+    for region in regions:
+        for key, (value, _) in region.free.items():
+            outer.setdefault(key, value)
+    parent = current_trace()
+    assert parent is not None
+    functions = []
+    for region in regions:
+        own = [v for v in region.trace.inputs if not any(v is w for _, w in region.free.values())]
+        consts = []
+        for key, value in outer.items():
+            known = region.free.get(key)
+            consts.append(known[1] if known is not None else _parameter(value))
+        fn = Function(region.name, [*own, *consts], region.outputs, region.trace.body)
+        functions.append(fn)
+        for need in region.trace.requires:
+            parent.requires.setdefault(need)
+    return functions, [parent.operand(v) for v in outer.values()]
+
+
+def _parameter(value: Value) -> Value:
+    with Trace() as trace:
+        return trace.input(value.type, value.name)
+
+
+# -- carries
+def _carry_values(init: Any) -> tuple[list[Value], list[bool], Tree]:
+    leaves, tree = _flatten(init)
+    weak = [is_scalar_number(leaf) and not isinstance(leaf, np.generic) for leaf in leaves]
+    for leaf in leaves:
+        if not isinstance(leaf, (Value, np.ndarray, int, float, np.generic)):
+            raise SpecError(f"a carry needs numbers and arrays, got {type(leaf).__name__}")
+    return [as_value(leaf) for leaf in leaves], weak, tree
+
+
+def _settle(
+    what: str, build: Callable[[list[Type]], tuple[list[Value], Tree, Any]], init: list[Value],
+    weak: list[bool], tree: Tree,
+) -> tuple[list[Value], Any]:  # fmt: skip
+    """Trace with the carry's types; a weak literal takes the type that the body gives it. ShapeError names both types."""
+    for _ in range(3):
+        outputs, found, made = build([v.type for v in init])
+        if found != tree:
+            raise ShapeError(
+                f"{what} needs a body that returns its carry with one structure, "
+                f"got {_shown(tree)} in and {_shown(found)} out"
+            )
+        if all(a.type is b.type for a, b in zip(init, outputs, strict=True)):
+            return init, made
+        for k, (a, b) in enumerate(zip(init, outputs, strict=True)):
+            if a.type is b.type:
+                continue
+            widened = promote(a.type.dtype, b.type.dtype)
+            if weak[k] and (b.type.shape or widened == b.type.dtype or b.type.is_float):
+                init[k] = _cast(a, b.type)
+                continue
+            label = leaf_names("carry", tree)[k]
+            raise ShapeError(
+                f"{what} needs a carry of one type, got {label}: {a.type} in and {b.type} out",
+                "Start from an array of the final shape and dtype, or cast in the body.",
+            )
+    raise ShapeError(f"{what} needs a carry whose type settles")
+
+
+def _cast(value: Value, ty: Type) -> Value:
+    if value.type.dtype != ty.dtype:
+        value = apply(OPS["cast"], value, dtype=ty.dtype)
+    return value if value.type is ty else apply(OPS["broadcast"], value, shape=ty.shape)
+
+
+def _shown(tree: Tree) -> str:
+    return "nothing" if tree is NOTHING else str(tree)
+
+
+def _pair(what: str, result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise SpecError(
+            f"{what} needs a body that returns (carry, y), got {type(result).__name__}",
+            "Return (carry, None) where there is no y.",
+        )
+    return result
+
+
+# -- scan
+def scan(
+    body: Callable[..., Any],
+    init: Any,
+    xs: Any = None,
+    length: Any = None,
+    reverse: bool = False,
+    checkpoint: Any = None,
+) -> tuple[Any, Any]:
+    """A loop that carries: `carry, y = body(carry, x)` for each x along the first axis of xs; returns (carry, ys).
+
+    init: a number, array or structure of them; xs: an array or a structure of arrays with one leading length, or None with
+    `length`; ys: each y stacked along a new first axis, None for no y. reverse: from the last x to the first.
+    checkpoint: keep only every k-th carry for the reverse pass and recompute the others ("sqrt": k = sqrt(length)).
+    Raises ShapeError where leading lengths differ or a carry's type changes.
+    """
+    leaves, tree = _flatten(xs)
+    if not _traced(init, leaves, length):
+        return _scan_now(body, init, xs, leaves, length, reverse)
+    values = [as_value(leaf) for leaf in leaves]
+    steps = _length(values, leaf_names("xs", tree) if leaves else [], length)
+    if checkpoint is not None:
+        from gradgen.trace.checkpoint import scan_in_blocks
+
+        return scan_in_blocks(body, init, _unflatten(tree, values), steps, reverse, checkpoint)
+    start, weak, carry_tree = _carry_values(init)
+    item_types = [unstacked(v.type) for v in values]
+
+    def build(carry_types: list[Type]) -> tuple[list[Value], Tree, Any]:
+        shapes: list[Tree] = []
+
+        def step(i: Any, carry: Any, x: Any) -> Any:
+            carried, y = _pair("scan", enter(body)(carry, x))
+            shapes.extend((_flatten(carried)[1], _flatten(y)[1]))
+            return [*_flatten(carried)[0], *_flatten(y)[0]]
+
+        region = trace_region(
+            step, "body", ["", *words(body)], [LEAF, carry_tree, tree], [[I64], carry_types, item_types]
+        )  # fmt: skip
+        count = 0 if shapes[0] is NOTHING else shapes[0].size
+        return region.outputs[:count], shapes[0], (region, shapes[1])
+
+    start, (region, y_tree) = _settle("scan", build, start, weak, carry_tree)
+    (function,), consts = close(region)
+    made = apply(
+        SCAN, *start, *values, *consts, body=function, carries=len(start), items=len(values), length=steps,
+        reverse=bool(reverse), kept=(),
+    )  # fmt: skip
+    results = items(made)
+    return _unflatten(carry_tree, results[: len(start)]), _unflatten(y_tree, results[len(start) :])
+
+
+def _traced(*parts: Any) -> bool:
+    return current_trace() is not None
+
+
+def _length(values: Sequence[Value], names: Sequence[str], length: Any) -> Dim:
+    steps = None if length is None else dim_or_none(length)
+    if length is not None and steps is None:
+        raise SpecError(
+            f"scan needs a length known as a number or size, got {length!r}",
+            "A count that depends on data needs gg.while_loop.",
+        )
+    for value, name in zip(values, names, strict=True):
+        if not value.type.shape:
+            raise ShapeError(f"scan needs arrays with a leading axis, got {name}: {value.type}")
+        found = value.type.shape[0]
+        if steps is None:
+            steps = found
+        elif found != steps:
+            raise ShapeError(f"scan needs arrays of one leading length, got {steps} and {found}")
+    if steps is None:
+        raise SpecError("scan needs xs or a length, got neither")
+    if isinstance(steps, int) and steps < 0:
+        raise SpecError(f"scan needs a length of zero or more, got {steps}")
+    return steps
+
+
+def _scan_now(
+    body: Any, init: Any, xs: Any, leaves: list[Any], length: Any, reverse: bool
+) -> tuple[Any, Any]:
+    """The loop on eager Values and arrays."""
+    lengths = {len(leaf) for leaf in leaves} | ({int(length)} if length is not None else set())
+    if len(lengths) != 1:
+        raise ShapeError(f"scan needs one leading length, got {sorted(lengths) or 'none'}")
+    (count,) = lengths
+    _, tree = _flatten(xs)
+    carry, found, y_tree = init, [], NOTHING
+    for i in reversed(range(count)) if reverse else range(count):
+        x = _unflatten(tree, [leaf[i] for leaf in leaves])
+        carry, y = _pair("scan", body(carry, x))
+        y_leaves, y_tree = _flatten(y)
+        found.append(y_leaves)
+    if reverse:
+        found.reverse()
+    ys = [_stack_now(column) for column in zip(*found, strict=True)]
+    return carry, _unflatten(y_tree, ys)
+
+
+def _stack_now(column: Sequence[Any]) -> Any:
+    return stack(list(column)) if any_value(list(column)) else np.stack(column)
+
+
+# -- fori_loop
+def fori_loop(lo: Any, hi: Any, body: Callable[..., Any], init: Any) -> Any:
+    """`for i in range(lo, hi): x = body(i, x)`, from x = init; returns the last x. lo and hi: integers, sizes, or traced integers."""
+    if not _traced(lo, hi, init):
+        carry = init
+        for i in range(int(lo), int(hi)):
+            carry = body(i, carry)
+        return carry
+    first, last = dim_or_none(lo), dim_or_none(hi)
+    if first is None or last is None:
+        lo, hi = _integer("fori_loop", lo), _integer("fori_loop", hi)
+
+        def test(state: Any) -> Any:
+            return state[0] < hi
+
+        def step(state: Any) -> Any:
+            return state[0] + 1, enter(body)(state[0], state[1])
+
+        return while_loop(test, step, (lo, init))[1]
+    steps = max0(add(last, mul(first, -1)))
+    start, weak, tree = _carry_values(init)
+
+    def build(types: list[Type]) -> tuple[list[Value], Tree, Any]:
+        shapes: list[Tree] = []
+
+        def step(i: Any, carry: Any) -> Any:
+            result = enter(body)(i if first == 0 else i + first, carry)
+            found, shape = _flatten(result)
+            shapes.append(shape)
+            return found
+
+        region = trace_region(step, "body", words(body), [LEAF, tree], [[I64], types])
+        return region.outputs, shapes[0], region
+
+    start, region = _settle("fori_loop", build, start, weak, tree)
+    (function,), consts = close(region)
+    made = apply(
+        SCAN, *start, *consts, body=function, carries=len(start), items=0, length=steps, reverse=False, kept=()
+    )  # fmt: skip
+    return _unflatten(tree, items(made)[: len(start)])
+
+
+def _integer(what: str, value: Any) -> Value:
+    found = as_value(value)
+    if found.type.shape or found.type.dtype not in ("i64", "i32"):
+        raise SpecError(f"{what} needs integers as bounds, got {found.type}")
+    return found if found.type is I64 else apply(OPS["cast"], found, dtype="i64")
+
+
+# -- while_loop
+def while_loop(
+    cond: Callable[..., Any], body: Callable[..., Any], init: Any, max_steps: int | None = None
+) -> Any:
+    """`while cond(x): x = body(x)`, from x = init; returns the last x.
+
+    Differentiated in reverse, it keeps a tape whose length is the number of steps; max_steps bounds it, and a loop that needs
+    more is an error. ShapeError where the carry's type changes or cond is no scalar bool.
+    """
+    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 0):
+        raise SpecError(f"while_loop needs max_steps of zero or more, got {max_steps!r}")
+    if not _traced(init):
+        carry, count = init, 0
+        while _truth(cond(carry)):
+            if count == max_steps:
+                raise TraceError(f"the while loop needs more than max_steps = {max_steps} steps")
+            carry = body(carry)
+            count += 1
+        return carry
+    start, weak, tree = _carry_values(init)
+    labels = ["", *words(body)]
+
+    def build(types: list[Type]) -> tuple[list[Value], Tree, Any]:
+        shapes: list[Tree] = []
+
+        def step(i: Any, carry: Any) -> Any:
+            found, shape = _flatten(enter(body)(carry))
+            shapes.append(shape)
+            return found
+
+        region = trace_region(step, "body", labels, [LEAF, tree], [[I64], types])
+        return region.outputs, shapes[0], region
+
+    start, region = _settle("while_loop", build, start, weak, tree)
+    check = trace_region(
+        lambda i, carry: _scalar_bool("while_loop", enter(cond)(carry)),
+        "test", labels, [LEAF, tree], [[I64], [v.type for v in start]],
+    )  # fmt: skip
+    (test_fn, body_fn), consts = close(check, region)
+    made = apply(
+        WHILE, *start, *consts, test=test_fn, body=body_fn, carries=len(start), steps=None, max_steps=max_steps, kept=()
+    )  # fmt: skip
+    return _unflatten(tree, items(made)[1:])
+
+
+def _truth(value: Any) -> bool:
+    return bool(value.data if isinstance(value, Value) else value)
+
+
+def _scalar_bool(what: str, value: Any) -> Value:
+    found = as_value(value)
+    if found.type.shape:
+        raise ShapeError(
+            f"{what} needs a scalar condition, got {found.type}", "Reduce it with np.any or np.all."
+        )
+    return found if found.type is BOOL else apply(OPS["not_equal"], found, 0)
+
+
+# -- cond
+def cond(pred: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:
+    """`then(*args) if pred else otherwise(*args)`; only the branch taken is evaluated.
+
+    Both branches return one structure of one type each (Python numbers are weak); ShapeError shows both where they do not.
+    """
+    if isinstance(pred, (bool, np.bool_)):
+        return (then if pred else otherwise)(*args)
+    if not _traced(pred):
+        return then(*args) if _truth(pred) else otherwise(*args)
+    test = _scalar_bool("cond", pred)
+
+    def closed(f: Any) -> Region:
+        # Arguments reach the branch as what they are: static ones stay static, traced ones become operands.
+        return trace_region(lambda: enter(f)(*args), "branch")
+
+    regions = [closed(then), closed(otherwise)]
+    return branch(test, regions)
+
+
+def branch(test: Value, regions: Sequence[Region]) -> Any:
+    """The cond statement of two traced branches, their results brought to one type."""
+    first, second = regions
+    if first.result != second.result:
+        raise ShapeError(
+            "cond needs branches that return one structure, "
+            f"got {_shown(first.result)} and {_shown(second.result)}"
+        )
+    names = leaf_names("result", first.result) if first.outputs else []
+    for k, name in enumerate(names):
+        a, b = first.outputs[k], second.outputs[k]
+        if a.type is b.type:
+            continue
+        if a.type.shape != b.type.shape and a.type.shape and b.type.shape:
+            raise ShapeError(
+                f"cond needs branches that return one type, got {name}: {a.type} and {b.type}",
+                "Broadcast or cast one of them.",
+            )
+        ty = Type.of(promote(a.type.dtype, b.type.dtype), a.type.shape or b.type.shape)
+        for region in regions:
+            region.outputs[k] = _within(region.trace, region.outputs[k], ty)
+    (then_fn, otherwise_fn), consts = close(first, second)
+    made = apply(COND, test, *consts, then=then_fn, otherwise=otherwise_fn)
+    return _unflatten(first.result, items(made))
+
+
+def _within(trace: Trace, value: Value, ty: Type) -> Value:
+    with trace:
+        return _cast(value, ty)
+
+
+# -- map
+def map(f: Callable[..., Any], xs: Any) -> Any:
+    """`f(x)` for each x along the first axis of xs (an array or a structure of arrays), stacked along a new first axis."""
+    if not _traced(xs):
+        return _scan_now(lambda carry, x: (None, f(x)), None, xs, _flatten(xs)[0], None, False)[1]
+    _, ys = scan(lambda carry, x: (None, enter(f)(x)), None, xs)
+    return ys
