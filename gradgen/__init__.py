@@ -32,6 +32,7 @@ from gradgen.errors import (
     UnsupportedError,
 )
 from gradgen.options import Options
+from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
 from gradgen.trace.spec import spec, static
 from gradgen.value import Value
@@ -52,8 +53,11 @@ __all__ = [
     "Value",
     "__version__",
     "check",
+    "checkpoint",
     "compile",
     "cond",
+    "custom_jvp",
+    "custom_vjp",
     "fori_loop",
     "grad",
     "hvp",
@@ -63,6 +67,7 @@ __all__ = [
     "scan",
     "spec",
     "static",
+    "stop_gradient",
     "value_and_grad",
     "vjp",
     "while_loop",

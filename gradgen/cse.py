@@ -20,7 +20,7 @@ def cse(fn: Function) -> Function:
     leaves: dict[Any, Value] = {}
     new: dict[int, Value] = {}
     body: list[Value] = []
-    get, fill = new.get, OPS["broadcast"]
+    get, fill, barrier = new.get, OPS["broadcast"], OPS["barrier"]
     for node in fn.body:
         op, args = node.op, node.args
         changed = False
@@ -49,6 +49,8 @@ def cse(fn: Function) -> Function:
             key = (op, *[id(a) for a in resolved])
         if node.params:
             key = (key, _params_key(node.params))
+        if op is barrier:
+            key = id(node)
         if op is fill and not resolved[0].type.shape:
             key = id(node)  # np.zeros(n) costs little, and each may be somebody's buffer
         known = seen.get(key)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradgen.errors import GradgenError, ShapeError
 from gradgen.ir import CONST, SIZE, Function
-from gradgen.ops.regions import COND, SCAN, WHILE, Loop
+from gradgen.ops.regions import CALL, COND, SCAN, WHILE, Loop
 from gradgen.sizes import Dim, Size, evaluate, letters
 from gradgen.types import DTYPES, Bundle, Type
 
@@ -182,7 +182,11 @@ def _cond(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
     return run(node.params["then" if pred else "otherwise"], consts, sizes)
 
 
-_REGIONS = {SCAN: _scan, WHILE: _while, COND: _cond}
+def _call(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
+    return run(node.params["body"], operands, sizes)
+
+
+_REGIONS = {SCAN: _scan, WHILE: _while, COND: _cond, CALL: _call}
 
 
 def check_requirements(fn: Function, sizes: Mapping[str, int]) -> None:

@@ -6,11 +6,11 @@ A rule is `(node, args) -> Value | None`: `args` are the operands after replacem
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradgen.ir import LEAVES, Function, infer
-from gradgen.value import Trace, Value, new_node
+from gradgen.value import Trace, Value, current_trace, new_node
 
 Rule = Callable[[Value, tuple[Value, ...]], Value | None]
 
@@ -49,10 +49,40 @@ def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
     return fn.with_body(body, [get(id(v), v) for v in fn.outputs])
 
 
-def with_args(node: Value, args: tuple[Value, ...]) -> Value:
-    """`node` with other operands: name, line and params stay."""
-    copy = new_node(
-        node.op, args, node.params, infer(node.op, args, node.params), node.site, node.owner
-    )
+def within(fn: Function, step: Callable[[Function], Function]) -> Function:
+    """`fn` with `step` applied to the regions of its loops and branches, innermost first."""
+    if not any(node.op.regions for node in fn.body):
+        return fn
+    new: dict[int, Value] = {}
+    body = []
+    for node in fn.body:
+        args = tuple([new.get(id(a), a) for a in node.args])
+        params = node.params
+        if node.op.regions:
+            params = dict(params)
+            for name in node.op.regions:
+                params[name] = step(within(params[name], step))
+        if node.op.regions or any(a is not b for a, b in zip(args, node.args, strict=True)):
+            new[id(node)] = node = with_args(node, args, params)
+        body.append(node)
+    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+
+
+def splice(fn: Function, operands: Sequence[Value]) -> list[Value]:
+    """The outputs of `fn` on operands, its statements appended to the open trace as they are."""
+    trace = current_trace()
+    assert trace is not None
+    env: dict[int, Value] = {id(p): v for p, v in zip(fn.inputs, operands, strict=True)}
+    for node in fn.body:
+        made = with_args(node, tuple([env.get(id(a), a) for a in node.args]))
+        env[id(node)] = made
+        trace.body.append(made)
+    return [env.get(id(v), v) for v in fn.outputs]
+
+
+def with_args(node: Value, args: tuple[Value, ...], params: dict[str, Any] | None = None) -> Value:
+    """`node` with other operands (and params, if given): name and line stay."""
+    params = node.params if params is None else params
+    copy = new_node(node.op, args, params, infer(node.op, args, params), node.site, node.owner)
     copy.name = node.name
     return copy

@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """One node of a structure. kind: leaf, dict, list, tuple, namedtuple, dataclass; `cls` rebuilds the last two."""
+    """One node of a structure. kind: leaf, none, dict, list, tuple, namedtuple, dataclass; `cls` rebuilds the last two."""
 
     kind: str
     keys: tuple[Any, ...] = ()
@@ -31,11 +31,14 @@ class Tree:
     def __str__(self) -> str:
         if self.kind == "leaf":
             return "*"
+        if self.kind == "none":
+            return "None"
         inner = ", ".join(f"{k}: {c}" for k, c in zip(self.keys, self.children, strict=True))
         return f"{self.cls.__name__ if self.cls else self.kind}({inner})"
 
 
 LEAF = Tree("leaf")
+NONE = Tree("none")
 
 
 def is_dataclass(value: Any) -> bool:
@@ -57,8 +60,12 @@ def _parts(value: Any) -> tuple[str, tuple[Any, ...], list[Any], Any] | None:
     return None
 
 
-def flatten(value: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Tree]:
-    """The leaves in order, and the structure around them."""
+def flatten(
+    value: Any, is_leaf: Callable[[Any], bool] | None = None, nones: bool = False
+) -> tuple[list[Any], Tree]:
+    """The leaves in order, and the structure around them. nones: None is part of the structure, not a leaf."""
+    if nones and value is None:
+        return [], NONE
     parts = None if is_leaf is not None and is_leaf(value) else _parts(value)
     if parts is None:
         return [value], LEAF
@@ -66,7 +73,7 @@ def flatten(value: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[l
     leaves: list[Any] = []
     children = []
     for item in items:
-        found, child = flatten(item, is_leaf)
+        found, child = flatten(item, is_leaf, nones)
         leaves += found
         children.append(child)
     return leaves, Tree(kind, keys, tuple(children), cls)
@@ -77,6 +84,8 @@ def unflatten(tree: Tree, leaves: Sequence[Any] | Iterator[Any]) -> Any:
     source = iter(leaves)
     if tree.kind == "leaf":
         return next(source)
+    if tree.kind == "none":
+        return None
     items = [unflatten(child, source) for child in tree.children]
     if tree.kind == "dict":
         return dict(zip(tree.keys, items, strict=True))

@@ -124,7 +124,7 @@ class Value(Operators, Node):
         shape = self.type.shape
         for dim in shape:
             if not isinstance(dim, int):
-                return tuple([d if isinstance(d, int) else Extent(d) for d in shape])
+                return tuple([Extent.of(d) for d in shape])
         return shape
 
     @property
@@ -134,7 +134,7 @@ class Value(Operators, Node):
     @property
     def size(self) -> Any:
         size = self.type.size
-        return size if isinstance(size, int) else Extent(size)
+        return Extent.of(size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -180,13 +180,18 @@ class Extent(Value):
         self._data = None
         self._grad = None
 
+    @staticmethod
+    def of(dim: Dim) -> Any:
+        """An int as it is, a symbolic size as a number."""
+        return dim if isinstance(dim, int) else Extent(dim)
+
     def _combine(self, other: Any, op: Callable[[Dim, Dim], Dim], swap: bool = False) -> Any:
         dim = dim_or_none(other)
         if dim is None:
             return None
         mine = self.params["size"]
         result = op(dim, mine) if swap else op(mine, dim)
-        return result if isinstance(result, int) else Extent(result)
+        return Extent.of(result)
 
     def __add__(self, other: Any) -> Any:
         result = self._combine(other, add)

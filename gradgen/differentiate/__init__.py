@@ -3,5 +3,8 @@
 canonicalise   stability rewrites, before any derivative is taken
 reverse        a Function and its cotangents: outputs and gradients
 forward        a Function and its tangents
+activity       what depends on what a derivative is taken by
+adjoints       reverse mode of loops and branches; residuals: what of the forward half it keeps
+tangents       forward mode of loops and branches
 transforms     grad, value_and_grad, vjp, jvp: functions in, functions out, nesting in any order
 """

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from gradgen.cse import cse
 from gradgen.ir import CONST, OPS, SIZE, Function
-from gradgen.rewriting import Rule, rewrite
+from gradgen.rewriting import Rule, rewrite, within
 from gradgen.value import Value, apply
 
 
@@ -41,6 +41,10 @@ def canonical(enabled: bool) -> Iterator[None]:
 
 def canonicalise(fn: Function) -> Function:
     """`fn` with numerically better forms of the same functions, each computation once."""
+    return _canonicalise(within(fn, _canonicalise))
+
+
+def _canonicalise(fn: Function) -> Function:
     return cse(rewrite(fn, _rules()) if _settings.enabled else fn)
 
 

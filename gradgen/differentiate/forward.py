@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradgen.differentiate.regions import push
+from gradgen.differentiate.reverse import reverse
+from gradgen.differentiate.tangents import push
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import zeros
 from gradgen.ops.regions import ITEM
@@ -25,15 +26,17 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
         for i in wrt:
             p = fn.inputs[i]
             dots[id(p)] = trace.input(p.type, f"{p.name}_dot" if p.name else None)
-        new: dict[int, Value] = {}  # what stands for statements that compute their tangents themselves
-        pushed: dict[int, tuple[Value, dict[int, int], dict[int, int]]] = {}
+        new: dict[
+            int, Value
+        ] = {}  # what stands for statements that compute their tangents themselves
+        pushed: dict[int, tuple[Value, dict[int, int], dict[int, Value | int]]] = {}
         for node in fn.body:
             key = id(node)
             if new and node.op is not ITEM and any(id(a) in new for a in node.args):
                 new[key] = node = with_args(node, tuple([new.get(id(a), a) for a in node.args]))
             if node.op.regions and any(id(a) in dots for a in node.args):
                 trace.site = node.site
-                made = push(node, [dots.get(id(a)) for a in node.args], forward)
+                made = push(node, [dots.get(id(a)) for a in node.args], forward, reverse)
                 pushed[key] = made
                 continue
             if node.op is ITEM and id(node.args[0]) in pushed:
@@ -44,8 +47,10 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
                 new[key] = value
                 at = tangents_at.get(node.params["k"])
                 if at is not None:
-                    dot = dots[id(value)] = apply(ITEM, bundle, k=at)
-                    dot.name = node.name and f"{node.name}_dot"
+                    moved = at if isinstance(at, Value) else apply(ITEM, bundle, k=at)
+                    if moved.name is None and moved.op not in LEAVES:
+                        moved.name = node.name and f"{node.name}_dot"
+                    dots[id(value)] = moved
                 continue
             if node.op is ITEM and id(node.args[0]) in new:
                 new[key] = node = with_args(node, (new[id(node.args[0])],))

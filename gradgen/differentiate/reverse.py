@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradgen.differentiate.regions import Pulled, active_nodes, pull
+from gradgen.differentiate.activity import active_nodes
+from gradgen.differentiate.adjoints import Pulled, pull
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import is_zeros, zeros
 from gradgen.ops.regions import COND, ITEM
@@ -26,15 +27,19 @@ def reverse(fn: Function, wrt: Sequence[int], seeds: Sequence[str | None]) -> Fu
     seeds: for each output, None (nothing flows back from it), "one" (the gradient of a scalar), or the name of a new
     input of the output's type that is its cotangent; these follow fn's inputs.
     """
-    return joint(fn, wrt, seeds)[0]
+    return joint(fn, wrt, seeds, region=False)[0]
 
 
 def joint(
-    fn: Function, wrt: Sequence[int], seeds: Sequence[str | None], masked: bool = False
+    fn: Function,
+    wrt: Sequence[int],
+    seeds: Sequence[str | None],
+    masked: bool = False,
+    region: bool = True,
 ) -> tuple[Function, int]:
     """What `reverse` returns, and how many of its statements are fn's own (tapes included).
 
-    masked: the cotangents may hold exact zeros of a branch not taken.
+    masked: the cotangents may hold exact zeros of a branch not taken.  region: fn is a body, whose gradients its loop names.
     """
     active = active_nodes(fn, wrt)
     tapes: dict[int, Pulled] = {}
@@ -57,16 +62,15 @@ def joint(
         mulz = OPS["mulz"]
         for node in reversed(fn.body):
             if node.op.regions:
-                found = partial.pop(id(node), None)
-                if found:
+                results = partial.pop(id(node), None)
+                if results:
                     trace.site = _reverse_site(node)
                     guard = masks.guard(node)
                     flags = [id(a) in active for a in node.args]
-                    tape = tapes[id(node)] = pull(node, found, flags, guard, joint)
-                    for i, x_bar in tape.bars:
+                    tape = tapes[id(node)] = pull(node, results, flags, guard, joint)
+                    for i, bar in tape.bars:
                         a = node.args[i]
-                        known = bars.get(id(a))
-                        bars[id(a)] = x_bar if known is None else _accumulate(known, x_bar)
+                        bars[id(a)] = _accumulate(bars.get(id(a)), bar)
                         masks.note(node, a, guard or node.op is COND)
                 continue
             y_bar = bars.pop(id(node), None)
@@ -75,9 +79,9 @@ def joint(
             if node.op is ITEM:
                 _name(y_bar, node)
                 trace.site = _reverse_site(node)
-                results = partial.setdefault(id(node.args[0]), {})
+                parts = partial.setdefault(id(node.args[0]), {})
                 k = node.params["k"]
-                results[k] = _accumulate(results.get(k), y_bar)
+                parts[k] = _accumulate(parts.get(k), y_bar)
                 masks.note(node, node.args[0], masks.guard(node))
                 continue
             _name(y_bar, node)
@@ -102,7 +106,8 @@ def joint(
             p = fn.inputs[i]
             found = bars.get(id(p))
             gradient = zeros(p.type) if found is None else found
-            _name(gradient, p)
+            if not region:
+                _name(gradient, p)
             gradients.append(gradient)
     result = trace.function(fn.name, [*fn.outputs, *gradients], fn.title)
     result.notes = fn.notes

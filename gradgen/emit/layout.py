@@ -62,3 +62,16 @@ def layout(indent: int, prefix: str, item: Item, suffix: str = "") -> list[str]:
         lines += layout(indent + 4, "", entry, ",")
     lines.append(f"{pad}{item.close}{suffix}")
     return lines
+
+
+def closes(text: str, opened: int) -> int:
+    """Index of the bracket that closes the one at `opened`."""
+    depth = 0
+    for k in range(opened, len(text)):
+        if text[k] in "([{":
+            depth += 1
+        elif text[k] in ")]}":
+            depth -= 1
+            if depth == 0:
+                return k
+    return -1

@@ -122,6 +122,14 @@ class Names:
         self._taken.add(name)
         return name
 
+    def mark(self) -> tuple[set[str], dict[str, int]]:
+        """What is taken now, for `release`."""
+        return set(self._taken), dict(self._next)
+
+    def release(self, mark: tuple[set[str], dict[str, int]]) -> None:
+        """Names allotted since `mark` are free again: those of a loop's own variables, after the loop."""
+        self._taken, self._next = set(mark[0]), dict(mark[1])
+
     def temporary(self) -> str:
         """t1, t2, ... for values that the user gave no name."""
         count = self._next.get("t", 1)

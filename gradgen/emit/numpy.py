@@ -30,6 +30,7 @@ from gradgen.emit.python_text import (
 from gradgen.emit.selftest import SelfTest
 from gradgen.ir import CONST, PARAM, Function
 from gradgen.ops.helpers import HELPERS, with_needs
+from gradgen.ops.regions import ITEM, is_stack
 from gradgen.sizes import Size, letters, spell
 from gradgen.spelling import Expr
 from gradgen.trace.spec import Argument, Leaf, Signature
@@ -263,7 +264,7 @@ class Module:
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
         if value.op is CONST:
             return expr.text
-        if value.op is PARAM or value.op.view:
+        if value.op is PARAM or value.op.view or (value.op is ITEM and not is_stack(value)):
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
             ordered = (

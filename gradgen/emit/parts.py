@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from gradgen.emit.layout import Group, layout
-from gradgen.emit.printer import Printed, Statement
+from gradgen.emit.lines import statement_lines
+from gradgen.emit.printer import Printed
 from gradgen.spelling import Expr
 
 PART = 2000
@@ -18,18 +19,6 @@ def section_title(phase: str, sections: set[str]) -> str:
     if phase == "":
         return "forward"
     return "reverse" if phase == "reverse" else "tangents"
-
-
-def statement_lines(statement: Statement, previous_cited: str) -> list[str]:
-    """The lines of a statement, with the user's line behind the first of a group."""
-    lines = [f"    {line}" for line in statement.lines]
-    cited = statement.cited
-    if cited and cited != previous_cited:
-        if len(lines) == 1 and len(lines[0]) + len(cited) + 4 <= 100:
-            lines[0] += f"  # {cited}"
-        else:
-            lines.insert(0, f"    # {cited}")
-    return lines
 
 
 def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:
@@ -49,7 +38,8 @@ def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], 
             for name in s.reads:
                 if name in entry or home.get(name, k) != k:
                     read.setdefault(name)
-            home.setdefault(s.target, k)
+            for name in (s.target, *s.more):
+                home.setdefault(name, k)
         reads.append(read)
     letters_used = list(printed.letters.values())
     exported: list[dict[str, int]] = [{} for _ in chunks]

@@ -11,29 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from gradgen.emit.blocks import print_region
 from gradgen.emit.guards import guarded
-from gradgen.emit.layout import WIDTH, Group, Item, layout
+from gradgen.emit.layout import WIDTH, Group, Item, closes, layout
+from gradgen.emit.lines import Statement
+from gradgen.emit.literals import number, repr_array, size_precedence
 from gradgen.emit.names import Names
 from gradgen.errors import EmitError
 from gradgen.ir import CONST, LEAVES, SIZE, Function, use_counts
+from gradgen.ops.regions import ITEM
 from gradgen.sites import cite
 from gradgen.sizes import Dim, spell
-from gradgen.spelling import ATOM, PRODUCT, SUM, TERNARY, UNARY, Expr
+from gradgen.spelling import TERNARY, Expr
 from gradgen.types import DTYPES
 from gradgen.value import Value
-
-
-@dataclass(slots=True)
-class Statement:
-    """One printed statement: its lines without indentation, what it assigns, what it reads."""
-
-    lines: list[str]
-    target: str
-    reads: list[str]
-    phase: str
-    cited: str
 
 
 @dataclass
@@ -77,12 +68,30 @@ class Printer:
         for node, name in zip(fn.inputs, inputs, strict=True):
             self._exprs[id(node)] = Expr(name)
         self._hints = {id(v): label for v, label in zip(fn.outputs, results, strict=False) if label}
+        self.indent = 4
+        self.local_letters: dict[str, str] = {}  # numbers of steps, known inside the function only
+        self.owned: set[int] = set()  # inputs of a loop body that are its own to write into
+        self.roots: dict[int, str] = {}  # variables that statements are told to assign
+        self.is_region = False  # results are expressions of the block around it
+
+    def nested(self, fn: Function, inputs: list[str], indent: int = 4) -> Printer:
+        """A printer of a region of this Function's, in the same file and scope."""
+        inner = Printer(
+            fn, self.names, self.spelling, inputs, self.letters, self.fold, self.helper_prefix
+        )
+        inner.helpers, inner.used_letters = self.helpers, self.used_letters
+        inner.local_letters = self.local_letters
+        inner.is_region = True
+        inner.indent = self.indent + indent
+        return inner
 
     # -- the interface that spellings use
     def size(self, dim: Dim) -> str:
         return spell(dim, self.letter)
 
     def letter(self, name: str) -> str:
+        if name in self.local_letters:
+            return self.local_letters[name]
         self.used_letters[name] = self.letters[name]
         return self.letters[name]
 
@@ -100,18 +109,23 @@ class Printer:
     # -- printing
     def print(self) -> Printed:
         fn = self.fn
-        counts = use_counts(fn)
+        counts = self.counts = use_counts(fn)
         self._outputs = {id(v) for v in fn.outputs}
         self._plan_updates(counts)
         body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
         for conditions in self._guards.values():
             self._pinned.update(id(c) for c, _ in conditions)
-        kept = self._outputs | self._pinned
+        kept = self._pinned | (set(self.roots) if self.is_region else self._outputs)
         fold, spellings, pending = self.fold, self._spellings, self.pending
         for node in body:
             op = node.op
             if op.store is not None:
                 self._update(node)
+                continue
+            if op is ITEM:
+                continue  # the statement that it is a result of has named it
+            if op.regions:
+                print_region(self, node)
                 continue
             spelling = spellings.get(op) or self._spelling(node)
             expr, reads = self._spell(node, spelling)
@@ -121,7 +135,9 @@ class Printer:
                     pending[key] = (expr, reads)
                     continue
             self._assign(node, expr, reads)
-        results = [self._operand(v)[0] for v in fn.outputs]
+        found = [self._operand(v) for v in fn.outputs]
+        self.result_reads = [reads for _, reads in found]
+        results = [expr for expr, _ in found]
         return Printed(self.statements, results, self.helpers, self.used_letters)
 
     def _spelling(self, node: Value) -> Callable[..., Expr]:
@@ -191,7 +207,7 @@ class Printer:
                 node, 0, operands, folded, reads
             )  # named, since the spelling reads it twice
         expr = spelling(operands, node, self)
-        while folded and len(expr.text) > WIDTH - 24:
+        while folded and len(expr.text) > WIDTH - 20 - self.indent:
             longest = max(folded, key=lambda k: len(operands[k].text))
             self._settle(node, longest, operands, folded, reads)
             expr = spelling(operands, node, self)
@@ -220,7 +236,7 @@ class Printer:
 
     def _assign(self, node: Value, expr: Expr, reads: list[str]) -> None:
         key = id(node)
-        name = self._roots.get(key) or self._name(node)
+        name = self._roots.get(key) or self.roots.get(key) or self._name(node)
         self._exprs[key] = Expr(name)
         conditions = self._guards.get(key) if self._guards else None
         if conditions:
@@ -233,14 +249,14 @@ class Printer:
         self._statement(node, name, f"{name} = ", expr.text, reads)
 
     def _statement(self, node: Value, name: str, prefix: str, text: str, reads: list[str]) -> None:
-        phase, cited = self._place(node.site)
-        if 4 + len(prefix) + len(text) <= WIDTH:
+        phase, cited = self.place(node.site)
+        if self.indent + len(prefix) + len(text) <= WIDTH:
             lines = [prefix + text]
         else:
-            lines = break_line(prefix, text)
+            lines = break_line(prefix, text, self.indent)
         self.statements.append(Statement(lines, name, reads, phase, cited))
 
-    def _place(self, site: Any) -> tuple[str, str]:
+    def place(self, site: Any) -> tuple[str, str]:
         """Section and citation of a site; the same few sites come again and again."""
         known = self._places.get(site)
         if known is None:
@@ -282,8 +298,9 @@ class Printer:
         for u in updates:
             acc = u.args[0]
             others = [v for v in users[id(acc)] if v is not u]
-            fresh = acc.op not in LEAVES and (
-                not acc.op.view or (acc.op.name == "broadcast" and not acc.args[0].type.shape)
+            filled = acc.op.name == "broadcast" and not acc.args[0].type.shape
+            fresh = id(acc) in self.owned or (
+                acc.op not in LEAVES and acc.op is not ITEM and (not acc.op.view or filled)
             )
             early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
@@ -296,7 +313,9 @@ class Printer:
                         self._pinned.update(id(w) for w in users.get(id(v), ()))
             self._pinned.add(id(acc))
         for u in reversed(updates):
-            name = self._roots.get(id(u))
+            name = self._roots.get(id(u)) or self.roots.get(id(u))
+            if name is not None:
+                self._roots[id(u)] = name
             hint = u.name or self._hints.get(id(u))
             if name is None and hint:
                 name = self._roots[id(u)] = self.names.fresh(hint)
@@ -338,68 +357,15 @@ class Printer:
         self._statement(node, name, "", store(operands, node, self).text, used)
 
 
-def size_precedence(dim: Dim) -> int:
-    """How tightly the spelled size binds."""
-    if isinstance(dim, int):
-        return ATOM if dim >= 0 else UNARY
-    if len(dim.terms) > 1:
-        return SUM
-    monomial, coefficient = dim.terms[0]
-    if coefficient < 0:
-        return UNARY if len(monomial) == 1 and coefficient == -1 else SUM
-    if len(monomial) == 1 and coefficient == 1:
-        atom = monomial[0]
-        return ATOM if isinstance(atom, str) or atom.kind == "max0" else PRODUCT
-    return PRODUCT
-
-
-def number(value: Any, module: str) -> Expr:
-    """A scalar as a Python literal; inf and nan through `module`."""
-    if value.dtype == np.bool_:
-        return Expr("True" if value else "False")
-    if value.dtype.kind in "iu":
-        v = int(value)
-        return Expr(str(v), UNARY if v < 0 else ATOM)
-    if value.dtype == np.float32:
-        text = repr(float(str(value)))  # the shortest digits that give this float32 back
-    else:
-        text = repr(float(value))
-    if text == "nan":
-        return Expr(f"{module}.nan")
-    if text in ("inf", "-inf"):
-        return Expr(f"{module}.inf") if text == "inf" else Expr(f"-{module}.inf", UNARY)
-    return Expr(text, UNARY if text.startswith("-") else ATOM)
-
-
-def repr_array(value: np.ndarray) -> str:
-    """Nested list text of a small array."""
-    if value.ndim == 0:
-        return number(value, "np").text
-    return f"[{', '.join(repr_array(v) for v in value)}]"
-
-
-def break_line(prefix: str, text: str) -> list[str]:
+def break_line(prefix: str, text: str, indent: int = 4) -> list[str]:
     """A statement that is one call or bracket too long for a line, laid out as formatters do; others in parentheses."""
     opened = text.find("(")
     if opened > 0 and text.endswith(")") and closes(text, opened) == len(text) - 1:
         group = Group(
             text[: opened + 1], [parse_item(t) for t in split_items(text[opened + 1 : -1])], ")"
         )
-        return [line[4:] for line in layout(4, prefix, group)]
+        return [line[indent:] for line in layout(indent, prefix, group)]
     return [f"{prefix}(", f"    {text}", ")"]
-
-
-def closes(text: str, opened: int) -> int:
-    """Index of the bracket that closes the one at `opened`."""
-    depth = 0
-    for k in range(opened, len(text)):
-        if text[k] in "([{":
-            depth += 1
-        elif text[k] in ")]}":
-            depth -= 1
-            if depth == 0:
-                return k
-    return -1
 
 
 def split_items(text: str) -> list[str]:

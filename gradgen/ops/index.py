@@ -203,6 +203,15 @@ GATHER: Op = define(
     )
 )
 
+
+def _scatter_store(operands: Any, node: Any, target: Any) -> Expr:
+    acc, v, *indices = operands
+    axis = node.params["axis"]
+    if not any(a.type.shape for a in node.args[2:]):  # one place: nothing is repeated
+        return Expr(f"{acc.text}[{_gather_text(indices, axis)}] += {v.text}")
+    return Expr(f"np.add.at({acc.text}, {_scatter_where(indices, axis)}, {v.text})")
+
+
 SCATTER_ADD: Op = define(
     Op(
         "scatter_add",
@@ -211,11 +220,7 @@ SCATTER_ADD: Op = define(
         "The first operand with the second added at integer indices; repeated indices add up.",
         vjp=_scatter_vjp,
         jvp="jointly",
-        store=lambda operands, node, target: Expr(
-            f"np.add.at({operands[0].text}, "
-            + _scatter_where(operands[2:], node.params["axis"])
-            + f", {operands[1].text})"
-        ),
+        store=_scatter_store,
         nest=lambda lowering, node: lowering.scatter_add(node),
     )
 )

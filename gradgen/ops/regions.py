@@ -3,6 +3,7 @@
     scan(*init, *xs, *consts, body=)        body(i, *carry, *items, *consts) -> (*carry, *ys), `length` times
     while(*init, *consts, test=, body=)     test(i, *carry, *consts) -> bool;  body the same -> (*carry, *ys)
     cond(pred, *consts, then=, otherwise=)  each branch (*consts) -> results
+    call(*args, body=, kind=, rule=)        body(*args); what is special is its derivative (see below)
     item(bundle, k=)                        result k of such a statement
 
 A region is closed: what it reads from outside is among its operands (`consts`). The results of a loop are
@@ -13,6 +14,9 @@ finals: the carry at the end.  ys: per-step results, stacked.  states: for each 
 first step and after each (length + 1 of them): the tape that reverse mode reads. A scan with `reverse` runs from the last
 step to the first; its states then lie in that order too: states[i + 1] goes into step i, states[i] comes out. A scan without
 carries is a map: its steps may run in any order.
+
+A call is of kind "checkpoint" (reverse mode keeps its operands only and computes the rest again), "vjp" with the rule
+(*y_bar, *y, *args) -> x_bar, or "jvp" with the rule (*x_dot, *y, *args) -> y_dot. A pass puts its statements in its place.
 
 A while that keeps a tape (ys or states) names the number of its steps by a letter, `steps`: a size known once it has run.
 `max_steps` bounds it. Its first result is the number of steps (i64), before the finals.
@@ -26,7 +30,7 @@ from typing import Any
 
 from gradgen.errors import GradgenError, ShapeError
 from gradgen.ir import Function, Op, define
-from gradgen.sizes import Dim, add
+from gradgen.sizes import Dim, add, letters
 from gradgen.types import BOOL, I64, Bundle, Type
 from gradgen.value import Value, apply
 
@@ -168,6 +172,41 @@ COND: Op = define(
 )
 
 
+# -- call
+def _call_type(*types: Type, body: Function, kind: str, rule: Function | None = None) -> Bundle:
+    _expect("a function", types, [v.type for v in body.inputs])
+    return Bundle.of_parts(tuple(v.type for v in body.outputs))
+
+
+CALL: Op = define(
+    Op(
+        "call",
+        _call_type,
+        _evaluate,
+        "A function whose derivative is special; once derivatives are taken, its statements.",
+        flops=0,
+        regions=("body",),
+    )
+)
+
+
+def is_stack(item: Value) -> bool:
+    """Whether a result is an array that its loop fills, one step's value after the other."""
+    (node,) = item.args
+    return node.op in (SCAN, WHILE) and item.params["k"] >= Loop.of(node).first_y
+
+
+def letters_of(node: Value) -> set[str]:
+    """Letters of the sizes that a statement runs by or returns, but for the one that it names itself."""
+    parts = node.type.parts if isinstance(node.type, Bundle) else (node.type,)
+    found = {x for ty in parts for dim in ty.shape for x in letters(dim)}
+    if node.op is WHILE:
+        found.discard(str(node.params["steps"]))
+    if node.op is SCAN:
+        found.update(letters(node.params["length"]))
+    return found
+
+
 # -- reading a loop statement
 @dataclass(frozen=True)
 class Loop:
@@ -183,7 +222,7 @@ class Loop:
     @staticmethod
     def of(node: Value) -> Loop:
         p = node.params
-        length = p["length"] if node.op is SCAN else p["steps"] if "steps" in p else None
+        length = p["length"] if node.op is SCAN else p.get("steps")
         return Loop(
             node, p["body"], p["carries"], p.get("items", 0), tuple(p.get("kept", ())), length
         )

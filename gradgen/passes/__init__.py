@@ -1,10 +1,14 @@
 """Passes over the array IR, Function to Function, in the order in which they run.
 
+    inline          calls of functions with derivatives of their own become their statements
     simplify        fold constants; algebra whose validity each rule states
     dce             statements that nothing reads go
     cse             one statement for equal computations; the user-named value wins
+    invariant       what every step of a loop computes alike moves before the loop
 
-Each is pure and linear in the number of statements; the verifier runs after each when asked to.
+Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
+regions goes through the column twice, since operands that are numbers move into them. The verifier runs after each when
+asked to.
 """
 
 from __future__ import annotations
@@ -13,23 +17,27 @@ from collections.abc import Callable
 
 from gradgen.cse import cse
 from gradgen.ir import Function, verify
+from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
+from gradgen.passes.invariant import invariant
 from gradgen.passes.simplify import simplify
+from gradgen.rewriting import within
 
 Pass = Callable[[Function], Function]
 
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
-    "lecture": (dce,),
-    "readable": (simplify, dce, cse),
-    "fast": (simplify, dce, cse),
+    "lecture": (inline, dce),
+    "readable": (inline, simplify, dce, invariant, cse),
+    "fast": (inline, simplify, dce, invariant, cse),
 }
 
 
 def optimise(fn: Function, level: str, check: bool = False) -> Function:
     """`fn` after the passes of `level` (lecture, readable, fast); verified after each with `check`, once otherwise."""
-    for step in PASSES[level]:
-        fn = step(fn)
+    regions = any(node.op.regions for node in fn.body)
+    for step in PASSES[level] * (2 if regions else 1):
+        fn = step(within(fn, step))
         if check:
             verify(fn, step.__name__)
     if not check:
@@ -37,4 +45,4 @@ def optimise(fn: Function, level: str, check: bool = False) -> Function:
     return fn
 
 
-__all__ = ["PASSES", "cse", "dce", "optimise", "simplify"]
+__all__ = ["PASSES", "cse", "dce", "inline", "invariant", "optimise", "simplify"]

@@ -316,6 +316,11 @@ def _sum(node: Value, args: Args) -> Value | None:
     return None
 
 
+def _through(node: Value, args: Args) -> Value | None:
+    """Derivatives have been taken: nothing is left to stop.  exact"""
+    return args[0]
+
+
 def _slice_add(node: Value, args: Args) -> Value | None:
     """zeros[:] with v added everywhere, in order -> v  (0.0 + -0.0 is 0.0: the sign of a zero cotangent says nothing)"""
     acc, v = args
@@ -340,7 +345,7 @@ def _rules() -> dict[object, list[Rule]]:
     special: dict[str, Callable[[Value, Args], Value | None]] = {
         "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _negate, "mulz": _mulz, "where": _where,
         "cast": _same, "copy": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
-        "slice_add": _slice_add,
+        "slice_add": _slice_add, "stop_gradient": _through,
     }  # fmt: skip
     for name, rule in special.items():
         table.setdefault(OPS[name], []).append(rule)

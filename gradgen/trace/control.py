@@ -8,21 +8,28 @@ Python numbers as carries are weakly typed: `gg.scan(f, 0.0, xs)` carries f32 wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, TraceError
-from gradgen.ir import Function, OPS
+from gradgen.functions import FUNCTIONS
+from gradgen.ir import OPS
 from gradgen.ops.reduce import as_value
 from gradgen.ops.regions import COND, SCAN, WHILE, items, unstacked
-from gradgen.ops.shape import stack
-from gradgen.sizes import Dim, add, max0, mul
+from gradgen.ops.shape import concatenate, reshape, stack
+from gradgen.sizes import Dim, add, floordiv, max0, mul
+from gradgen.trace.calls import checkpoint as checkpointed
 from gradgen.trace.hooks import enter
-from gradgen.trace.stage import as_result, is_dynamic
-from gradgen.tree import LEAF, Tree, flatten, leaf_names, unflatten
+from gradgen.trace.regions import (
+    Region,
+    close,
+    trace_region,
+    words,
+)
+from gradgen.tree import LEAF, NONE, Tree, flatten, leaf_names, unflatten
 from gradgen.types import BOOL, I64, Type, promote
 from gradgen.value import (
     Extent,
@@ -30,96 +37,15 @@ from gradgen.value import (
     Value,
     any_value,
     apply,
-    constant,
     current_trace,
     dim_or_none,
     is_scalar_number,
 )
 
-NOTHING = Tree("none")
-
-
-# -- structures: None stands for no leaves here
-def _flatten(value: Any) -> tuple[list[Any], Tree]:
-    return ([], NOTHING) if value is None else flatten(value)
-
-
-def _unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
-    return None if tree is NOTHING else unflatten(tree, leaves)
-
-
-def words(f: Any) -> list[str]:
-    """Names of the parameters of a plain function or method; none for other callables."""
-    code = getattr(getattr(f, "__func__", f), "__code__", None)
-    found = list(code.co_varnames[: code.co_argcount]) if code is not None else []
-    return found[1:] if hasattr(f, "__self__") else found
-
-
-# -- closing a body
-@dataclass
-class Region:
-    """A traced body before it is closed: its own inputs, results, and what it read from outside."""
-
-    trace: Trace
-    outputs: list[Value]
-    result: Tree
-    name: str
-
-    @property
-    def free(self) -> dict[int, tuple[Value, Value]]:
-        return self.trace.free
-
-
-def trace_region(
-    f: Callable[..., Any],
-    name: str,
-    labels: Sequence[str] = (),
-    trees: Sequence[Tree] = (),
-    types: Sequence[Sequence[Type]] = (),
-) -> Region:
-    """Trace `f` at arguments of these structures and types, whose leaves are named after the labels."""
-    with Trace(region=True) as trace:
-        args = []
-        for k, (tree, tys) in enumerate(zip(trees, types, strict=True)):
-            label = labels[k] if k < len(labels) else ""
-            named = leaf_names(label, tree) if label and tys else [""] * len(tys)
-            made = [trace.input(ty, word or None) for ty, word in zip(tys, named, strict=True)]
-            args.append(_unflatten(tree, made))
-        leaves, tree = _flatten(f(*args))
-        outputs = [as_result(f, leaf) for leaf in leaves]
-    return Region(trace, outputs, tree, name)
-
-
-def close(*regions: Region) -> tuple[list[Function], list[Value]]:
-    """The regions as closed Functions with the same constant operands, and these operands in the enclosing trace."""
-    outer: dict[int, Value] = {}
-    for region in regions:
-        for key, (value, _) in region.free.items():
-            outer.setdefault(key, value)
-    parent = current_trace()
-    assert parent is not None
-    functions = []
-    for region in regions:
-        own = [v for v in region.trace.inputs if not any(v is w for _, w in region.free.values())]
-        consts = []
-        for key, value in outer.items():
-            known = region.free.get(key)
-            consts.append(known[1] if known is not None else _parameter(value))
-        fn = Function(region.name, [*own, *consts], region.outputs, region.trace.body)
-        functions.append(fn)
-        for need in region.trace.requires:
-            parent.requires.setdefault(need)
-    return functions, [parent.operand(v) for v in outer.values()]
-
-
-def _parameter(value: Value) -> Value:
-    with Trace() as trace:
-        return trace.input(value.type, value.name)
-
 
 # -- carries
 def _carry_values(init: Any) -> tuple[list[Value], list[bool], Tree]:
-    leaves, tree = _flatten(init)
+    leaves, tree = flatten(init, nones=True)
     weak = [is_scalar_number(leaf) and not isinstance(leaf, np.generic) for leaf in leaves]
     for leaf in leaves:
         if not isinstance(leaf, (Value, np.ndarray, int, float, np.generic)):
@@ -137,7 +63,7 @@ def _settle(
         if found != tree:
             raise ShapeError(
                 f"{what} needs a body that returns its carry with one structure, "
-                f"got {_shown(tree)} in and {_shown(found)} out"
+                f"got {tree} in and {found} out"
             )
         if all(a.type is b.type for a, b in zip(init, outputs, strict=True)):
             return init, made
@@ -160,10 +86,6 @@ def _cast(value: Value, ty: Type) -> Value:
     if value.type.dtype != ty.dtype:
         value = apply(OPS["cast"], value, dtype=ty.dtype)
     return value if value.type is ty else apply(OPS["broadcast"], value, shape=ty.shape)
-
-
-def _shown(tree: Tree) -> str:
-    return "nothing" if tree is NOTHING else str(tree)
 
 
 def _pair(what: str, result: Any) -> tuple[Any, Any]:
@@ -191,15 +113,13 @@ def scan(
     checkpoint: keep only every k-th carry for the reverse pass and recompute the others ("sqrt": k = sqrt(length)).
     Raises ShapeError where leading lengths differ or a carry's type changes.
     """
-    leaves, tree = _flatten(xs)
+    leaves, tree = flatten(xs, nones=True)
     if not _traced(init, leaves, length):
         return _scan_now(body, init, xs, leaves, length, reverse)
     values = [as_value(leaf) for leaf in leaves]
     steps = _length(values, leaf_names("xs", tree) if leaves else [], length)
     if checkpoint is not None:
-        from gradgen.trace.checkpoint import scan_in_blocks
-
-        return scan_in_blocks(body, init, _unflatten(tree, values), steps, reverse, checkpoint)
+        return scan_in_blocks(body, init, unflatten(tree, values), steps, reverse, checkpoint)
     start, weak, carry_tree = _carry_values(init)
     item_types = [unstacked(v.type) for v in values]
 
@@ -208,13 +128,13 @@ def scan(
 
         def step(i: Any, carry: Any, x: Any) -> Any:
             carried, y = _pair("scan", enter(body)(carry, x))
-            shapes.extend((_flatten(carried)[1], _flatten(y)[1]))
-            return [*_flatten(carried)[0], *_flatten(y)[0]]
+            shapes.extend((flatten(carried, nones=True)[1], flatten(y, nones=True)[1]))
+            return [*flatten(carried, nones=True)[0], *flatten(y, nones=True)[0]]
 
         region = trace_region(
             step, "body", ["", *words(body)], [LEAF, carry_tree, tree], [[I64], carry_types, item_types]
         )  # fmt: skip
-        count = 0 if shapes[0] is NOTHING else shapes[0].size
+        count = shapes[0].size
         return region.outputs[:count], shapes[0], (region, shapes[1])
 
     start, (region, y_tree) = _settle("scan", build, start, weak, carry_tree)
@@ -224,11 +144,63 @@ def scan(
         reverse=bool(reverse), kept=(),
     )  # fmt: skip
     results = items(made)
-    return _unflatten(carry_tree, results[: len(start)]), _unflatten(y_tree, results[len(start) :])
+    return unflatten(carry_tree, results[: len(start)]), unflatten(y_tree, results[len(start) :])
 
 
 def _traced(*parts: Any) -> bool:
     return current_trace() is not None
+
+
+def scan_in_blocks(
+    body: Callable[..., Any], init: Any, xs: Any, steps: Dim, reverse: bool, every: Any
+) -> tuple[Any, Any]:
+    """A scan over blocks of steps, each a checkpoint: reverse mode keeps one carry a block and runs a block twice.
+
+    every: steps a block; "sqrt" takes the square root of the number of steps, which makes memory smallest. (A. Griewank and
+    A. Walther, "Evaluating Derivatives", 2nd ed., SIAM 2008, section 12.)
+    """
+    if every == "sqrt":
+        if not isinstance(steps, int):
+            raise SpecError(
+                f'scan needs a number for checkpoint where its length is the symbolic size {steps}, got "sqrt"',
+                "Give the number of steps a block, checkpoint=k.",
+            )
+        every = max(1, math.isqrt(steps))
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise SpecError(f'checkpoint needs a number of steps or "sqrt", got {every!r}')
+    leaves, tree = flatten(xs, nones=True)
+    blocks = floordiv(steps, every)
+    done = mul(blocks, every)
+    rest = add(steps, mul(done, -1))
+
+    def part(lo: Dim, hi: Dim) -> list[Any]:
+        return [FUNCTIONS["getitem"](v, slice(Extent.of(lo), Extent.of(hi))) for v in leaves]
+
+    def block(carry: Any, x: Any) -> Any:
+        return scan(body, carry, x, every, reverse)
+
+    def over_blocks(carry: Any) -> tuple[Any, list[Any], Tree]:
+        folded = [reshape(v, (blocks, every, *v.type.shape[1:])) for v in part(0, done)]
+        carry, ys = scan(checkpointed(block), carry, unflatten(tree, folded), blocks, reverse)
+        found, y_tree = flatten(ys, nones=True)
+        return carry, [reshape(y, (done, *y.type.shape[2:])) for y in found], y_tree
+
+    def over_rest(carry: Any) -> tuple[Any, list[Any], Tree]:
+        carry, ys = scan(body, carry, unflatten(tree, part(done, steps)), rest, reverse)
+        found, y_tree = flatten(ys, nones=True)
+        return carry, found, y_tree
+
+    if rest == 0:
+        carry, ys, y_tree = over_blocks(init)
+        return carry, unflatten(y_tree, ys)
+    if reverse:
+        carry, last, y_tree = over_rest(init)
+        carry, first, _ = over_blocks(carry)
+    else:
+        carry, first, y_tree = over_blocks(init)
+        carry, last, _ = over_rest(carry)
+    ys = [concatenate([a, b]) for a, b in zip(first, last, strict=True)]
+    return carry, unflatten(y_tree, ys)
 
 
 def _length(values: Sequence[Value], names: Sequence[str], length: Any) -> Dim:
@@ -261,17 +233,17 @@ def _scan_now(
     if len(lengths) != 1:
         raise ShapeError(f"scan needs one leading length, got {sorted(lengths) or 'none'}")
     (count,) = lengths
-    _, tree = _flatten(xs)
-    carry, found, y_tree = init, [], NOTHING
+    _, tree = flatten(xs, nones=True)
+    carry, found, y_tree = init, [], NONE
     for i in reversed(range(count)) if reverse else range(count):
-        x = _unflatten(tree, [leaf[i] for leaf in leaves])
+        x = unflatten(tree, [leaf[i] for leaf in leaves])
         carry, y = _pair("scan", body(carry, x))
-        y_leaves, y_tree = _flatten(y)
+        y_leaves, y_tree = flatten(y, nones=True)
         found.append(y_leaves)
     if reverse:
         found.reverse()
     ys = [_stack_now(column) for column in zip(*found, strict=True)]
-    return carry, _unflatten(y_tree, ys)
+    return carry, unflatten(y_tree, ys)
 
 
 def _stack_now(column: Sequence[Any]) -> Any:
@@ -280,7 +252,10 @@ def _stack_now(column: Sequence[Any]) -> Any:
 
 # -- fori_loop
 def fori_loop(lo: Any, hi: Any, body: Callable[..., Any], init: Any) -> Any:
-    """`for i in range(lo, hi): x = body(i, x)`, from x = init; returns the last x. lo and hi: integers, sizes, or traced integers."""
+    """`for i in range(lo, hi): x = body(i, x)`, from x = init; returns the last x.
+
+    lo, hi: integers, sizes, or traced integers (then it is a while loop). ShapeError where the carry's type changes.
+    """
     if not _traced(lo, hi, init):
         carry = init
         for i in range(int(lo), int(hi)):
@@ -305,7 +280,7 @@ def fori_loop(lo: Any, hi: Any, body: Callable[..., Any], init: Any) -> Any:
 
         def step(i: Any, carry: Any) -> Any:
             result = enter(body)(i if first == 0 else i + first, carry)
-            found, shape = _flatten(result)
+            found, shape = flatten(result, nones=True)
             shapes.append(shape)
             return found
 
@@ -317,7 +292,7 @@ def fori_loop(lo: Any, hi: Any, body: Callable[..., Any], init: Any) -> Any:
     made = apply(
         SCAN, *start, *consts, body=function, carries=len(start), items=0, length=steps, reverse=False, kept=()
     )  # fmt: skip
-    return _unflatten(tree, items(made)[: len(start)])
+    return unflatten(tree, items(made)[: len(start)])
 
 
 def _integer(what: str, value: Any) -> Value:
@@ -353,7 +328,7 @@ def while_loop(
         shapes: list[Tree] = []
 
         def step(i: Any, carry: Any) -> Any:
-            found, shape = _flatten(enter(body)(carry))
+            found, shape = flatten(enter(body)(carry), nones=True)
             shapes.append(shape)
             return found
 
@@ -369,7 +344,7 @@ def while_loop(
     made = apply(
         WHILE, *start, *consts, test=test_fn, body=body_fn, carries=len(start), steps=None, max_steps=max_steps, kept=()
     )  # fmt: skip
-    return _unflatten(tree, items(made)[1:])
+    return unflatten(tree, items(made)[1:])
 
 
 def _truth(value: Any) -> bool:
@@ -410,8 +385,7 @@ def branch(test: Value, regions: Sequence[Region]) -> Any:
     first, second = regions
     if first.result != second.result:
         raise ShapeError(
-            "cond needs branches that return one structure, "
-            f"got {_shown(first.result)} and {_shown(second.result)}"
+            f"cond needs branches that return one structure, got {first.result} and {second.result}"
         )
     names = leaf_names("result", first.result) if first.outputs else []
     for k, name in enumerate(names):
@@ -428,7 +402,7 @@ def branch(test: Value, regions: Sequence[Region]) -> Any:
             region.outputs[k] = _within(region.trace, region.outputs[k], ty)
     (then_fn, otherwise_fn), consts = close(first, second)
     made = apply(COND, test, *consts, then=then_fn, otherwise=otherwise_fn)
-    return _unflatten(first.result, items(made))
+    return unflatten(first.result, items(made))
 
 
 def _within(trace: Trace, value: Value, ty: Type) -> Value:
@@ -440,6 +414,8 @@ def _within(trace: Trace, value: Value, ty: Type) -> Value:
 def map(f: Callable[..., Any], xs: Any) -> Any:
     """`f(x)` for each x along the first axis of xs (an array or a structure of arrays), stacked along a new first axis."""
     if not _traced(xs):
-        return _scan_now(lambda carry, x: (None, f(x)), None, xs, _flatten(xs)[0], None, False)[1]
+        return _scan_now(
+            lambda carry, x: (None, f(x)), None, xs, flatten(xs, nones=True)[0], None, False
+        )[1]
     _, ys = scan(lambda carry, x: (None, enter(f)(x)), None, xs)
     return ys

@@ -1,211 +1,32 @@
-"""Derivatives of loops and branches.
+"""Reverse mode of loops and branches.
 
-Reverse mode of a region statement in two halves. The body is differentiated as any Function; the statements of its adjoint that
-read values of the forward half decide what is kept: results and carries that exist anyway, then whatever cannot be recomputed
-cheaply from those, from the items and from the operands (the residuals). The statement is replaced by one that also returns
-its residuals, and its adjoint is a region statement of the same set, so every order works:
+A region statement is differentiated in two halves. The body is differentiated as any Function; the statements of its
+adjoint that read values of the forward half decide what is kept: results and carries that exist anyway, then whatever cannot
+be recomputed cheaply from those, from the items and from the operands (the residuals). The statement is replaced by one
+that also returns its residuals, and its adjoint is a region statement of the same set, so every order works:
 
     scan, while   a scan in the other direction; cotangents of operands that all steps read are carries, but a sum of
                   outer products over the steps becomes one matrix product after the loop
     cond          a cond on the same condition, with the residuals of both branches
-
-Forward mode runs the tangents beside the values in one statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gradgen.differentiate.activity import active_carries, active_outputs, loop_wrt
+from gradgen.differentiate.calls import Pulled, Reverse, item_of, pull_call
+from gradgen.differentiate.residuals import split
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import SLICE, is_zeros, zeros
-from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop, stacked
+from gradgen.ops.regions import CALL, COND, ITEM, SCAN, WHILE, Loop
 from gradgen.ops.shape import reshape, transpose
 from gradgen.ops.spans import Span
 from gradgen.rewriting import with_args
-from gradgen.sizes import Dim, Size, add, letter, letters, mul
+from gradgen.sizes import Dim, Size, letter, mul
 from gradgen.types import Bundle, Type
 from gradgen.value import Trace, Value, apply, current_trace, new_node
-
-Reverse = Callable[..., tuple[Function, int]]
-
-# What costs less to compute again than to keep; the rest by their flops.
-_FREE = frozenset(("slice", "reshape", "transpose", "broadcast", "cast", "expand_dims", "squeeze", "copy"))  # fmt: skip
-_CHEAP = frozenset(
-    (
-        "add", "sub", "mul", "neg", "abs", "square", "where", "maximum", "minimum", "clip", "sign", "mulz", "equal",
-        "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not",
-        "gather",
-    )
-)  # fmt: skip
-BUDGET = 6
-
-
-# -- activity
-def active_results(node: Value, active: Sequence[bool]) -> list[bool]:
-    """Which results of a region statement depend, through floats, on its active operands."""
-    assert isinstance(node.type, Bundle)
-    if node.op is COND:
-        branches = [node.params["then"], node.params["otherwise"]]
-        wrt = [k for k, a in enumerate(active[1:]) if a]
-        found = [_active_outputs(fn, wrt) for fn in branches]
-        return [a or b for a, b in zip(*found, strict=True)]
-    loop = Loop.of(node)
-    carried = active_carries(loop, active)
-    wrt = loop_wrt(loop, active, carried)
-    outputs = _active_outputs(loop.body, wrt)
-    out = [False] * loop.first_final + carried + outputs[loop.carries :]
-    out += [carried[k] for k in loop.kept]
-    return out[: len(node.type.parts)]
-
-
-def _active_outputs(fn: Function, wrt: Sequence[int]) -> list[bool]:
-    active = active_nodes(fn, wrt)
-    return [id(v) in active for v in fn.outputs]
-
-
-def active_nodes(fn: Function, wrt: Sequence[int]) -> set[int]:
-    """Ids of the values that depend on the inputs numbered in `wrt`, through floats."""
-    active = {id(fn.inputs[i]) for i in wrt}
-    bundles: dict[int, list[bool]] = {}
-    for node in fn.body:
-        if node.type.dtype[0] == "f":
-            if node.op is ITEM:
-                results = bundles.get(id(node.args[0]))
-                if results is not None and results[node.params["k"]]:
-                    active.add(id(node))
-                continue
-            for a in node.args:
-                if id(a) in active:
-                    active.add(id(node))
-                    break
-        elif node.op.regions:
-            flags = [id(a) in active for a in node.args]
-            if any(flags):
-                bundles[id(node)] = active_results(node, flags)
-                active.add(id(node))
-    return active
-
-
-def active_carries(loop: Loop, active: Sequence[bool]) -> list[bool]:
-    """Which carries depend on the active operands, from the first step on or from a later one."""
-    carried = [bool(a) for a in active[: loop.carries]]
-    while True:
-        outputs = _active_outputs(loop.body, loop_wrt(loop, active, carried))
-        new = [a or b for a, b in zip(carried, outputs[: loop.carries], strict=True)]
-        if new == carried:
-            return carried
-        carried = new
-
-
-def loop_wrt(loop: Loop, active: Sequence[bool], carried: Sequence[bool]) -> list[int]:
-    """Numbers of the body's inputs that are active."""
-    flags = [False, *carried, *active[loop.carries :]]
-    return [k for k, a in enumerate(flags) if a]
-
-
-# -- splitting a joint forward and reverse body
-@dataclass
-class Split:
-    """What the reverse half of a joint body reads: residuals to keep, statements to repeat, and its own statements."""
-
-    residuals: list[Value]
-    statements: list[Value]
-    reads: set[int]  # inputs and residuals that it reads, by id
-
-
-def split(
-    joint: Function, count: int, results: Sequence[Value], at_hand: Mapping[int, Value]
-) -> Split:
-    """Cut `joint` after its first `count` statements, for a second half that computes `results`.
-
-    at_hand: values of the first half that the second has in any case (by id): inputs, and results that are kept anyway.
-    """
-    forward, reverse = joint.body[:count], joint.body[count:]
-    inner = {id(n): k for k, n in enumerate(forward)}
-    live = {id(v) for v in results}
-    second = []
-    for node in reversed(reverse):
-        if id(node) in live:
-            second.append(node)
-            live.update(id(a) for a in node.args)
-    second.reverse()
-    local = _local_letters(forward)
-    if local:
-        _demand_local(forward, inner, live, local)
-    cost: dict[int, int] = dict.fromkeys(at_hand, 0)
-    for v in joint.inputs:
-        cost.setdefault(id(v), 0)
-    residuals: list[Value] = []
-    again: set[int] = set()
-    for node in forward:
-        key = id(node)
-        if key in cost:
-            continue
-        total = _price(node, cost)
-        if total is not None and total <= BUDGET:
-            cost[key] = total
-            again.add(key)
-        elif key in live:
-            if local and _is_local(node, local):
-                again.add(key)  # its size is known only inside a step: it is computed again there
-            else:
-                residuals.append(node)
-            cost[key] = 0
-    wanted = {id(a) for n in second for a in n.args} | {id(v) for v in results}
-    repeated = []
-    for node in reversed(forward):
-        if id(node) in wanted and id(node) in again and id(node) not in at_hand:
-            repeated.append(node)
-            wanted.update(id(a) for a in node.args)
-    repeated.reverse()
-    return Split([r for r in residuals if id(r) in wanted], [*repeated, *second], wanted)
-
-
-def _price(node: Value, cost: Mapping[int, int]) -> int | None:
-    """What computing the statement again costs, its operands included; None where it is not cheap."""
-    name = node.op.name
-    if name not in _FREE and name not in _CHEAP:
-        return None
-    total = 0 if name in _FREE else 1
-    for a in node.args:
-        if a.op in LEAVES and id(a) not in cost:
-            continue
-        known = cost.get(id(a))
-        if known is None:
-            return None
-        total += known
-    return total
-
-
-def _local_letters(body: Sequence[Value]) -> set[str]:
-    return {str(n.params["steps"]) for n in body if n.op is WHILE and n.params["steps"] is not None}
-
-
-def _is_local(node: Value, local: set[str]) -> bool:
-    parts = node.type.parts if isinstance(node.type, Bundle) else (node.type,)
-    return any(x in local for ty in parts for d in ty.shape for x in letters(d))
-
-
-def _demand_local(
-    forward: Sequence[Value], inner: Mapping[int, int], live: set[int], local: set[str]
-) -> None:
-    """What a value of local size is computed from is read as well."""
-    for node in reversed(forward):
-        if id(node) in live and _is_local(node, local):
-            live.update(id(a) for a in node.args if id(a) in inner or a.op not in LEAVES)
-
-
-# -- reverse mode
-@dataclass
-class Pulled:
-    """The adjoint of a region statement: its replacement, where its results are now, and cotangents of operands."""
-
-    node: Value
-    numbers: dict[int, int]
-    items: list[Value]
-    bars: list[tuple[int, Value]]
 
 
 def pull(
@@ -214,15 +35,9 @@ def pull(
     """Reverse mode of one region statement for cotangents of some of its results (by number)."""
     if node.op is COND:
         return _pull_cond(node, bars, active, masked, reverse)
+    if node.op is CALL:
+        return pull_call(node, bars, active, masked, reverse)
     return _pull_loop(node, bars, active, masked, reverse)
-
-
-def _item(bundle: Value, k: int, name: str | None = None) -> Value:
-    """A result of a statement that stands earlier in the trace."""
-    assert isinstance(bundle.type, Bundle)
-    found = new_node(ITEM, (bundle,), {"k": k}, bundle.type.parts[k], bundle.site, bundle.owner)
-    found.name = name
-    return found
 
 
 def _substituted(
@@ -250,13 +65,11 @@ def _pull_loop(
     loop = Loop.of(node)
     carried = active_carries(loop, active)
     wrt = loop_wrt(loop, active, carried)
-    flows = _active_outputs(loop.body, wrt)
+    flows = active_outputs(loop.body, wrt)
     seeds: list[str | None] = []
     for k, out in enumerate(loop.body.outputs):
         is_carry = k < loop.carries
-        wanted = flows[k] and (
-            carried[k] if is_carry else loop.first_y + k - loop.carries in bars
-        )
+        wanted = flows[k] and (carried[k] if is_carry else loop.first_y + k - loop.carries in bars)
         source = loop.carry_inputs[k].name if is_carry else out.name
         seeds.append(f"{source or ('carry' if is_carry else 'y')}_bar" if wanted else None)
     joint, count = reverse(loop.body, wrt, seeds, masked)
@@ -311,7 +124,7 @@ def _pull_loop(
         inputs.append(stand)
 
     def result(k: int, name: str | None) -> Value:
-        found = _item(replaced, k, name)
+        found = item_of(replaced, k, name)
         made.append(found)
         return found
 
@@ -363,7 +176,10 @@ def _pull_loop(
         finals.append(in_bars.get(1 + k, zeros(loop.init[k].type)))
         targets.append(k)
     statements, mapped = _substituted(cut.statements, body_env, [*finals, *in_bars.values()])
-    finals, mapped_bars = mapped[: len(finals)], dict(zip(in_bars, mapped[len(finals) :], strict=True))
+    finals, mapped_bars = (
+        mapped[: len(finals)],
+        dict(zip(in_bars, mapped[len(finals) :], strict=True)),
+    )
     with Trace(trusted=True) as trace:
         trace.site = node.site and (node.site[0], node.site[1], "reverse")
         trace.body = statements
@@ -398,7 +214,7 @@ def _pull_loop(
     starts += map(zeros, sums.types)
     out = apply(
         SCAN, *starts, *operands, *consts, body=adjoint, carries=len(starts),
-        items=len(operands), length=length, reverse=not loop.reverse, kept=(),
+        items=len(operands), length=length, reverse=bool(starts) and not loop.reverse, kept=(),
     )  # fmt: skip
     found: list[tuple[int, Value]] = []
     parts = len(out.type.parts) if isinstance(out.type, Bundle) else 0
@@ -410,6 +226,8 @@ def _pull_loop(
         found.append((k, results[len(targets) + j]))
     first_y = len(starts)
     for j, k in enumerate(y_targets):
+        name = loop.item_inputs[k - loop.carries].name
+        results[first_y + j].name = name and f"{name}_bar"
         found.append((k, results[first_y + j]))
     found += sums.after(results[first_y:], operands, length)
     return Pulled(replaced, numbers, made, found)
@@ -548,7 +366,7 @@ def _pull_cond(
     branches = [node.params["then"], node.params["otherwise"]]
     halves = []
     for fn in branches:
-        flows = _active_outputs(fn, wrt)
+        flows = active_outputs(fn, wrt)
         seeds = [
             f"{v.name or 'y'}_bar" if k in bars and flows[k] else None
             for k, v in enumerate(fn.outputs)
@@ -570,20 +388,22 @@ def _pull_cond(
             trace.body = list(joint.body[:count])
             other = [zeros(ty) for ty in residual_types[1 - j]]
             kept = [*cut.residuals, *other] if j == 0 else [*other, *cut.residuals]
-        forward.append(Function(fn.name, fn.inputs, [*joint.outputs[:count_out], *kept], trace.body))
+        forward.append(
+            Function(fn.name, fn.inputs, [*joint.outputs[:count_out], *kept], trace.body)
+        )
     params = {"then": forward[0], "otherwise": forward[1]}
     ty = node.op.infer(*[a.type for a in node.args], **params)
     replaced = new_node(node.op, node.args, params, ty, node.site, node.owner)
     replaced.name = node.name
-    made = []
+    made: list[Value] = []
     for h in halves:
         for r in h[3].residuals:
-            made.append(_item(replaced, count_out + len(made), r.name))
+            made.append(item_of(replaced, count_out + len(made), r.name))
     results_read = sorted(
         {k for h in halves for k, v in enumerate(h[1].outputs[:count_out])
          if id(v) in h[3].reads and any(v is n for n in h[1].body[: h[2]])}
     )  # fmt: skip
-    outer_results = {k: _item(replaced, k) for k in results_read}
+    outer_results = {k: item_of(replaced, k) for k in results_read}
     made_results = list(outer_results.values())
     bar_numbers = sorted(bars)
     operands = [*consts, *made, *made_results, *(bars[k] for k in bar_numbers)]
@@ -613,17 +433,13 @@ def _pull_cond(
         statements, outs = _substituted(cut.statements, env, in_bars)
         with Trace(trusted=True) as trace:
             trace.body = statements
-            outs = [
-                zeros(fn.inputs[wrt[k]].type) if is_zeros(outs[k]) else outs[k] for k in pulled
-            ]
+            outs = [zeros(fn.inputs[wrt[k]].type) if is_zeros(outs[k]) else outs[k] for k in pulled]
         adjoints.append(Function("adjoint", inputs, outs, trace.body))
     found = []
     if pulled:
         out = apply(COND, pred, *operands, then=adjoints[0], otherwise=adjoints[1])
         found = [(1 + wrt[k], apply(ITEM, out, k=j)) for j, k in enumerate(pulled)]
-    return Pulled(
-        replaced, {k: k for k in range(count_out)}, [*made, *made_results], found
-    )
+    return Pulled(replaced, {k: k for k in range(count_out)}, [*made, *made_results], found)
 
 
 def fresh_letter() -> Size:
@@ -634,91 +450,3 @@ def fresh_letter() -> Size:
         trace = trace.parent
     trace.letters += 1
     return letter("steps" if trace.letters == 1 else f"steps_{trace.letters}")
-
-
-# -- forward mode
-def push(
-    node: Value, dots: Sequence[Value | None], forward: Callable[..., Function]
-) -> tuple[Value, dict[int, int], dict[int, int]]:
-    """A statement that computes results and tangents; the numbers of the results, and of their tangents."""
-    active = [d is not None for d in dots]
-    moving = [d for d in dots if d is not None]
-    if node.op is COND:
-        wrt = [k for k, a in enumerate(active[1:]) if a]
-        flags = active_results(node, active)
-        count = len(flags)
-        branches = []
-        for name in ("then", "otherwise"):
-            fn = node.params[name]
-            joint = forward(fn, wrt)
-            tangents = [joint.outputs[count + k] for k in range(count) if flags[k]]
-            branches.append(
-                Function(fn.name, joint.inputs, [*joint.outputs[:count], *tangents], joint.body)
-            )
-        out = apply(node.op, *node.args, *moving, then=branches[0], otherwise=branches[1])
-        at = iter(range(count, count + sum(flags)))
-        return out, {k: k for k in range(count)}, {k: next(at) for k in range(count) if flags[k]}
-    loop = Loop.of(node)
-    carried = active_carries(loop, active)
-    wrt = loop_wrt(loop, active, carried)
-    joint = forward(loop.body, wrt)
-    outputs = len(loop.body.outputs)
-    flows = _active_outputs(loop.body, wrt)
-    dot_inputs = dict(zip(wrt, joint.inputs[len(loop.body.inputs) :], strict=True))
-    moved = [k for k in range(loop.carries) if carried[k]]
-    y_moved = [k for k in range(loop.carries, outputs) if flows[k]]
-    x_moved = [k for k in range(loop.carries, loop.carries + loop.items) if active[k]]
-    c_moved = [k for k in range(loop.carries + loop.items, len(active)) if active[k]]
-
-    def inputs_of(fn: Function) -> list[Value]:
-        """The inputs of the body or test with the tangents between."""
-        a, b = 1 + loop.carries, 1 + loop.carries + loop.items
-        own = fn.inputs
-
-        def dotted(ks: list[int]) -> list[Value]:
-            return [dot_inputs[1 + k] for k in ks]
-
-        return [*own[:a], *dotted(moved), *own[a:b], *dotted(x_moved), *own[b:], *dotted(c_moved)]
-
-    body = Function(
-        loop.body.name,
-        inputs_of(loop.body),
-        [
-            *joint.outputs[: loop.carries],
-            *(joint.outputs[outputs + k] for k in moved),
-            *joint.outputs[loop.carries : outputs],
-            *(joint.outputs[outputs + k] for k in y_moved),
-        ],
-        joint.body,
-    )
-    starts = [dots[k] if dots[k] is not None else zeros(loop.init[k].type) for k in moved]
-    kept = (*loop.kept, *(loop.carries + moved.index(k) for k in loop.kept if carried[k]))
-    params = {**node.params, "body": body, "carries": loop.carries + len(moved), "kept": kept}
-    if node.op is SCAN:
-        params["items"] = loop.items + len(x_moved)
-    else:
-        test = node.params["test"]
-        params["test"] = Function(test.name, inputs_of(test), test.outputs, test.body)
-    out = apply(
-        node.op, *loop.init, *starts, *loop.xs, *(dots[k] for k in x_moved), *loop.consts,
-        *(dots[k] for k in c_moved), **params,
-    )  # fmt: skip
-    after = Loop.of(out)
-    numbers: dict[int, int] = {k: k for k in range(loop.first_y)}
-    tangents: dict[int, int] = {}
-    for j, k in enumerate(moved):
-        tangents[loop.first_final + k] = loop.first_final + loop.carries + j
-    for k in range(outputs - loop.carries):
-        numbers[loop.first_y + k] = after.first_y + k
-    for j, k in enumerate(y_moved):
-        tangents[loop.first_y + k - loop.carries] = after.first_y + outputs - loop.carries + j
-    at = len(loop.kept)
-    for j, k in enumerate(loop.kept):
-        numbers[loop.first_state + j] = after.first_state + j
-        if carried[k]:
-            tangents[loop.first_state + j] = after.first_state + at
-            at += 1
-    return out, numbers, tangents
-
-
-__all__ = ["active_nodes", "pull", "push", "stacked"]

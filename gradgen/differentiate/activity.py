@@ -1,0 +1,74 @@
+"""Which values depend, through floats, on the inputs that a derivative is taken by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradgen.ir import Function
+from gradgen.ops.regions import CALL, COND, ITEM, Loop
+from gradgen.types import Bundle
+from gradgen.value import Value
+
+
+def active_results(node: Value, active: Sequence[bool]) -> list[bool]:
+    """Which results of a region statement depend, through floats, on its active operands."""
+    assert isinstance(node.type, Bundle)
+    if node.op is COND:
+        branches = [node.params["then"], node.params["otherwise"]]
+        wrt = [k for k, a in enumerate(active[1:]) if a]
+        found = [active_outputs(fn, wrt) for fn in branches]
+        return [a or b for a, b in zip(*found, strict=True)]
+    if node.op is CALL:
+        return active_outputs(node.params["body"], [k for k, a in enumerate(active) if a])
+    loop = Loop.of(node)
+    carried = active_carries(loop, active)
+    wrt = loop_wrt(loop, active, carried)
+    outputs = active_outputs(loop.body, wrt)
+    out = [False] * loop.first_final + carried + outputs[loop.carries :]
+    out += [carried[k] for k in loop.kept]
+    return out[: len(node.type.parts)]
+
+
+def active_outputs(fn: Function, wrt: Sequence[int]) -> list[bool]:
+    active = active_nodes(fn, wrt)
+    return [id(v) in active for v in fn.outputs]
+
+
+def active_nodes(fn: Function, wrt: Sequence[int]) -> set[int]:
+    """Ids of the values that depend on the inputs numbered in `wrt`, through floats."""
+    active = {id(fn.inputs[i]) for i in wrt}
+    bundles: dict[int, list[bool]] = {}
+    for node in fn.body:
+        if node.type.dtype[0] == "f":
+            if node.op is ITEM:
+                results = bundles.get(id(node.args[0]))
+                if results is not None and results[node.params["k"]]:
+                    active.add(id(node))
+                continue
+            for a in node.args:
+                if id(a) in active:
+                    active.add(id(node))
+                    break
+        elif node.op.regions:
+            flags = [id(a) in active for a in node.args]
+            if any(flags):
+                bundles[id(node)] = active_results(node, flags)
+                active.add(id(node))
+    return active
+
+
+def active_carries(loop: Loop, active: Sequence[bool]) -> list[bool]:
+    """Which carries depend on the active operands, from the first step on or from a later one."""
+    carried = [bool(a) for a in active[: loop.carries]]
+    while True:
+        outputs = active_outputs(loop.body, loop_wrt(loop, active, carried))
+        new = [a or b for a, b in zip(carried, outputs[: loop.carries], strict=True)]
+        if new == carried:
+            return carried
+        carried = new
+
+
+def loop_wrt(loop: Loop, active: Sequence[bool], carried: Sequence[bool]) -> list[int]:
+    """Numbers of the body's inputs that are active."""
+    flags = [False, *carried, *active[loop.carries :]]
+    return [k for k, a in enumerate(flags) if a]

@@ -1,0 +1,30 @@
+"""Calls are replaced by their statements: what was special of them, their derivative, has been taken."""
+
+from __future__ import annotations
+
+from gradgen.ir import Function
+from gradgen.ops.regions import CALL, ITEM
+from gradgen.rewriting import splice, with_args
+from gradgen.value import Trace, Value
+
+
+def inline(fn: Function) -> Function:
+    """`fn` without calls."""
+    if not any(node.op is CALL for node in fn.body):
+        return fn
+    new: dict[int, Value] = {}
+    results: dict[int, list[Value]] = {}
+    with Trace(trusted=True) as trace:
+        for node in fn.body:
+            args = tuple([new.get(id(a), a) for a in node.args])
+            if node.op is CALL:
+                body = inline(node.params["body"])
+                results[id(node)] = splice(body, args)
+            elif node.op is ITEM and id(node.args[0]) in results:
+                new[id(node)] = results[id(node.args[0])][node.params["k"]]
+            elif any(a is not b for a, b in zip(args, node.args, strict=True)):
+                new[id(node)] = made = with_args(node, args)
+                trace.body.append(made)
+            else:
+                trace.body.append(node)
+    return fn.with_body(trace.body, [new.get(id(v), v) for v in fn.outputs])

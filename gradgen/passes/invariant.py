@@ -1,0 +1,87 @@
+"""Loop-invariant statements: what every step of a loop computes alike moves before the loop.
+
+Scans and whiles only: a branch that is not taken must not be evaluated. What a scan of no steps would not have computed
+is computed then; no op of ours fails on data.
+"""
+
+from __future__ import annotations
+
+from gradgen.ir import LEAVES, PARAM, Function
+from gradgen.ops.regions import COND, Loop
+from gradgen.rewriting import with_args
+from gradgen.value import NO_PARAMS, Value, new_node
+
+
+def invariant(fn: Function) -> Function:
+    """`fn` with the invariant statements of its loops before them."""
+    if not any(node.op.regions for node in fn.body):
+        return fn
+    new: dict[int, Value] = {}
+    body: list[Value] = []
+    for node in fn.body:
+        if any(id(a) in new for a in node.args):
+            made = with_args(node, tuple([new.get(id(a), a) for a in node.args]))
+            new[id(node)] = made
+            node = made
+        if node.op.regions and node.op is not COND:
+            moved, made = _lifted(node)
+            if moved:
+                new[id(node)] = made
+                new.update({key: made for key, v in new.items() if v is node})
+                body += moved
+                node = made
+        body.append(node)
+    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+
+
+def _lifted(node: Value) -> tuple[list[Value], Value]:
+    """The statements that leave the loop, over the loop's operands, and the loop without them."""
+    loop = Loop.of(node)
+    outer: dict[int, Value] = {
+        id(v): x for v, x in zip(loop.const_inputs, loop.consts, strict=True)
+    }
+    moved: list[Value] = []
+    stay: list[Value] = []
+    for n in loop.body.body:
+        free = not n.op.regions and n.op.name != "item" and all(
+            id(a) in outer or (a.op in LEAVES and a.op is not PARAM) for a in n.args
+        )  # fmt: skip
+        if free and not (n.op.name == "broadcast" and not n.args[0].type.shape):
+            made = with_args(n, tuple([outer.get(id(a), a) for a in n.args]))
+            outer[id(n)] = made
+            moved.append(made)
+        else:
+            stay.append(n)
+    if not moved:
+        return [], node
+    # What the rest of the body reads of them are new operands.
+    env: dict[int, Value] = {}
+    operands: list[Value] = []
+    inputs: list[Value] = []
+    gone = {id(n) for n in loop.body.body} - {id(n) for n in stay}
+    for v in [*(a for n in stay for a in n.args), *loop.body.outputs]:
+        if id(v) in gone and id(v) not in env:
+            stand = new_node(PARAM, (), NO_PARAMS, v.type, None, None)
+            stand.name = v.name
+            env[id(v)] = stand
+            inputs.append(stand)
+            operands.append(outer[id(v)])
+    body = []
+    for n in stay:
+        if any(id(a) in env for a in n.args):
+            made = with_args(n, tuple([env.get(id(a), a) for a in n.args]))
+            env[id(n)] = made
+            n = made
+        body.append(n)
+    region = Function(
+        loop.body.name,
+        [*loop.body.inputs, *inputs],
+        [env.get(id(v), v) for v in loop.body.outputs],
+        body,
+    )
+    params = {**node.params, "body": region}
+    if "test" in params:
+        test = params["test"]
+        spare = [new_node(PARAM, (), NO_PARAMS, v.type, None, None) for v in inputs]
+        params["test"] = Function(test.name, [*test.inputs, *spare], test.outputs, test.body)
+    return moved, with_args(node, (*node.args, *operands), params)

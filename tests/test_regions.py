@@ -1,0 +1,290 @@
+"""Loops and branches: scan, fori_loop, while_loop, cond, map in every target, derivatives against numeric ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradgen as gg
+
+X = np.linspace(0.1, 1.2, 6)
+W = 0.3
+
+
+def scan_final(x, w):
+    return gg.scan(lambda h, v: (np.tanh(w * h + v), None), 0.1, x)[0]
+
+
+def scan_results(x, w):
+    h, ys = gg.scan(lambda h, v: (np.sin(w * h + v), h * v), 0.1, x)
+    return np.sum(ys * ys) + h
+
+
+def scan_backwards(x, w):
+    (a, b), ys = gg.scan(
+        lambda c, v: ((c[0] * w + v, c[1] + c[0]), np.exp(-c[1])), (0.5, w), x, reverse=True
+    )
+    return a * b + np.sum(ys[1:] * ys[:-1])
+
+
+def scan_vector_carry(x, w):
+    A = np.array([[0.3, -0.2], [0.1, 0.4]])
+
+    def step(h, v):
+        h = np.tanh(A @ h + w * v)
+        return h, np.sum(h)
+
+    h, ys = gg.scan(step, np.zeros(2), x)
+    return h @ h + np.sum(ys)
+
+
+def nested_scans(x, w):
+    def outer(c, v):
+        inner, _ = gg.scan(lambda s, u: (s * np.cos(u * v) + w, None), c, x)
+        return inner, inner * v
+
+    c, ys = gg.scan(outer, 1.0, x)
+    return c + np.sum(ys)
+
+
+def counted(x, w):
+    return gg.fori_loop(0, 5, lambda i, s: s * w + i * x[i] ** 2, 1.0)
+
+
+def while_loop(x, w):
+    return gg.while_loop(lambda s: s < 20.0, lambda s: s * (1.5 + w) + np.sin(x[0]) * s, 1.0 + w)
+
+
+def while_in_scan(x, w):
+    def step(h, v):
+        return gg.while_loop(lambda s: s < 4.0, lambda s: s * 1.4 + w, h * 0.2 + v), None
+
+    return gg.scan(step, 1.0, x)[0]
+
+
+def branches(x, w):
+    a = gg.cond(w > 0.0, lambda: np.exp(w) * x[1], lambda: w * x[0])
+    b = gg.cond(np.sum(x) < 0.0, lambda v: np.sin(v), lambda v: v**3, a)
+    return a + b * w
+
+
+def guarded_branch(x, w):
+    root = np.sqrt(w - w)  # infinite slope, in a branch that is not taken
+    return gg.cond(w > 1.0, lambda: root * w, lambda: w * w) + x[0]
+
+
+def mapped(x, w):
+    return np.sum(gg.map(lambda v: np.exp(v * w) * v, x) ** 2)
+
+
+def mapped_pairs(x, w):
+    p, q = gg.map(lambda t: (t["a"] * t["b"], np.sin(t["a"]) + w), {"a": x, "b": x[::-1]})
+    return np.sum(p * q)
+
+
+def branch_in_map(x, w):
+    return np.sum(gg.map(lambda v: gg.cond(v > 0.5, lambda: v * v * w, lambda: np.sin(v)), x))
+
+
+PROGRAMS = [
+    scan_final, scan_results, scan_backwards, scan_vector_carry, nested_scans, counted, while_loop,
+    while_in_scan, branches, guarded_branch, mapped, mapped_pairs, branch_in_map,
+]  # fmt: skip
+
+
+def numeric(f, x, w, h=1e-3):
+    """Richardson differences of a scalar function, in both arguments."""
+
+    def slope(g):
+        d = [(g(s) - g(-s)) / (2 * s) for s in (h, h / 2, h / 4)]
+        e = [(4 * d[k + 1] - d[k]) / 3 for k in range(2)]
+        return (16 * e[1] - e[0]) / 15
+
+    eye = np.eye(len(x))
+    return (
+        np.array([slope(lambda t, k=k: f(x + t * eye[k], w)) for k in range(len(x))]),
+        slope(lambda t: f(x, w + t)),
+    )
+
+
+def same(found, expected, rtol=1e-8):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-9)
+
+
+@pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
+def test_gradients(f):
+    expected = numeric(f, X, W)
+    same(gg.grad(f, (0, 1))(X, W), expected)
+    value, tangent = gg.jvp(f, (0, 1))(X, W, (np.ones(6), 1.0))
+    np.testing.assert_allclose(value, f(X, W), rtol=1e-14)
+    np.testing.assert_allclose(tangent, np.sum(expected[0]) + expected[1], rtol=1e-8)
+
+
+@pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
+def test_second_order(f):
+    if f is guarded_branch:
+        pytest.skip("the slope of the branch not taken is infinite")
+
+    def along(x, w):
+        g, s = gg.grad(f, (0, 1))(x, w)
+        return np.sum(g) + s
+
+    same(gg.hvp(f, (0, 1))(X, W, (np.ones(6), 1.0)), numeric(along, X, W), 1e-6)
+    same(gg.grad(along, (0, 1))(X, W), numeric(along, X, W), 1e-6)
+
+
+@pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("level", ["lecture", "readable"])
+def test_numpy_target(f, level):
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), X, W, options={"optimize": level, "verify": True})
+    value, gradient = fn(X, W)
+    np.testing.assert_allclose(value, f(X, W), rtol=1e-14)
+    same(gradient, gg.grad(f, (0, 1))(X, W), 1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_symbolic_length(n):
+    fn = gg.compile(gg.value_and_grad(scan_results, (0, 1)), x="f64[n]", w="f64[]")
+    x = X[:n]
+    value, (x_bar, w_bar) = fn(x, W)
+    np.testing.assert_allclose(value, scan_results(x, W) if n else 0.1)
+    assert x_bar.shape == (n,)
+    if n:
+        same((x_bar, w_bar), numeric(scan_results, x, W))
+
+
+def test_one_loop_each_way_whatever_the_length():
+    lengths = []
+    for n in (10, 10_000):
+        fn = gg.compile(gg.value_and_grad(scan_final, (0, 1)), x=f"f64[{n}]", w="f64[]")
+        lengths.append(len(fn.source.splitlines()))
+    assert lengths[0] == lengths[1]
+    assert fn.source.count("for i in") == 2
+
+
+def test_weight_gradients_are_one_product_after_the_loop():
+    def rnn(W, X):
+        h, _ = gg.scan(lambda h, x: (np.tanh(x + h @ W), None), np.zeros(3), X)
+        return np.sum(h)
+
+    fn = gg.compile(gg.grad(rnn), W="f64[3,3]", X="f64[T,3]")
+    after = fn.source.partition("# reverse")[2]
+    assert "W_bar = h[:-1].T @ " in after and "outer" not in after
+
+
+# -- what is refused
+def test_a_carry_that_changes_its_type():
+    with pytest.raises(gg.ShapeError, match=r"carry.*f64\[3\] in and f64\[4\] out"):
+        gg.compile(
+            lambda x: np.sum(gg.scan(lambda c, v: (np.concatenate([c, [v]]), None), np.zeros(3), x)[0]),
+            x="f64[n]",
+        )  # fmt: skip
+
+
+def test_branches_that_disagree():
+    with pytest.raises(gg.ShapeError, match="one type"):
+        gg.compile(lambda x: gg.cond(x[0] > 0, lambda: x[:2], lambda: x[:3]), x="f64[5]")
+    with pytest.raises(gg.ShapeError, match="one structure"):
+        gg.compile(lambda x: gg.cond(x[0] > 0, lambda: (x, x), lambda: x), x="f64[5]")
+
+
+def test_lengths_that_disagree():
+    with pytest.raises(gg.ShapeError, match="one leading length"):
+        gg.compile(
+            lambda x, y: gg.scan(lambda c, v: (c + v[0] * v[1], None), 0.0, (x, y))[0],
+            x="f64[n]", y="f64[m]",
+        )  # fmt: skip
+
+
+def test_a_write_to_an_outer_array():
+    def f(x):
+        out = np.zeros(3)
+
+        def step(c, v):
+            out[0] = v
+            return c, None
+
+        return gg.scan(step, 0.0, x)[0] + np.sum(out)
+
+    with pytest.raises(gg.UnsupportedError, match="array made outside"):
+        gg.compile(f, x="f64[n]")
+
+
+def test_max_steps():
+    def f(w):
+        return gg.while_loop(lambda s: s < 100.0, lambda s: s * w, 1.0, max_steps=3)
+
+    with pytest.raises(gg.GradgenError, match="max_steps = 3"):
+        gg.compile(f, w="f64[]")(1.5)
+    assert gg.compile(f, w="f64[]")(10.0) == 100.0
+
+
+# -- functions with a derivative of their own
+def checkpointed(x, w):
+    f = gg.checkpoint(lambda a, b: np.sin(a * b) * np.exp(b))
+    return np.sum(f(x, w) ** 2)
+
+
+def checkpointed_steps(x, w):
+    step = gg.checkpoint(lambda h, v: (np.tanh(np.sin(w * h) + v) * np.exp(h * v), None))
+    return gg.scan(step, 0.1, x)[0]
+
+
+def blocks(x, w):
+    step = lambda h, v: (np.tanh(np.sin(w * h) + v), h * v)
+    h, ys = gg.scan(step, 0.1, x, checkpoint=4)
+    k, zs = gg.scan(step, w, x, checkpoint="sqrt", reverse=True)
+    return h * k + np.sum(ys * zs)
+
+
+def own_reverse_rule(x, w):
+    rule = lambda y_bar, y, a, b: (y_bar * np.cos(a) * b, np.sum(y_bar * np.sin(a)))
+    return np.sum(gg.custom_vjp(lambda a, b: np.sin(a) * b, rule)(x, w) ** 2)
+
+
+def own_forward_rule(x, w):
+    rule = lambda dots, y, a, b: dots[0] * np.cos(a) * b + np.sin(a) * dots[1]
+    return np.sum(gg.custom_jvp(lambda a, b: np.sin(a) * b, rule)(x, w) ** 2)
+
+
+SPECIAL = [checkpointed, checkpointed_steps, blocks, own_reverse_rule, own_forward_rule]
+
+
+@pytest.mark.parametrize("f", SPECIAL, ids=lambda f: f.__name__)
+def test_special_derivatives(f):
+    test_gradients(f)
+    test_second_order(f)
+    test_numpy_target(f, "lecture")
+    test_numpy_target(f, "readable")
+
+
+def test_the_rule_is_what_is_used():
+    doubled = gg.custom_vjp(np.sin, lambda y_bar, y, x: (2.0 * y_bar * np.cos(x),))
+    assert gg.grad(doubled)(0.5) == 2.0 * np.cos(0.5)
+    assert np.isclose(gg.jvp(doubled)(0.5, 1.0)[1], 2.0 * np.cos(0.5))
+    fn = gg.compile(gg.grad(lambda x: doubled(x) * x), x="f64[]")
+    assert np.isclose(fn(0.5), np.sin(0.5) + np.cos(0.5))
+
+
+def test_stop_gradient():
+    f = lambda x: np.sum(x * gg.stop_gradient(x))
+    np.testing.assert_array_equal(gg.grad(f)(X), X)
+    np.testing.assert_array_equal(gg.compile(gg.grad(f), x="f64[n]")(X), X)
+    assert f(X) == X @ X
+
+
+def test_a_checkpointed_scan_keeps_one_carry_a_block():
+    def f(x, w):
+        return gg.scan(lambda h, v: (np.tanh(w * h + v), None), 0.1, x, checkpoint=100)[0]
+
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), x="f64[10000]", w="f64[]")
+    forward, reverse = fn.source.split("# reverse")
+    assert "np.empty(101)" in forward and "np.empty(10001" not in fn.source
+    assert "np.empty(101)" in reverse
+
+
+def test_a_rule_of_the_wrong_shape():
+    f = gg.custom_vjp(lambda a, b: a * b, lambda y_bar, y, a, b: (y_bar * b,))
+    with pytest.raises(gg.ShapeError, match="one cotangent for each of 2 arguments"):
+        gg.compile(gg.grad(f), a="f64[]", b="f64[]")
