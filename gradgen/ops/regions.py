@@ -107,7 +107,6 @@ SCAN: Op = define(
         "A loop with a known number of steps.",
         flops=0,
         regions=("body",),
-        nest=lambda lowering, node: lowering.scan(node),
     )
 )
 
@@ -143,7 +142,6 @@ WHILE: Op = define(
         "A loop that runs as long as its test holds.",
         flops=0,
         regions=("test", "body"),
-        nest=lambda lowering, node: lowering.while_loop(node),
     )
 )
 
@@ -167,7 +165,6 @@ COND: Op = define(
         "One of two branches; the other is not evaluated.",
         flops=0,
         regions=("then", "otherwise"),
-        nest=lambda lowering, node: lowering.cond(node),
     )
 )
 
