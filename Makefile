@@ -1,6 +1,7 @@
 # make demo       train on real digits with an emitted gradient (about a minute)
 # make test       ruff, mypy, pytest: what .ci/run runs
 # make test-deep  also the tests marked `deep` (minutes)
+# make bench      gradgen against hand-written code and its peers; BENCH=--quick is short
 # make lint       ruff and mypy only
 # make format     let ruff rewrite the tree
 # make venv       only create .venv
@@ -11,9 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST_STAMP := $(VENV)/installed-test
 DEMO_STAMP := $(VENV)/installed-demo
+BENCH_STAMP := $(VENV)/installed-bench
 OUT ?= out/demo
+BENCH ?=
 
-.PHONY: venv demo test test-deep lint format clean
+.PHONY: venv demo test test-deep bench lint format clean
 
 venv: $(TEST_STAMP)
 
@@ -29,6 +32,10 @@ $(DEMO_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	touch $(DEMO_STAMP)
 
+$(BENCH_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $(BENCH_STAMP)
+
 demo: $(DEMO_STAMP)
 	$(BIN)/python -m gradgen.demo $(OUT)
 
@@ -42,6 +49,9 @@ test: lint
 
 test-deep: lint
 	$(BIN)/python -m pytest -n $(JOBS)
+
+bench: $(BENCH_STAMP)
+	$(BIN)/python tests/benchmarks/bench.py --json out/bench.json $(BENCH)
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,237 @@
+"""Who computes a workload: each contender is `make(workload) -> call`, and `call()` gives value and gradients (or is Buffered).
+
+A contender that cannot run raises Missing with the reason (a package that is not installed, a workload it has no way for).
+Everything before the first call counts as set-up. Inputs that never change are converted once, as a careful user would.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from workloads import Workload
+
+Call = Callable[[], Any]
+HAND = Path(__file__).parent / "hand"
+
+
+@dataclass
+class Buffered:
+    """A call that leaves its results in buffers; `parts` reads them. keep: what must live as long."""
+
+    call: Call
+    parts: Call
+    keep: Any
+
+
+class Missing(Exception):
+    """Why a contender is not there."""
+
+
+def _gradgen(target: str) -> Callable[[Workload], Call]:
+    def make(w: Workload) -> Call:
+        import gradgen as gg
+
+        if target not in w.targets:
+            raise Missing("not a program for this target")
+        f = gg.value_and_grad(w.model(np), wrt=tuple(range(w.wrt)))
+        fn = gg.compile(f, *w.specs, target=target, name=w.name.replace("-", "_"))
+        fn.build()
+        args = w.args()
+        return partial(fn, *args)
+
+    return make
+
+
+def hand_c(w: Workload) -> Call:
+    """The expert's C, called through the same wrapper as ours: the difference is the kernel's."""
+    import gradgen as gg
+    from gradgen.build import CFunction
+
+    if not w.hand_c:
+        raise Missing("nobody writes this by hand")
+    f = gg.value_and_grad(w.model(np), wrt=tuple(range(w.wrt)))
+    fn = gg.compile(f, *w.specs, target="c", name=w.hand_c)
+    source = (HAND / f"{w.hand_c}.c").read_text()
+    start = source.index(f"int {w.hand_c}(")
+    prototype = source[start : source.index("{", start)].rstrip().replace("restrict ", "")
+    files = {f"{w.hand_c}.c": source, f"{w.hand_c}.h": f"#include <stdint.h>\n{prototype};\n"}
+    made = CFunction(files, _Interface(fn), fn.signature)
+    fn.__class__ = made.type(gg.Compiled)
+    args = w.args()
+    return partial(fn, *args)
+
+
+class _Interface:
+    def __init__(self, fn: Any) -> None:
+        self.inputs = fn.ir.inputs
+        self.outputs = fn.ir.outputs
+
+
+def hand_numpy(w: Workload) -> Call:
+    args = w.args()
+    return partial(w.by_hand, *args)
+
+
+def jax(w: Workload) -> Call:
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    try:
+        import jax as package
+    except ImportError:
+        raise Missing("not installed") from None
+    package.config.update("jax_enable_x64", True)
+    f = package.jit(package.value_and_grad(w.model(package.numpy), tuple(range(w.wrt))))
+    args = [package.numpy.asarray(a) for a in w.args()]
+    return lambda: package.block_until_ready(f(*args))
+
+
+def autograd(w: Workload) -> Call:
+    try:
+        import autograd as package
+        import autograd.numpy as masked
+    except ImportError:
+        raise Missing("not installed") from None
+    f = package.value_and_grad(w.model(masked), tuple(range(w.wrt)))
+    args = w.args()
+    return partial(f, *args)
+
+
+def torch(w: Workload) -> Call:
+    try:
+        import torch as package
+    except ImportError:
+        raise Missing("not installed") from None
+    package.set_num_threads(1)
+    f = w.model(_TorchNames(package))
+    args = [package.tensor(a, dtype=package.float64) for a in w.args()]
+    for a in args[: w.wrt]:
+        a.requires_grad_()
+
+    def call() -> Any:
+        value = f(*args)
+        return (value.detach(), *package.autograd.grad(value, args[: w.wrt]))
+
+    return call
+
+
+class _TorchNames:
+    """The few names of NumPy that the models use, over torch."""
+
+    def __init__(self, package: Any) -> None:
+        self.package = package
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.package, name)
+
+    def maximum(self, x: Any, low: float) -> Any:
+        return self.package.clamp(x, min=low)
+
+    def logaddexp(self, low: float, x: Any) -> Any:
+        return self.package.logaddexp(self.package.zeros_like(x), x)
+
+    def max(self, x: Any, axis: int, keepdims: bool) -> Any:
+        return self.package.amax(x, dim=axis, keepdim=keepdims)
+
+
+def _casadi(compiled: bool) -> Callable[[Workload], Call]:
+    def make(w: Workload) -> Call:
+        try:
+            import casadi as ca
+        except ImportError:
+            raise Missing("not installed") from None
+        if w.casadi is None:
+            raise Missing("not expressed")
+        args = [np.asarray(a, np.float64) for a in w.args()]
+        flat = np.concatenate([a.ravel() for a in args[: w.wrt]])
+        scalar = w.wrt == len(args)
+        sym = ca.SX.sym if scalar else ca.MX.sym
+        p = sym("p", flat.size)
+        data = [sym(f"d{k}", *reversed(a.shape)) for k, a in enumerate(args[w.wrt :])]
+        loss = w.casadi(ca, p, data)
+        f = ca.Function("f", [p, *data], [loss, ca.gradient(loss, p)])
+        folder = tempfile.mkdtemp()
+        if compiled:
+            here = os.getcwd()
+            os.chdir(folder)
+            try:
+                f.generate("f.c")
+                level = "-O1" if os.path.getsize("f.c") > 150_000 else "-O3"
+                words = [
+                    "cc",
+                    level,
+                    "-march=native",
+                    "-fPIC",
+                    "-shared",
+                    "f.c",
+                    "-o",
+                    "f.so",
+                    "-lm",
+                ]
+                subprocess.run(words, check=True)
+                f = ca.external("f", "./f.so")
+            finally:
+                os.chdir(here)
+        given = [flat, *(np.ascontiguousarray(a) for a in args[w.wrt :])]
+        results = [np.zeros(1), np.zeros(flat.size)]
+        buffer, evaluate = f.buffer()
+        for k, a in enumerate(given):
+            buffer.set_arg(k, memoryview(a))
+        for k, a in enumerate(results):
+            buffer.set_res(k, memoryview(a))
+        shapes = [a.shape for a in args[: w.wrt]]
+        ends = np.cumsum([a.size for a in args[: w.wrt]])[:-1]
+
+        def parts() -> list[Any]:
+            pieces = np.split(results[1], ends)
+            return [results[0][0], *(q.reshape(s) for q, s in zip(pieces, shapes, strict=True))]
+
+        return Buffered(evaluate, parts, (f, buffer, given))
+
+    return make
+
+
+def numba(w: Workload) -> Call:
+    try:
+        import numba as package
+    except ImportError:
+        raise Missing("not installed") from None
+    if w.numba is None:
+        raise Missing("not written")
+    f = w.numba(package.njit)
+    args = w.args()
+    return partial(f, *args)
+
+
+CONTENDERS: dict[str, Callable[[Workload], Call]] = {
+    "gradgen-c": _gradgen("c"),
+    "gradgen-numpy": _gradgen("numpy"),
+    "gradgen-python": _gradgen("python"),
+    "hand-c": hand_c,
+    "hand-numpy": hand_numpy,
+    "casadi-c": _casadi(True),
+    "casadi": _casadi(False),
+    "jax": jax,
+    "numba": numba,
+    "torch": torch,
+    "autograd": autograd,
+}
+
+
+def results(found: Any) -> list[np.ndarray]:
+    """What a call gave, flat: value, then gradients."""
+    out: list[np.ndarray] = []
+    todo = [found]
+    while todo:
+        item = todo.pop(0)
+        if isinstance(item, (tuple, list)):
+            todo = [*item, *todo]
+        else:
+            out.append(np.array(item, np.float64))
+    return out

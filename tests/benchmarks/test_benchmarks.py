@@ -1,0 +1,91 @@
+"""The benchmark's own tests: references against numeric derivatives, budgets of instructions, and one short run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compilers import needs_c
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+try:
+    import instructions
+    from contenders import CONTENDERS, Missing, results
+    from workloads import WORKLOADS
+finally:
+    sys.path.remove(str(HERE))
+
+
+@pytest.mark.parametrize("name", [n for n, w in WORKLOADS.items() if w.quick])
+def test_references_are_right(name):
+    """Along a random direction, the hand-written gradient is the model's extrapolated difference."""
+    w = WORKLOADS[name]
+    args, f = w.args(), w.model(np)
+    value, *bars = w.by_hand(*args)
+    assert np.isclose(value, f(*args), rtol=1e-12)
+    rng = np.random.default_rng(3)
+    along = [rng.normal(size=np.shape(a)) for a in args[: w.wrt]]
+
+    def at(t):
+        return f(*(a + t * v for a, v in zip(args, along, strict=False)), *args[w.wrt :])
+
+    steps = (2e-7, 1e-7)  # short: few units cross their kinks
+    slopes = [(at(h) - at(-h)) / (2.0 * h) for h in steps]
+    wanted = (4.0 * slopes[1] - slopes[0]) / 3.0
+    found = sum(float(np.sum(v * b)) for v, b in zip(along, bars, strict=True))
+    assert np.isclose(found, wanted, rtol=1e-5)
+
+
+@needs_c
+@pytest.mark.parametrize("contender", ["hand-c", "gradgen-c", "gradgen-numpy", "gradgen-python"])
+@pytest.mark.parametrize("name", [n for n, w in WORKLOADS.items() if w.quick])
+def test_contenders_agree(name, contender):
+    w = WORKLOADS[name]
+    try:
+        call = CONTENDERS[contender](w)
+    except Missing as why:
+        pytest.skip(str(why))
+    for a, b in zip(results(call()), results(w.by_hand(*w.args())), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.max(np.abs(b), initial=0.0))
+
+
+@needs_c
+@pytest.mark.parametrize("name", instructions.COUNTED)
+def test_instructions_stay_in_the_budget(name):
+    why = instructions.unavailable()
+    if why:
+        pytest.skip(why)
+    budget = json.loads(instructions.BUDGETS.read_text())["instructions"][name]
+    found, value = instructions.count(name)
+    w = WORKLOADS[name]
+    assert np.isclose(value, w.by_hand(*w.args())[0], rtol=1e-9)
+    remedy = "if that is the price of something, record it: python tests/benchmarks/instructions.py --record"
+    assert found <= budget * instructions.SLACK, remedy
+    assert found > 10
+
+
+@needs_c
+def test_a_short_run(tmp_path):
+    out = tmp_path / "bench.json"
+    words = [sys.executable, str(HERE / "bench.py"), "--quick", "--json", str(out)]
+    done = subprocess.run(
+        [*words, "--only", "sin_exp,gradgen-c,hand-numpy"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads(out.read_text())
+    rows = written["table"]["sin_exp"]
+    assert set(rows) == {"gradgen-c", "hand-numpy"}
+    assert rows["gradgen-c"]["least"] > 0.0 and rows["gradgen-c"]["warm"] > 0.0
+    assert {"cpu", "compiler", "flags", "versions"} <= set(written["manifest"])
+    done = subprocess.run(
+        [*words, "--only", "nothing"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "--only takes" in done.stderr
