@@ -20,6 +20,13 @@ from gradgen import nn
 from gradgen import ops as _ops  # enters every op and NumPy function
 from gradgen.api import check, compile
 from gradgen.compiled import Compiled
+from gradgen.differentiate.jacobians import (
+    hessian,
+    jacobian,
+    value_and_jacobian,
+    value_grad_hessian,
+    vmap,
+)
 from gradgen.differentiate.transforms import grad, hvp, jvp, value_and_grad, vjp
 from gradgen.errors import (
     BuildError,
@@ -60,7 +67,9 @@ __all__ = [
     "custom_vjp",
     "fori_loop",
     "grad",
+    "hessian",
     "hvp",
+    "jacobian",
     "jvp",
     "map",
     "nn",
@@ -69,6 +78,9 @@ __all__ = [
     "static",
     "stop_gradient",
     "value_and_grad",
+    "value_and_jacobian",
+    "value_grad_hessian",
     "vjp",
+    "vmap",
     "while_loop",
 ]

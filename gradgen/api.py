@@ -168,7 +168,7 @@ def finish(
     level = options.level(target)
     adjoint = fn
     fn.name = signature.name
-    fn = optimise(fn, level, options.verify)
+    fn = optimise(fn, level, options.verify, target)
     fn, captures, lifted = lift_captures(fn)
     signature.captures = captures
     signature.result_types = [v.type for v in fn.outputs]
@@ -291,12 +291,18 @@ _WHAT = {
     "vjp": "Value and vector-Jacobian product",
     "jvp": "Value and Jacobian-vector product",
     "hvp": "Hessian-vector product",
+    "jacobian": "Jacobian",
+    "value_and_jacobian": "Value and Jacobian",
+    "hessian": "Hessian",
+    "value_grad_hessian": "Value, gradient and Hessian",
 }
 
 
 def title(f: Any) -> str:
     """`Value and gradient of `loss` (model.py:4) with respect to w and b`."""
     if isinstance(f, Transform):
+        if f.kind == "vmap":
+            return one_line(f"{title(f.f)}, over a batch")
         if isinstance(f.f, Transform):
             return one_line(f"{_WHAT[f.kind]} of ({title(f.f)}) with respect to {wrt_text(f)}")
         return one_line(f"{_WHAT[f.kind]} of {_function_text(f.f)} with respect to {wrt_text(f)}")
@@ -335,6 +341,8 @@ def command(
         replace(options, optimize=None) == Options()
         and kind in DERIVED
         and not getattr(f, "aux", False)
+        and getattr(f, "mode", "auto") == "auto"
+        and getattr(f, "part", "full") == "full"
     )
     if code is None or not plain or not usual or "<" in path:
         return one_line(f"gg.compile(gg.{kind}({base_name(inner)}, ...), target={target!r})")
@@ -352,7 +360,10 @@ def command(
     return one_line(" ".join(word if '"' in word else _shell(word) for word in words))
 
 
-DERIVED = ("none", "grad", "value_and_grad", "vjp", "jvp", "hvp")
+DERIVED = (
+    "none", "grad", "value_and_grad", "vjp", "jvp", "hvp",
+    "jacobian", "value_and_jacobian", "hessian", "value_grad_hessian",
+)  # fmt: skip
 
 
 def _argument_text(argument: Argument) -> str:

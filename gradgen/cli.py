@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-DERIVE = ("none", "grad", "value_and_grad", "vjp", "jvp", "hvp")
+DERIVE = (
+    "none", "grad", "value_and_grad", "vjp", "jvp", "hvp",
+    "jacobian", "value_and_jacobian", "hessian", "value_grad_hessian",
+)  # fmt: skip
 STAGES = ("trace", "adjoint", "optimized", "loops", "source")
 
 EXAMPLES = """examples:

@@ -214,7 +214,7 @@ class ValueAndGrad(Transform):
                 "Sum or average it (np.sum, np.mean), or use gg.vjp.",
             )
         fn = canonicalise(fn)
-        wrt = _inputs(chosen)
+        wrt = wrt_inputs(chosen)
         derived = reverse(fn, wrt, ["one"] + [None] * (len(fn.outputs) - 1))
         return self.arrange(derived, staged, chosen, bare, wrt, len(fn.outputs), tree)
 
@@ -258,7 +258,7 @@ class Vjp(Transform):
         staged = stage(self.f, inner, names, base_name(self.f))
         bars = match("y_bar", y_bar, staged.function.outputs, staged.result)
         fn = canonicalise(staged.function)
-        wrt = _inputs(chosen)
+        wrt = wrt_inputs(chosen)
         seeds: list[str | None] = list(leaf_names("y_bar", staged.result))
         derived = reverse(fn, wrt, seeds)
         slots, gradients = gradient_slots(chosen, bare, wrt, len(fn.outputs))
@@ -322,7 +322,8 @@ class Hvp(Transform):
         return pick(inner.function, inner.operands, slots[count:], inner.result.children[1], labels)
 
 
-def _inputs(chosen: list[Selection]) -> list[int]:
+def wrt_inputs(chosen: Sequence[Selection]) -> list[int]:
+    """Numbers of the inputs that the entries of `wrt` select, each once."""
     found = [i for selection in chosen for i in selection.inputs if i is not None]
     return list(dict.fromkeys(found))
 

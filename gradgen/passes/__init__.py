@@ -1,6 +1,7 @@
 """Passes over the array IR, Function to Function, in the order in which they run.
 
     inline          calls of functions with derivatives of their own become their statements
+    vectorise       maps become statements over whole arrays, for NumPy
     simplify        fold constants; algebra whose validity each rule states
     dce             statements that nothing reads go
     cse             one statement for equal computations; the user-named value wins
@@ -20,6 +21,7 @@ from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.invariant import invariant
+from gradgen.passes.maps import vectorise
 from gradgen.passes.simplify import simplify
 from gradgen.rewriting import within
 
@@ -32,11 +34,15 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "fast": (inline, simplify, dce, invariant, cse),
 }
 
+WHOLE_ARRAYS = ("numpy",)
 
-def optimise(fn: Function, level: str, check: bool = False) -> Function:
+
+def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy") -> Function:
     """`fn` after the passes of `level` (lecture, readable, fast); verified after each with `check`, once otherwise."""
-    regions = any(node.op.regions for node in fn.body)
-    for step in PASSES[level] * (2 if regions else 1):
+    steps = PASSES[level]
+    if any(node.op.regions for node in fn.body):
+        steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)
+    for step in steps:
         fn = step(within(fn, step))
         if check:
             verify(fn, step.__name__)
@@ -45,4 +51,4 @@ def optimise(fn: Function, level: str, check: bool = False) -> Function:
     return fn
 
 
-__all__ = ["PASSES", "cse", "dce", "inline", "invariant", "optimise", "simplify"]
+__all__ = ["PASSES", "cse", "dce", "inline", "invariant", "optimise", "simplify", "vectorise"]
