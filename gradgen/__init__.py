@@ -10,7 +10,7 @@ How the house is built, floor by floor; imports go one way, upwards:
     rewriting  cse  tree  graph  trace/  engine          front end; interpreter
     differentiate/                                       canonicalise, reverse, forward, transforms
     passes/                                              Function -> Function
-    lower/                                               Function -> loop IR, and its passes
+    lower/  cost                                         Function -> loop IR, and its passes; what both cost
     emit/                                                text
     toolchain  build  checking  quick  runners  compiled  api   callable
     cli  listing  drawing  nn  demo  chart               what stands on it

@@ -19,10 +19,11 @@ from typing import Any
 
 from gradgen.checking import Report, Row, check_compiled, relative_error
 from gradgen.compiled import Compiled
+from gradgen.cost import flops
 from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
-from gradgen.emit.header import dim_text, flops, one_line
+from gradgen.emit.header import dim_text, one_line
 from gradgen.emit.names import C_FUNCTION_RESERVED, FUNCTION_RESERVED, Names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
@@ -194,7 +195,8 @@ def emit(
         from gradgen.emit.c import emit_c
         from gradgen.lower import compile_loops, show
 
-        stages["loops"] = lambda: show(compile_loops(fn, signature.results, options))
+        stages["kernel"] = lambda: compile_loops(fn, signature.results, options)
+        stages["loops"] = lambda: show(stages["kernel"]())
         return emit_c(fn, signature, options, selftest)
     from gradgen.emit.numpy import emit_python
 

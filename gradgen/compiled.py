@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cost import Cost, cost
 from gradgen.engine import bind_sizes, check_requirements, interpret
 from gradgen.errors import EmitError, ShapeError, SpecError
 from gradgen.ir import Function
@@ -94,16 +95,18 @@ class Compiled:
 
         return save(self.files, directory)
 
-    def cost(self) -> dict[str, Any]:
-        """Nominal flops (a size expression), number of operations, and flops by statement."""
-        from gradgen.emit.header import dim_text, flops, statement_costs
+    def cost(self, **sizes: int) -> Cost:
+        """Operations, bytes moved, workspace and peak memory, in all and by statement: formulas, or numbers for given sizes.
 
-        fn = self.ir
-        return {
-            "flops": dim_text(flops(fn)),
-            "operations": len(fn.body),
-            "statements": [(str(n.op), dim_text(c)) for n, c in statement_costs(fn)],
-        }
+        `fn.cost().flops` is a formula (`4*n*d + 11*n`), `fn.cost(n=1000, d=50).flops` a number, `print(fn.cost())` a table.
+        EmitError on an unpickled Compiled; SpecError unless all sizes are given or none.
+        """
+        kernel = self._stages.get("kernel")
+        found = cost(self.ir, kernel and kernel())
+        unknown = [name for name in sizes if name not in (*self.signature.letters, *found.letters)]
+        if unknown:
+            raise SpecError(f"{self.name} has no size {', '.join(unknown)}")
+        return found.at(sizes) if sizes or not found.letters else found
 
     # -- calls
     def build(self, cc: str | None = None, flags: list[str] | None = None) -> Compiled:

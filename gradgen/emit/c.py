@@ -282,7 +282,11 @@ class CFile:
         call = f"{self.name}({', '.join(p.split()[-1].lstrip('*') for p in self.parameters)})"
         names = dict(zip([leaf.label for leaf in self.signature.leaves], self.labels, strict=True))
         lines = header_lines(
-            self.fn, self.signature, call, lambda n: names.get(n, self.letters.get(n, n))
+            self.fn,
+            self.signature,
+            call,
+            lambda n: names.get(n, self.letters.get(n, n)),
+            self.kernel,
         )
         lines += self._notes()
         lines += [f"{MARK} {VERSION}:", f"    {self.signature.command}", LICENCE]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradgen.emit.files import render, verbatim
-from gradgen.sizes import Dim, Size, add, product, spell
+from gradgen.sizes import Dim, Size, add, letters, product, spell
 from gradgen.trace.spec import Leaf, Signature, SizeSpec, Static
 from gradgen.tree import Tree
 from gradgen.types import C_NAMES, Type
@@ -169,9 +169,10 @@ class CallFile:
         return [*lines, "    return code;"]
 
     def _cost(self) -> Dim:
-        """Nominal operations, where they are known; else some for every element."""
-        if self.signature.flops is not None:
-            return self.signature.flops
+        """Nominal operations, where they are known; else some for every element. A loop that nobody counts is long."""
+        known = self.signature.flops
+        if known is not None:
+            return known if set(letters(known)) <= set(self.sizes) else LONG_WORK
         total: Dim = 0
         for ty in (*self.inputs, *self.outputs):
             total = add(total, product((4, *ty.shape)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from typing import Any
 
+from gradgen.cost import cost, flops
 from gradgen.ir import Function
-from gradgen.sizes import Dim, add, product, spell
+from gradgen.lower.kernel import Kernel
+from gradgen.sizes import Dim, spell
 from gradgen.trace.spec import Leaf, Signature
 from gradgen.types import DTYPES, Type
 
@@ -31,32 +32,6 @@ def kinks(fn: Function) -> list[str]:
     return list(dict.fromkeys(n.op.kink for n in fn.body if n.op.kink))
 
 
-def flops(fn: Function) -> Dim:
-    """Nominal floating-point operations of a Function: elements times the op's weight."""
-    total: Dim = 0
-    for node in fn.body:
-        cost = _cost(node)
-        if cost.__class__ is int and total.__class__ is int:
-            total += cost
-        else:
-            total = add(total, cost)
-    return total
-
-
-def _cost(node: Any) -> Dim:
-    op, ty, args = node.op, node.type, node.args
-    if op.elementwise and not ty.shape:
-        return int(op.flops)
-    if op.name == "matmul":
-        inner = args[0].type.shape[-1]
-        return product((2, inner, *ty.shape))
-    weight = op.flops
-    if weight == 0:
-        return 0
-    shapes = [ty.shape] if op.elementwise else [a.type.shape for a in args[:1]]
-    return product((weight, *shapes[0]))
-
-
 def leaf_text(leaf: Leaf, names: Callable[[str], str] = str) -> str:
     text = f"{names(leaf.label)}  {type_text(leaf.type)}"
     if leaf.below is not None:
@@ -77,9 +52,13 @@ def one_line(text: str) -> str:
 
 
 def header_lines(
-    fn: Function, signature: Signature, call: str, names: Callable[[str], str] = str
+    fn: Function,
+    signature: Signature,
+    call: str,
+    names: Callable[[str], str] = str,
+    kernel: Kernel | None = None,
 ) -> list[str]:
-    """The header as plain lines: `call` is the call and its result, in the target's words."""
+    """The header as plain lines: `call` is the call and its result, in the target's words; for C the kernel is given."""
     lines = [one_line(signature.title) + ".", "", f"    {call}", ""]
     lines += _columns([leaf_text(leaf, names) for leaf in signature.leaves])
     for name in signature.size_arguments:
@@ -96,10 +75,22 @@ def header_lines(
         )
         lines += wrap(f"Captured arrays: {listed}.")
     lines += wrap(f"Kinks: {'; '.join(kinks(fn)) or 'none'}.")
-    lines += wrap(f"Cost: {dim_text(flops(fn))} flops, {len(fn.body)} operations.")
+    lines += wrap(_cost_text(fn, kernel))
     if fn.requires:
         lines += wrap(f"Sizes: {', '.join(dict.fromkeys(map(str, fn.requires)))}.")
     return lines
+
+
+def _cost_text(fn: Function, kernel: Kernel | None) -> str:
+    if not any(n.type.shape or n.op.regions for n in fn.body):  # maybe a million scalars
+        return f"Cost: {dim_text(flops(fn))} flops, {len(fn.body)} operations."
+    found = cost(fn, kernel)
+    said = [f"Cost: {dim_text(found.flops)} flops"]
+    if found.bytes != 0:
+        said.append(f"{dim_text(found.bytes)} bytes moved")
+    if kernel is None and found.peak != 0:
+        said.append(f"at most {dim_text(found.peak)} bytes of arrays at once")
+    return ", ".join([*said, f"{found.operations} operations."])
 
 
 def _columns(entries: list[str]) -> list[str]:
@@ -115,8 +106,3 @@ def _columns(entries: list[str]) -> list[str]:
 
 def wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 96, break_long_words=False, break_on_hyphens=False)
-
-
-def statement_costs(fn: Function) -> list[tuple[Any, Dim]]:
-    """Each statement with its nominal flops."""
-    return [(node, _cost(node)) for node in fn.body]
