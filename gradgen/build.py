@@ -280,6 +280,8 @@ class CFunction:
         what = self.codes.get(code, str(code))
         if what == "INDEX":
             raise IndexError(f"{self.name}: an index is out of range")
+        if what == "STEPS":
+            raise ShapeError(f"{self.name}: a while loop needs more steps than its max_steps")
         shown = ", ".join(f"{k} = {sizes[k]}" for k in self.letters)
         raise ShapeError(f"{self.name} needs other sizes than {shown}")
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import gradgen as gg
+from gradgen.lower import stages
+from gradgen.lower.run import run
 
 X = np.linspace(0.1, 1.2, 6)
 W = 0.3
@@ -143,6 +145,48 @@ def test_numpy_target(f, level):
     same(gradient, gg.grad(f, (0, 1))(X, W), 1e-12)
 
 
+def bounded(f):
+    """The same program with while loops of at most 50 steps: what a C tape needs to know."""
+    return {while_loop: bounded_while, while_in_scan: bounded_while_in_scan}.get(f, f)
+
+
+def bounded_while(x, w):
+    body = lambda s: s * (1.5 + w) + np.sin(x[0]) * s
+    return gg.while_loop(lambda s: s < 20.0, body, 1.0 + w, max_steps=50)
+
+
+def bounded_while_in_scan(x, w):
+    def step(h, v):
+        start = h * 0.2 + v
+        return gg.while_loop(lambda s: s < 4.0, lambda s: s * 1.4 + w, start, max_steps=50), None
+
+    return gg.scan(step, 1.0, x)[0]
+
+
+@pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
+def test_c_target(f):
+    f = bounded(f)
+    expected = gg.grad(f, (0, 1))(X, W)
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), X, W, target="c", options={"verify": True})
+    for name, kernel in stages(fn.ir):
+        same(run(kernel, [X, np.float64(W)], {})[1:], expected, 1e-11)
+        assert name
+    value, gradient = fn(X, W)
+    np.testing.assert_allclose(value, f(X, W), rtol=1e-13)
+    same(gradient, expected, 1e-11)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+@pytest.mark.parametrize("f", [scan_results, nested_scans, mapped_pairs, branch_in_map])
+def test_c_with_symbolic_lengths(f, n):
+    transform = gg.value_and_grad(f, (0, 1))
+    fn = gg.compile(transform, x="f64[n]", w="f64[]", target="c", options={"verify": True})
+    other = gg.compile(transform, x="f64[n]", w="f64[]")
+    (value, gradient), (expected, slope) = fn(X[:n], W), other(X[:n], W)
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    same(gradient, slope, 1e-11)
+
+
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_symbolic_length(n):
     fn = gg.compile(gg.value_and_grad(scan_results, (0, 1)), x="f64[n]", w="f64[]")
@@ -215,9 +259,13 @@ def test_max_steps():
     def f(w):
         return gg.while_loop(lambda s: s < 100.0, lambda s: s * w, 1.0, max_steps=3)
 
-    with pytest.raises(gg.GradgenError, match="max_steps = 3"):
+    with pytest.raises(ValueError, match="max_steps = 3"):
         gg.compile(f, w="f64[]")(1.5)
-    assert gg.compile(f, w="f64[]")(10.0) == 100.0
+    for target in ("numpy", "c"):
+        fn = gg.compile(gg.value_and_grad(f), w="f64[]", target=target)
+        assert fn(10.0) == (100.0, 20.0)
+        with pytest.raises(ValueError, match="steps"):
+            fn(1.5)
 
 
 # -- functions with a derivative of their own

@@ -7,8 +7,9 @@ The C name is the signature's, changed if C or libm has taken it: it is the stem
     int NAME(sizes as int64_t, inputs in fn.inputs order (scalars by value), outputs as pointers[, void *work])
 
 `work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed. Returns 0 or a code of the
-enum in the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails).
-Not supported: region ops; outputs that overlap inputs.
+enum in the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails), NAME_STEPS (a while loop
+needs more than its max_steps).
+Not supported: outputs that overlap inputs.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ class CFile:
             f"{self.name}_selftest", f"{self.name}_work_bytes", "sample", "check_sum"
         )
         self.names.reserve(
-            *(f"{self.prefix}_{word}" for word in ("OK", "INDEX", "SIZE", "H", "WORK_BYTES"))
+            *(
+                f"{self.prefix}_{word}"
+                for word in ("OK", "INDEX", "SIZE", "STEPS", "H", "WORK_BYTES")
+            )
         )
         self.names.reserve(
             *(
@@ -88,7 +92,9 @@ class CFile:
         self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
         self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
         self.results = [self.names.fresh(label) for label in signature.results]
-        self.body = CBody(self.kernel, self.names, self.letters, self.name, self.code)
+        steps = {letter: self.names.fresh(letter) for letter in self.kernel.letters}
+        self.steps = list(steps.values())
+        self.body = CBody(self.kernel, self.names, {**self.letters, **steps}, self.name, self.code)
 
     def files(self) -> dict[str, str]:
         main = self._main()
@@ -123,11 +129,14 @@ class CFile:
         body.block([*self.kernel.prologue, *self.kernel.body], 1)
         checks = self._checks()
         memory = self._memory()
-        lines = [*[f"    {line}" for line in body.sizes.values()], *checks, *memory]
+        counters = [f"    int64_t {name} = 0;" for name in self.steps]
+        lines = [*[f"    {line}" for line in body.sizes.values()], *checks, *memory, *counters]
         if lines and body.lines:
             lines.append("")
         lines += body.lines
-        self.codes_used = {"INDEX": body.exits, "SIZE": bool(checks)}
+        self.codes_used = {
+            "INDEX": body.exits, "SIZE": bool(checks), "STEPS": "STEPS" in body.failures
+        }  # fmt: skip
         self.selftest_code = selftest_text(self)
         unused = self._unused("\n".join([*lines, *body.sizes.values()]))
         lines = [f"    (void){name};" for name in unused] + lines
@@ -251,6 +260,8 @@ class CFile:
             codes.append(f"{self.code}_INDEX = 1")
         if self.codes_used["SIZE"]:
             codes.append(f"{self.code}_SIZE = 2")
+        if self.codes_used["STEPS"]:
+            codes.append(f"{self.code}_STEPS = 3")
         return ", ".join(codes)
 
     def _work_text(self) -> str:

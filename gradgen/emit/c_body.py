@@ -20,6 +20,7 @@ from gradgen.emit.c_text import (
     fold_line,
     is_single,
     literal,
+    negated,
     parameter_lines,
     summary,
 )
@@ -27,11 +28,16 @@ from gradgen.emit.names import Names
 from gradgen.errors import EmitError
 from gradgen.ir import CONST, LEAVES, OPS, SIZE
 from gradgen.lower.kernel import (
+    FOREVER,
+    IOTA,
+    Bind,
+    Break,
     Buffer,
     Call,
     Check,
     Clip,
     Declare,
+    Fail,
     Fold,
     If,
     Kernel,
@@ -74,6 +80,7 @@ class CBody(CPlaces):
         self.parts: list[str] = []
         self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
         self.exits = False
+        self.failures: dict[str, None] = {}  # codes that the kernel may leave with
         self.clips: dict[Any, str] = {}
         self.folds: dict[tuple[str, str, int], None] = {}
         # Straight-line code has sections; in nests the comment of each loop says what it holds.
@@ -210,7 +217,7 @@ class CBody(CPlaces):
                 if id(stmt) in self.unused:
                     continue
                 buffer = stmt.buffer
-                expr = Expr(self.place(buffer, stmt.index))
+                expr = self.element(buffer, stmt.index)
                 if not buffer.shape and buffer.storage == "local" and self._is_alias(stmt):
                     self.variable[id(stmt)] = expr
                     self.depends[id(stmt)] = [buffer]
@@ -274,9 +281,12 @@ class CBody(CPlaces):
                 self.loop_names.append(self.names.fresh(_LOOPS[len(self.loop_names) % len(_LOOPS)]))
             name = self.loop_names[level]
             self.variable[id(stmt.var)] = Expr(name)
-            end = self._end(stmt, depth).at(COMPARE + 1)
             step = f"{name}++" if stmt.step == 1 else f"{name} += {stmt.step}"
-            head = f"for (int64_t {name} = {self.dim(stmt.start).text}; {name} < {end}; {step})"
+            head = f"for (int64_t {name} = {self.dim(stmt.start).text};"
+            if stmt.extent == FOREVER:
+                head += f"; {step})"
+            else:
+                head += f" {name} < {self._end(stmt, depth).at(COMPARE + 1)}; {step})"
             self.lines, outer = [], self.lines
             for nest in walk(stmt.body):
                 if type(nest) is Loop and _counts_from(nest, stmt.var):
@@ -316,6 +326,17 @@ class CBody(CPlaces):
         if kind is Call:
             self._part(stmt, depth)
             return ""
+        if kind is Break:
+            goes_on = self.operand(stmt.value)
+            cited = self._line(f"if ({negated(goes_on)})", depth, stmt.site, cited)
+            self.lines.append("    " * (depth + 1) + "break;")
+            return cited
+        if kind is Bind:
+            name = self.letters[stmt.letter]
+            return self._line(f"{name} = {self.operand(stmt.value).text};", depth, stmt.site, cited)
+        if kind is Fail:
+            self.failures[stmt.code] = None
+            return self._line(f"return {self.code}_{stmt.code};", depth, None, cited)
         raise KeyError(f"internal: no C for {kind.__name__}")
 
     def _end(self, loop: Loop, depth: int) -> Expr:
@@ -356,7 +377,7 @@ class CBody(CPlaces):
     def _local_name(self, stmt: Any, depth: int) -> str:
         if stmt.name:
             return self.distinct(stmt.name, depth)
-        if type(stmt) is Load and stmt.buffer.shape:
+        if type(stmt) is Load and stmt.buffer.shape and stmt.buffer.data is not IOTA:
             terms = [t for a in stmt.index for t, _ in a.terms]
             simple = all(type(t) is Var for t in terms) and all(
                 len(a.terms) == 1 and a.terms[0][1] == 1 and a.constant == 0 for a in stmt.index

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradgen.emit.names import Names
 from gradgen.lower.kernel import (
+    IOTA,
     Affine,
     Buffer,
     Index,
@@ -137,6 +138,12 @@ class CPlaces(abc.ABC):
         if len(parts) > 1:
             return Expr(text, SUM)
         return Expr(text, ATOM if text.isalnum() else PRODUCT)
+
+    def element(self, buffer: Buffer, index: Index) -> Expr:
+        """An element as an expression: a place in memory, or the index itself."""
+        if buffer.data is IOTA:
+            return self.affine(index[0])
+        return Expr(self.place(buffer, index))
 
     def place(self, buffer: Buffer, index: Index) -> str:
         """`X[i * d + j]`; the variable itself for a scalar; `*value` for a scalar result."""

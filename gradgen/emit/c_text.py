@@ -137,3 +137,8 @@ def integer(n: int, size: int = 8) -> Expr:
         return Expr(f"INT{8 * size}_MIN")
     text = str(n) if abs(n) < 2**31 else f"INT64_C({n})" if n > 0 else f"-INT64_C({-n})"
     return Expr(text, UNARY if n < 0 else ATOM)
+
+
+def negated(test: Expr) -> str:
+    """The opposite of a condition, NaN included: !(a < b) is not a >= b."""
+    return f"!{test.at(UNARY)}" if test.precedence >= UNARY else f"!({test.text})"

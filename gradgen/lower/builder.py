@@ -50,6 +50,17 @@ class Builder:
         self.lengths: dict[Dim, Any] = {}
         self.site: Any = None
         self.position = 0
+        self.root: dict[int, int] = {}
+        self.last: dict[int, float] = {}
+        self.given = {id(v) for v in fn.inputs}
+        self.inner = False  # inside a loop's body or a branch
+        self.declared: list[list[Any]] = [[]]
+        self.bundles: dict[int, list[Any]] = {}
+        self.local_letters: list[str] = []  # numbers of steps
+
+    def statements(self, body: Sequence[Any]) -> None:
+        """Lower the statements of a Function or region."""
+        raise AssertionError("Lowering knows how")
 
     # -- values
     def value(self, node: Any) -> Any:

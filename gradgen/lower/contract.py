@@ -180,12 +180,16 @@ def contract(kernel: Kernel) -> Kernel:
     temps: dict[int, Buffer] = {}
     shared: set[int] = set()
 
+    home: dict[int, int] = {}  # arrays declared in a block: how many loops are around it
+
     def visit(body: list[Any], path: tuple[Loop, ...]) -> None:
         for stmt in body:
             kind = type(stmt)
-            if kind is Load or kind is Store:
+            if kind is Declare and stmt.buffer.shape:
+                home[id(stmt.buffer)] = len(path)
+            elif kind is Load or kind is Store:
                 memory = stmt.buffer.memory
-                if memory.storage == "temp":
+                if memory.storage == "temp" or id(memory) in home:
                     temps[id(memory)] = memory
                     paths.setdefault(id(memory), []).append(path)
                     places.setdefault(id(memory), []).append(stmt.index)
@@ -200,13 +204,15 @@ def contract(kernel: Kernel) -> Kernel:
     visit(kernel.body, ())
     smaller: dict[int, tuple[Buffer, tuple[int, ...]]] = {}
     declared: dict[int, list[Buffer]] = {}
+    gone: set[int] = set()  # declared further in from now on
     for key, buffer in temps.items():
         if key in shared:
             continue
-        dropped, scope = _private_axes(paths[key], places[key])
+        dropped, scope = _private_axes(paths[key], places[key], home.get(key, 0))
         ones = {k for k, dim in enumerate(buffer.shape) if isinstance(dim, int) and dim == 1}
         dropped |= ones
-        if not dropped or (scope is None and len(dropped) < len(buffer.shape)):
+        at_home = key in home
+        if not dropped or (scope is None and not at_home and len(dropped) < len(buffer.shape)):
             continue
         kept = tuple(k for k in range(len(buffer.shape)) if k not in dropped)
         shape = tuple(buffer.shape[k] for k in kept)
@@ -214,7 +220,9 @@ def contract(kernel: Kernel) -> Kernel:
         size = new.size
         if isinstance(size, int) and size * BYTES[buffer.dtype] <= SMALL:
             new.storage = "local"
-            declared.setdefault(id(scope) if scope else 0, []).append(new)
+            if scope is not None or not at_home:
+                declared.setdefault(id(scope) if scope else 0, []).append(new)
+                gone.add(key)
         smaller[key] = (new, kept)
     if not smaller:
         return kernel
@@ -234,6 +242,9 @@ def contract(kernel: Kernel) -> Kernel:
                 inner: list[Any] = [Declare(b, b.site) for b in declared.get(id(stmt), ())]
                 inner += block(stmt.body)
                 out.append(stmt.with_body(inner))
+            elif type(stmt) is Declare and id(stmt.buffer) in smaller:
+                if id(stmt.buffer) not in gone:
+                    out.append(Declare(smaller[id(stmt.buffer)][0], stmt.site, stmt.fill))
             elif type(stmt) is If:
                 out.append(
                     If(
@@ -252,9 +263,12 @@ def contract(kernel: Kernel) -> Kernel:
 
 
 def _private_axes(
-    paths: list[tuple[Loop, ...]], places: list[Index]
+    paths: list[tuple[Loop, ...]], places: list[Index], home: int = 0
 ) -> tuple[set[int], Loop | None]:
-    """Axes that are the variables of the outermost loops around every access, and the innermost of those loops."""
+    """Axes that are the variables of the outermost loops around every access, and the innermost of those loops.
+
+    home: the number of loops around the block that declares the array; it lives within one iteration of these.
+    """
     common = list(paths[0])
     for path in paths[1:]:
         k = 0
@@ -263,7 +277,7 @@ def _private_axes(
         del common[k:]
     axes: set[int] = set()
     scope = None
-    for loop in common:
+    for loop in common[home:]:
         found = None
         for axis in range(len(places[0])):
             if axis not in axes and all(

@@ -13,12 +13,16 @@ Sequential loops join only sequential ones. Linear in the number of accesses.
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import Any
 
 from gradgen.lower.kernel import (
     Affine,
+    Bind,
+    Break,
     Call,
     Declare,
+    Fail,
     If,
     Kernel,
     Let,
@@ -41,12 +45,30 @@ def fuse(kernel: Kernel) -> Kernel:
 
 
 def _block(body: list[Any]) -> list[Any]:
+    cuts = [k + 1 for k, s in enumerate(body) if type(s) in _BARRIERS]
+    if cuts:
+        # Nothing moves past what may end the loop or names a size.
+        bounds = [0, *cuts, len(body)]
+        return [s for lo, hi in pairwise(bounds) for s in _block_between(body[lo:hi])]
+    return _block_between(body)
+
+
+_BARRIERS = frozenset((Break, Bind, Fail))
+
+
+def _block_between(body: list[Any]) -> list[Any]:
     loops = sum(type(s) is Loop for s in body)
-    if loops == 0:
-        return body
     if loops > 1:
         body = _Schedule().run(body)
-    return [s.with_body(_block(s.body)) if type(s) is Loop else s for s in body]
+    return [_inside(s) for s in body]
+
+
+def _inside(stmt: Any) -> Any:
+    if type(stmt) is Loop:
+        return stmt.with_body(_block(stmt.body))
+    if type(stmt) is If:
+        return If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site)
+    return stmt
 
 
 class _Schedule:
@@ -108,7 +130,9 @@ class _Schedule:
                         earliest = max(earliest, t + 1)
                     else:
                         earliest = max(earliest, t if places & where else t + 2)
-        mine = self.by_key.setdefault((loop.extent, loop.kind == "sequential"), [])
+        ends = any(type(s) in _BARRIERS for s in loop.body)
+        kind: Any = id(loop) if ends else (loop.extent, loop.kind == "sequential")
+        mine = self.by_key.setdefault(kind, [])
         k = bisect_left(mine, earliest // 2)
         if k < len(mine):
             g = mine[k]

@@ -7,13 +7,15 @@ extremes in the prologue, where the axis has a symbolic length).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import ShapeError
-from gradgen.ir import CONST, PARAM, Op
+from gradgen.ir import CONST, SIZE, Op
 from gradgen.lower.kernel import (
+    IOTA,
     NO_PARAMS,
     Affine,
     Check,
@@ -22,7 +24,7 @@ from gradgen.lower.kernel import (
 )
 from gradgen.lower.moves import Moves
 from gradgen.lower.views import Splat, View
-from gradgen.sizes import Dim, add
+from gradgen.sizes import Dim, add, mul, nonnegative
 from gradgen.spelling import TERNARY, infix, template
 from gradgen.types import Shape
 from gradgen.value import Extent, constant
@@ -32,6 +34,39 @@ WRAP = Op(
     "wrap", lambda i, n: i, lambda i, n: np.where(i < 0, i + n, i), "An index from 0 on.",
     c=template("{0} < 0 ? {0} + {1} : {0}", TERNARY, (10, 11)), numpy=infix("%", 11),
 )  # fmt: skip
+
+
+@dataclass
+class Counted:
+    """A number that runs with a loop: index, and low <= index < end."""
+
+    index: Affine
+    low: Dim
+    end: Dim
+
+
+def counted(x: Any) -> Counted | None:
+    """An integer scalar as a function of loop variables, where it is the number of an iteration plus or minus sizes."""
+    if type(x) is Load and x.buffer.data is IOTA:
+        return Counted(x.index[0], 0, x.buffer.shape[0])
+    if type(x) is not Let or x.op.name not in ("add", "sub"):
+        return None
+    a, b = x.args
+    if x.op.name == "add" and _size(a) is not None:
+        a, b = b, a
+    inner, shift = counted(a), _size(b)
+    if inner is None or shift is None:
+        return None
+    shift = mul(shift, -1) if x.op.name == "sub" else shift
+    index = inner.index.plus(Affine(shift))
+    return Counted(index, add(inner.low, shift), add(inner.end, shift))
+
+
+def _size(x: Any) -> Dim | None:
+    if x.op is CONST:
+        return int(x.params["value"])
+    found: Dim | None = x.params["size"] if x.op is SIZE else None
+    return found
 
 
 class Indexing(Moves):
@@ -64,7 +99,7 @@ class Indexing(Moves):
                 out.append((value, dim, False, wrap))
                 continue
             value = self.value(a)
-            early = a.op is PARAM
+            early = id(a) in self.given
             if early:
                 self._check_early(value, dim, (id(a), dim), a.type.shape)
             out.append((value, dim, not early, True))
@@ -86,6 +121,14 @@ class Indexing(Moves):
         place = []
         for value, dim, late, wrap in positions:
             i = self.cast(self.read(value, at), "i64")
+            known = counted(i)
+            if (
+                known is not None
+                and nonnegative(known.low)
+                and nonnegative(add(dim, mul(known.end, -1)))
+            ):
+                place.append(known.index)  # the number of an iteration, within the axis
+                continue
             if late:
                 self.emit(Check(i, dim, self.site))
             if i.op is CONST:

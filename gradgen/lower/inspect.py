@@ -9,10 +9,13 @@ from gradgen.errors import GradgenError
 from gradgen.ir import LEAVES
 from gradgen.lower.kernel import (
     Affine,
+    Bind,
+    Break,
     Buffer,
     Check,
     Clip,
     Declare,
+    Fail,
     Fold,
     If,
     Index,
@@ -161,6 +164,12 @@ def show(kernel: Kernel) -> str:
             elif kind is Declare:
                 fill = "" if stmt.fill is None else f" = {stmt.fill}"
                 emit(depth, f"local {stmt.buffer!r}{fill}")
+            elif kind is Break:
+                emit(depth, f"break unless {scalar(stmt.value)}", stmt.site)
+            elif kind is Bind:
+                emit(depth, f"{stmt.letter} is {scalar(stmt.value)}", stmt.site)
+            elif kind is Fail:
+                emit(depth, f"fail {stmt.code}", stmt.site)
             elif kind is Check:
                 emit(depth, f"check {scalar(stmt.value)} < {stmt.extent}", stmt.site)
             elif kind is If:

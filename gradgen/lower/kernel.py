@@ -7,6 +7,8 @@
     Store(buffer, index, value, accumulate)    buffer[index] = value, or += value with accumulate
     Declare(buffer)                  a buffer that lives in this block only: a scalar variable or a small array
     Check(value, extent)             leave the kernel with INDEX unless -extent <= value < extent
+    Break(value)                     leave the innermost loop unless the value is true
+    Bind(letter, value)              name a number of steps;  Fail(code)  leave the kernel with a code
     If(condition, then, otherwise); Call(part)       a straight-line part moved into a function of its own
 
 Scalars are SSA: a Let or Load is both the statement and its value; its args are Lets, Loads and the 0-d leaves of the array IR
@@ -86,11 +88,16 @@ ZERO = Affine()
 Index = tuple[Affine, ...]
 
 
+IOTA = "iota"
+FOREVER = 2**62  # the extent of a loop that only a Break ends
+
+
 @dataclass(eq=False)
 class Buffer:
     """Memory for an array in row-major order.
 
-    storage: input, output, const (data), temp (not placed yet), local (declared in a block).
+    storage: input, output, const (data), temp (not placed yet), local (declared in a block). Data may be IOTA: element k is k,
+    without memory: how the number of an iteration becomes a scalar.
     base: the buffer whose memory this one shares under another shape.
     """
 
@@ -276,6 +283,37 @@ class If:
         self.site = site
 
 
+class Break:
+    """Leave the innermost loop unless the value is true."""
+
+    __slots__ = ("site", "value")
+
+    def __init__(self, value: Any, site: Site | None = None) -> None:
+        self.value = value
+        self.site = site
+
+
+class Fail:
+    """Leave the kernel with a code of its header: "STEPS", a loop of more steps than it has room for."""
+
+    __slots__ = ("code", "site")
+
+    def __init__(self, code: str, site: Site | None = None) -> None:
+        self.code = code
+        self.site = site
+
+
+class Bind:
+    """From here on the letter of a size has this value: the number of steps that a while took."""
+
+    __slots__ = ("letter", "site", "value")
+
+    def __init__(self, letter: str, value: Any, site: Site | None = None) -> None:
+        self.letter = letter
+        self.value = value
+        self.site = site
+
+
 class Call:
     """A part of the kernel that is printed as a function of its own; scalars do not cross its border."""
 
@@ -292,7 +330,7 @@ class Kernel:
 
     outputs: a Buffer each (0-d for scalars). prologue: checks, before anything is written.
     placement: by id, where a temporary lives: ("stack", 0) or ("work", its offset in bytes); set by the last pass, with
-    work_bytes, the size of the workspace.
+    work_bytes, the size of the workspace. letters: sizes that the body names itself (Bind).
     """
 
     name: str
@@ -303,6 +341,7 @@ class Kernel:
     requires: tuple[Requirement, ...] = ()
     placement: dict[int, tuple[str, Dim]] = field(default_factory=dict)
     work_bytes: Dim = 0
+    letters: list[str] = field(default_factory=list)
 
     def with_body(self, body: list[Any]) -> Kernel:
         """The same interface with another body: what a pass returns."""
@@ -315,6 +354,7 @@ class Kernel:
             self.requires,
             self.placement,
             self.work_bytes,
+            self.letters,
         )
 
     def buffers(self) -> list[Buffer]:
@@ -326,7 +366,7 @@ class Kernel:
         for stmt in walk([*self.prologue, *self.body]):
             if isinstance(stmt, (Load, Store, Declare, Fold)):
                 memory = stmt.buffer.memory
-                if id(memory) not in seen:
+                if id(memory) not in seen and memory.data is not IOTA:
                     seen.add(id(memory))
                     found.append(memory)
         return found
@@ -367,7 +407,7 @@ def operands(stmt: Any) -> tuple[Any, ...]:
         return tuple(t for a in stmt.index for t, _ in a.terms if type(t) is not Var)
     if kind is Store:
         return (stmt.value, *(t for a in stmt.index for t, _ in a.terms if type(t) is not Var))
-    if kind is Check:
+    if kind is Check or kind is Break or kind is Bind:
         return (stmt.value,)
     if kind is If:
         return (stmt.condition,)

@@ -8,8 +8,9 @@ What a statement of the array IR becomes:
                             axes shares the memory of a contiguous array under another shape, and copies any other first
     anything else           the method of Lowering that the op's record names (`nest=`)
 
-The methods are in moves, indexing, reductions and contractions; `builder` makes the statements, `views` says what a value is.
-Not supported: region ops.
+The methods are in moves, indexing, reductions, contractions and regions; `builder` makes the statements, `views` says what a
+value is.
+Not supported: a while loop whose tape has no max_steps.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from gradgen.lower.kernel import (
     Store,
 )
 from gradgen.lower.reductions import Reductions
+from gradgen.lower.regions import Regions
 from gradgen.lower.views import View
 
 
@@ -35,7 +37,7 @@ def lower(fn: Function, labels: Sequence[str] = ()) -> Kernel:
     return Lowering(fn, labels).run()
 
 
-class Lowering(Indexing, Reductions, Contractions):
+class Lowering(Regions, Indexing, Reductions, Contractions):
     """One Function on its way to a Kernel."""
 
     def run(self) -> Kernel:
@@ -50,7 +52,16 @@ class Lowering(Indexing, Reductions, Contractions):
             self.env[id(v)] = View.whole(buffer)
             inputs.append((v, buffer))
         self._roots()
-        for k, node in enumerate(fn.body):
+        self.statements(fn.body)
+        self.site = None
+        outputs = [self._output(v, label) for v, label in zip(fn.outputs, self.labels, strict=True)]
+        kernel = Kernel(fn.name, inputs, outputs, self.top, self.prologue, fn.requires)
+        kernel.letters = self.local_letters
+        return kernel
+
+    def statements(self, body: Sequence[Any]) -> None:
+        """The statements of a Function or region."""
+        for k, node in enumerate(body):
             self.position = k
             self.site = node.site
             op = node.op
@@ -63,9 +74,6 @@ class Lowering(Indexing, Reductions, Contractions):
                 op.nest(self, node)
             else:
                 raise EmitError(f"target C needs a loop nest for every op, got none for {op}")
-        self.site = None
-        outputs = [self._output(v, label) for v, label in zip(fn.outputs, self.labels, strict=True)]
-        return Kernel(fn.name, inputs, outputs, self.top, self.prologue, fn.requires)
 
     def _array(self, node: Any) -> None:
         values = [self.value(a) for a in node.args]

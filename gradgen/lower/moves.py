@@ -20,6 +20,7 @@ from gradgen.lower.kernel import (
 from gradgen.lower.views import Splat, View
 from gradgen.ops.spans import extents
 from gradgen.sizes import Dim, add
+from gradgen.value import constant
 
 
 class Moves(Builder):
@@ -81,6 +82,15 @@ class Moves(Builder):
         alias = Buffer(memory.name, memory.dtype, shape, memory.storage, base=memory)
         self.env[id(node)] = View.whole(alias)
 
+    def eye(self, node: Any) -> None:
+        buffer = self.temp(node.type, node.name or "unit")
+        dtype = node.params["dtype"]
+        with self.loops(node.type.shape) as at:
+            self.store(buffer, tuple(at), constant(0, dtype))
+        with self.loops(node.type.shape[:1]) as at:
+            self.store(buffer, (at[0], at[0]), constant(1, dtype))
+        self.env[id(node)] = View.whole(buffer)
+
     def concatenate(self, node: Any) -> None:
         axis = node.params["axis"]
         buffer = self.temp(node.type, node.name)
@@ -114,7 +124,7 @@ class Moves(Builder):
             isinstance(value, View)
             and value.is_whole
             and value.buffer.base is None
-            and value.buffer.storage == "temp"
+            and value.buffer.storage in ("temp", "local")
             and self.last.get(root) == self.position
             and all(self.root.get(id(v), id(v)) != root for v in others)
         )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradgen.lower.kernel import (
+    Bind,
+    Break,
     Buffer,
     Call,
     Check,
@@ -83,6 +85,10 @@ class Rewriter:
             return self.loop(stmt, self.block(stmt.body))
         if kind is Check:
             return Check(self.scalar(stmt.value), stmt.extent, stmt.site)
+        if kind is Break:
+            return Break(self.scalar(stmt.value), stmt.site)
+        if kind is Bind:
+            return Bind(stmt.letter, self.scalar(stmt.value), stmt.site)
         if kind is If:
             return If(
                 self.scalar(stmt.condition),

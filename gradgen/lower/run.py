@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from gradgen.engine import concrete
+from gradgen.errors import GradgenError
 from gradgen.ir import CONST, SIZE
 from gradgen.lower.kernel import (
+    IOTA,
     Affine,
+    Bind,
+    Break,
     Buffer,
     Call,
     Check,
     Clip,
     Declare,
+    Fail,
     Fold,
     If,
     Kernel,
@@ -31,8 +36,9 @@ from gradgen.sizes import evaluate
 from gradgen.types import DTYPES
 
 
-def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[np.ndarray]:
-    """The outputs of `kernel` on arrays, with the letters' values in `sizes`. IndexError for a bad index."""
+def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[np.ndarray]:
+    """The outputs of `kernel` on arrays, with the letters' values in `given`. IndexError for a bad index."""
+    sizes = dict(given)
     env: dict[int, Any] = {}
     memory: dict[int, np.ndarray] = {}
     for (node, buffer), array in zip(kernel.inputs, args, strict=True):
@@ -85,13 +91,16 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
             flat = flat * extent + i
         return flat
 
-    def block(body: Sequence[Any]) -> None:
+    def block(body: Sequence[Any]) -> bool:
+        """Run a block; whether it goes on behind the block."""
         for stmt in body:
             kind = type(stmt)
             if kind is Let:
                 params = concrete(stmt.params, sizes) if stmt.params else {}
                 result = stmt.op.evaluate(*[scalar(a) for a in stmt.args], **params)
                 env[id(stmt)] = np.asarray(result).astype(DTYPES[stmt.type.dtype])[()]
+            elif kind is Load and stmt.buffer.data is IOTA:
+                env[id(stmt)] = np.int64(affine(stmt.index[0]))
             elif kind is Load:
                 env[id(stmt)] = array_of(stmt.buffer)[position(stmt.buffer, stmt.index)]
             elif kind is Fold:
@@ -110,7 +119,15 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
             elif kind is Loop:
                 for i in range(evaluate(stmt.start, sizes), end(stmt.extent), stmt.step):
                     env[id(stmt.var)] = i
-                    block(stmt.body)
+                    if not block(stmt.body):
+                        break
+            elif kind is Break:
+                if not scalar(stmt.value):
+                    return False
+            elif kind is Bind:
+                sizes[stmt.letter] = int(scalar(stmt.value))
+            elif kind is Fail:
+                raise GradgenError(f"the loops of {kernel.name} end with {stmt.code}")
             elif kind is Declare:
                 memory[id(stmt.buffer)] = fresh(stmt.buffer)
                 if stmt.fill is not None:
@@ -122,11 +139,13 @@ def run(kernel: Kernel, args: Sequence[Any], sizes: Mapping[str, int]) -> list[n
                         f"index {scalar(stmt.value)} is out of range for an axis of {extent} elements"
                     )
             elif kind is If:
-                block(stmt.then if scalar(stmt.condition) else stmt.otherwise)
+                if not block(stmt.then if scalar(stmt.condition) else stmt.otherwise):
+                    return False
             elif kind is Call:
                 block(stmt.body)
             else:
                 raise AssertionError(f"no meaning for {kind.__name__}")
+        return True
 
     with np.errstate(all="ignore"):
         block(kernel.prologue)

@@ -66,6 +66,7 @@ ITEM: Op = define(
         lambda bundle, k: bundle[k],
         "One result of a statement that has several.",
         flops=0,
+        nest=lambda lowering, node: lowering.take_item(node),
     )
 )
 
@@ -106,6 +107,7 @@ SCAN: Op = define(
         _evaluate,
         "A loop with a known number of steps.",
         flops=0,
+        nest=lambda lowering, node: lowering.loop_scan(node),
         regions=("body",),
     )
 )
@@ -141,6 +143,7 @@ WHILE: Op = define(
         _evaluate,
         "A loop that runs as long as its test holds.",
         flops=0,
+        nest=lambda lowering, node: lowering.loop_while(node),
         regions=("test", "body"),
     )
 )
@@ -164,6 +167,7 @@ COND: Op = define(
         _evaluate,
         "One of two branches; the other is not evaluated.",
         flops=0,
+        nest=lambda lowering, node: lowering.branch(node),
         regions=("then", "otherwise"),
     )
 )
