@@ -29,8 +29,8 @@ def params(rows, waiting=None):
 
 ROW = pytest.mark.parametrize("row", params(ROWS))
 DTYPE = {"f64": np.float64, "f32": np.float32, "i64": np.int64, "bool": np.bool_}
-# Loops and branches have their own tests: tests/test_regions.py.
-REGIONS = {"item"} | {name for name, op in OPS.items() if op.regions}
+# Loops, branches and the directions of Jacobians have their own tests: tests/test_regions.py, tests/test_jacobians.py.
+REGIONS = {"item", "eye"} | {name for name, op in OPS.items() if op.regions}
 ARRAY_OPS = {name for name, op in OPS.items() if not op.elementwise and op not in LEAVES} - REGIONS
 
 

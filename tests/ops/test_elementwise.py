@@ -88,7 +88,8 @@ def unit(row, *at):
 
 
 def test_every_op_has_a_row():
-    assert {name for name, op in OPS.items() if op.elementwise} - {"cast"} == set(BY_NAME)
+    elsewhere = {"cast", "stop_gradient", "barrier"}  # test_cast, test_regions
+    assert {name for name, op in OPS.items() if op.elementwise} - elsewhere == set(BY_NAME)
 
 
 @ROW
