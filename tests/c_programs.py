@@ -203,6 +203,26 @@ def flat(A):
     return (A @ A).reshape(-1), (A @ A)[::-1]
 
 
+def second_differences(x):
+    d = x[2:] - 2.0 * x[1:-1] + x[:-2]
+    return np.sum(d**2) + np.sum((x[1:] - x[:-1]) ** 4)
+
+
+def bonds(x, k):
+    r = x[1:] - x[:-1]
+    return np.sum(k * np.exp(-r) * r) + np.sum(x * x)
+
+
+def laplace(u):
+    lap = u[2:, 1:-1] + u[:-2, 1:-1] + u[1:-1, 2:] + u[1:-1, :-2] - 4.0 * u[1:-1, 1:-1]
+    return np.sum(lap**2)
+
+
+def taps(x):
+    y = 0.1 * x[:-3] + 0.5 * x[1:-2] + 0.25 * x[2:-1] + x[3:]
+    return np.sum(y**2) + np.sum(np.tanh(y))
+
+
 PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b")),
     (logistic, ("f32[d]", "f32[]", "f32[n,d]", "f32[n]"), ("w", "b", "X")),
@@ -257,6 +277,14 @@ PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (where_all, ("f64[n]", "f64[n]"), ("x", "y")),
     (deep, ("f64[n,m,d]", "f64[n,d]"), ("A", "B")),
     (flat, ("f64[n,n]",), None),
+    (second_differences, ("f64[n]",), 0),
+    (second_differences, ("f64[7]",), 0),
+    (bonds, ("f64[n]", "f64[]"), ("x", "k")),
+    (laplace, ("f64[n,d]",), 0),
+    (laplace, ("f32[n,5]",), 0),
+    (taps, ("f64[n]",), 0),
+    (rosenbrock, ("f64[1]",), 0),
+    (rosenbrock, ("f32[n]",), 0),
 ]
 IDS = [f"{f.__name__}-{','.join(s)}-{w}".replace(" ", "") for f, s, w in PROGRAMS]
 

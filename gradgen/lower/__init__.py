@@ -6,6 +6,7 @@
     sweep       stores and scalars that nothing reads go
     contract    temporaries of one iteration become scalars or small arrays of their block
     hoist       scalars that do not depend on a loop are computed before it
+    gather      additions to neighbouring places are collected place by place, and stored once
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
     lanes       sums are collected in lanes that do not wait for each other
     split       a long top level is cut into parts, to be functions of their own
@@ -24,6 +25,7 @@ from gradgen.ir import Function
 from gradgen.lower.block import block
 from gradgen.lower.contract import contract, forward, sweep
 from gradgen.lower.fuse import fuse
+from gradgen.lower.gather import gather
 from gradgen.lower.hoist import hoist
 from gradgen.lower.inspect import show, verify
 from gradgen.lower.kernel import Kernel
@@ -40,7 +42,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
-        fuse, forward, sweep, contract, hoist, forward, sweep, block, lanes, split, storage,
+        fuse, forward, sweep, contract, hoist, forward, sweep, gather, forward, sweep, block, lanes,
+        split, storage,
     ),
 }  # fmt: skip
 

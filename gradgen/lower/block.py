@@ -56,7 +56,11 @@ def block(kernel: Kernel) -> Kernel:
 
 
 def _suits(loop: Loop) -> bool:
-    if loop.kind == "sequential" or (isinstance(loop.extent, int) and loop.extent < 8):
+    if (
+        loop.kind == "sequential"
+        or loop.step != 1
+        or (isinstance(loop.extent, int) and loop.extent < 8)
+    ):
         return False
     if any(
         type(s) in (Check, If, Call) or (type(s) is Loop and s.kind == "sequential")
@@ -93,7 +97,7 @@ def _blocked(loop: Loop) -> list[Any]:
     tasks = _tasks(loop)
     split = _Split(loop, tasks)
     extent = loop.extent
-    whole = isinstance(extent, int) and extent <= 2 * ROWS
+    whole = isinstance(extent, int) and extent <= 2 * ROWS and loop.start == 0
     rows = extent if whole else ROWS
     assert isinstance(rows, int)
     while split.bytes_per_row * rows > ROOM and not whole:
@@ -236,7 +240,7 @@ class _Split:
         if whole:
             result = inner
         else:
-            result = [Loop(base, loop.extent, loop.kind, inner, loop.site, 0, rows)]
+            result = [Loop(base, loop.extent, loop.kind, inner, loop.site, loop.start, rows)]
         found = list(collectors.values())
         after = [
             stmt
@@ -288,7 +292,8 @@ class _Split:
 
 
 def _rows(loop: Loop, rows: int) -> Any:
-    if isinstance(loop.extent, int) and loop.extent % rows == 0:
+    count = loop.extent if loop.start == 0 else None
+    if isinstance(count, int) and count % rows == 0:
         return rows
     assert not isinstance(loop.extent, Clip)
     return Clip(Affine.of(loop.var), rows, loop.extent)

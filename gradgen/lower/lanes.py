@@ -37,6 +37,7 @@ from gradgen.lower.kernel import (
     Loop,
     Store,
     Var,
+    blocks,
     operands,
     walk,
 )
@@ -100,17 +101,21 @@ def _collectors(loop: Loop) -> dict[int, Collector]:
     buffers: dict[int, Buffer] = {}
     wide: set[int] = set()
 
+    def note(body: list[Any], long: bool) -> None:
+        for key, op in _uses(body).items():
+            kinds[key] = op if kinds.get(key, op) == op else None
+            if long:
+                wide.add(key)
+
     def visit(nest: Loop) -> None:
         innermost = not any(type(s) in (Loop, If, Call) for s in nest.body)
-        for key, op in _uses(nest.body).items():
-            if key in kinds and kinds[key] != op:
-                op = None
-            kinds[key] = op
-            if innermost and _is_long(nest):
-                wide.add(key)
+        note(nest.body, innermost and _is_long(nest))
         for stmt in nest.body:
             if type(stmt) is Loop:
                 visit(stmt)
+            elif type(stmt) is If and not any(blocks(s) for s in (*stmt.then, *stmt.otherwise)):
+                note(stmt.then, False)  # what it adds, it adds to the variable itself
+                note(stmt.otherwise, False)
             elif type(stmt) is If or type(stmt) is Call:
                 for inner in walk([stmt]):
                     if type(inner) is Load or type(inner) is Store:

@@ -179,3 +179,15 @@ def test_assignments_into_an_array_happen_in_place():
     assert len(_loops(kernel.body)) <= 1  # the zeros; the rest is one store each
     stores = [s for s in walk(kernel.body) if type(s) is Store]
     assert len(stores) <= 51
+
+
+def test_the_adjoint_of_slices_is_stored_once_per_place():
+    fn, signature = make(rosenbrock, ("f64[n]",), 0)
+    kernel = compile_loops(fn, signature.results)
+    gradient = kernel.outputs[1]
+    for loop in _loops(kernel.body):
+        stores = [s for s in walk([loop]) if type(s) is Store and s.buffer is gradient]
+        assert len(stores) <= 1
+        assert not any(s.accumulate for s in stores)  # nothing is read back
+    fills = [loop for loop in _loops(kernel.body) if loop.extent == gradient.shape[0]]
+    assert all(loop.start != 0 for loop in fills)  # only what lies beyond the last iteration
