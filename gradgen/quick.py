@@ -5,12 +5,13 @@
 python: scalars that are floats already go into the emitted statements themselves (one frame, not two), behind a test of
 their types. numpy: the emitted function converts and checks by itself; where it raises, Compiled's own way says
 it in gradgen's words.
-All other calls (names, lists, structures, wrong ones) go to Compiled's `_call`.
+All other calls (lists, structures, wrong ones) go to Compiled's `_call`.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -60,24 +61,25 @@ def _scalar_call(compiled: Any, function: Callable[..., Any]) -> Callable[..., A
         return None
     absent = "_gradgen_absent"
     head = (
-        f"def call(_gradgen_self, {', '.join(f'{n}={absent}' for n in names)}, /, *_gradgen_rest, **_gradgen_named):\n"
+        f"def _gradgen_call(_gradgen_self, {', '.join(f'{n}={absent}' for n in names)}, /, *_gradgen_rest, **_gradgen_named):\n"
         f"    if not ({' is float is '.join(f'type({n})' for n in names)}{' is float' if len(names) == 1 else ''})"
         " or _gradgen_rest or _gradgen_named:\n"
         f"        given = [a for a in ({', '.join(names)},) if a is not {absent}]\n"
-        "        return _gradgen_self._call(*given, *_gradgen_rest, **_gradgen_named)\n"
+        "        if _gradgen_named:\n"
+        "            return _gradgen_call(_gradgen_self, *_gradgen_self._by_name([*given, *_gradgen_rest], _gradgen_named))\n"
+        "        return _gradgen_self._call(*given, *_gradgen_rest)\n"
     )
     entry = ast.parse(head)
     call = entry.body[0]
     assert isinstance(call, ast.FunctionDef)
     call.body += [_Names().visit(statement) for statement in found.body]
     namespace = {**function.__globals__, absent: object()}
-    math = namespace.get("math")
     namespace.update({f"math_{name}": getattr(math, name) for name in dir(math)})
     exec(
         compile(ast.fix_missing_locations(entry), f"<gradgen {compiled.name}.py>", "exec"),
         namespace,
     )
-    made: Callable[..., Any] = namespace["call"]
+    made: Callable[..., Any] = namespace["_gradgen_call"]
     return made
 
 
@@ -101,7 +103,9 @@ def _array_call(compiled: Any, function: Callable[..., Any]) -> Callable[..., An
     bound = tuple(signature.captures[leaf.label] for leaf in signature.captured_leaves)
 
     def call(self: Any, /, *args: Any, **named: Any) -> Any:
-        if len(args) == count and not named:
+        if named:
+            args = tuple(self._by_name(list(args), named))
+        if len(args) == count:
             for a in args:
                 if type(a) not in _PLAIN:
                     break
@@ -110,6 +114,6 @@ def _array_call(compiled: Any, function: Callable[..., Any]) -> Callable[..., An
                     return function(*args, *bound)
                 except (TypeError, ValueError):  # said again below, in gradgen's words
                     return self._call(*args)
-        return self._call(*args, **named)
+        return self._call(*args)
 
     return call

@@ -161,7 +161,9 @@ def test_the_wrapper_compiles_without_a_warning(row, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("target", "allowed"), [("python", ["call"]), ("numpy", ["call", "f"])])
+@pytest.mark.parametrize(
+    ("target", "allowed"), [("python", ["_gradgen_call"]), ("numpy", ["call", "f"])]
+)
 def test_emitted_python_is_called_directly(target, allowed):
     fn = gg.compile(gg.value_and_grad(two), "f64[]", "f64[]", target=target, name="f")
     fn(0.5, 0.25)
@@ -171,6 +173,15 @@ def test_emitted_python_is_called_directly(target, allowed):
     for args in ((1, 2), (np.float32(0.5), True), (np.array(0.5), 0.25)):
         same(fn(*args), fn._call(*args))
     same(fn(0.5, y=0.25), fn._call(0.5, 0.25))
+    assert "_call" not in frames(lambda: fn(y=0.25, x=0.5))
+    for args, named in (
+        ((0.5,), {"x": 1.0}),
+        ((0.5,), {"z": 1.0}),
+        ((), {"x": 1.0}),
+        ((1.0, 2.0, 3.0), {}),
+    ):
+        with pytest.raises(gg.SpecError):
+            fn(*args, **named)
 
 
 BAD: list[tuple[tuple, dict]] = [
