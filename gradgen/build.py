@@ -33,7 +33,8 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.emit.c_call import Interface, call_files, keys_of
+from gradgen.emit.c_call import Interface, call_files
+from gradgen.emit.c_structures import keys_of
 from gradgen.errors import BuildError, ShapeError
 from gradgen.ir import Function
 from gradgen.sizes import evaluate

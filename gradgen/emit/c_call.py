@@ -1,7 +1,6 @@
 """The C source that calls an emitted function from Python without conversions: built beside it, never saved with it.
 
     call_files(interface, work) -> {"call.c": ..., "call_support.h": ..., "call_module.h": ...}
-    keys_of(signature) -> the Python objects that call.c names by number: dict keys, classes, static values
 
 The text depends on types and structure alone: names, keys and classes of the user's are given to the module when it is bound,
 and the function's symbol, an identifier, stands in one string. Not supported: what needs a conversion; `attempt` then answers
@@ -10,23 +9,15 @@ NULL and Compiled takes its own slow way, which converts or raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from gradgen.emit.c_structures import NUMBERS, Structures, joined, unless
 from gradgen.emit.files import render, verbatim
 from gradgen.sizes import Dim, Size, add, letters, product, spell
 from gradgen.trace.spec import Leaf, Signature, SizeSpec, Static
-from gradgen.tree import Tree
 from gradgen.types import C_NAMES, Type
 
-NUMBERS = {
-    "f64": "NPY_DOUBLE",
-    "f32": "NPY_FLOAT",
-    "i64": "NPY_INT64",
-    "i32": "NPY_INT32",
-    "bool": "NPY_BOOL",
-}
 # Nominal operations from which on other threads may run meanwhile: some ten microseconds, against 50 ns for letting go.
 LONG_WORK = 20_000
 # Workspaces up to this size are on the stack.
@@ -53,40 +44,6 @@ def call_files(interface: Interface) -> dict[str, str]:
     }
 
 
-def keys_of(signature: Signature) -> tuple[Any, ...]:
-    """Keys, classes and static values of all structures, in the order in which call.c numbers them."""
-    return tuple(key for _, keys in _numbered(signature) for key in keys)
-
-
-def _numbered(signature: Signature) -> Iterator[tuple[Any, list[Any]]]:
-    """Every tree node (of arguments, then the result) and Static that has keys, with its keys."""
-    for argument in signature.passed:
-        if argument.tree.kind != "leaf":
-            for tree in _inner(argument.tree):
-                yield tree, _keys(tree)
-            for entry in argument.entries:
-                if isinstance(entry, Static):
-                    yield entry, [entry.value]
-    for tree in _inner(signature.result):
-        yield tree, _keys(tree)
-
-
-def _inner(tree: Tree) -> list[Tree]:
-    """The nodes that are no leaves, outer ones first."""
-    found = [tree] if tree.kind != "leaf" else []
-    for node in found:
-        found += [child for child in node.children if child.kind != "leaf"]
-    return found
-
-
-def _keys(tree: Tree) -> list[Any]:
-    if tree.kind == "dict":
-        return list(tree.keys)
-    if tree.kind == "namedtuple":
-        return [tree.cls]
-    return [tree.cls, *tree.keys, tuple(tree.keys)] if tree.kind == "dataclass" else []
-
-
 class CallFile:
     """call.c. Names in it: s0 a size, a0 an input, r0 an output, each in the order of the C function's parameters."""
 
@@ -97,11 +54,7 @@ class CallFile:
         self.outputs = list(interface.outputs)
         self.work = interface.work
         self.sizes = {letter: f"s{k}" for k, letter in enumerate(signature.letters)}
-        self.first_key: dict[int, int] = {}
-        count = 0
-        for owner, keys in _numbered(signature):
-            self.first_key[id(owner)] = count
-            count += len(keys)
+        self.structures = Structures(signature, self.outputs)
         self.entries = [
             entry
             for argument in signature.passed
@@ -114,7 +67,6 @@ class CallFile:
             if a.tree.kind != "leaf"
             for e in a.entries
         )
-        self.structured = any(a.tree.kind != "leaf" for a in signature.passed)
 
     def text(self) -> str:
         sizes = [f"int64_t {s}" for s in self.sizes.values()]
@@ -123,12 +75,12 @@ class CallFile:
             for k, ty in enumerate(self.inputs)
         ]
         outputs = [f"{C_NAMES[ty.dtype]} *r{k}" for k, ty in enumerate(self.outputs)]
-        unpack = self._unpack() if self.structured else []
         return render(
             "call.c.j2", name=self.name, work=self.work, parameters=[*sizes, *inputs, *outputs],
             size_parameters=sizes, sizes=len(self.sizes), arguments=len(self.signature.passed),
-            leaves=len(self.inputs), outputs=len(self.outputs), nodes=self.nodes if unpack else 0,
-            invoke=self._invoke(), attempt=self._attempt(), unpack=unpack, places=self._places(), run=self._run(),
+            leaves=len(self.inputs), outputs=len(self.outputs), nodes=self.structures.nodes,
+            invoke=self._invoke(), attempt=self._attempt(), unpack=self.structures.unpack,
+            places=self.structures.places(), run=self._run(),
         )  # fmt: skip
 
     # -- the kernel
@@ -188,7 +140,7 @@ class CallFile:
             f"    {C_NAMES[ty.dtype]} a{k};" for k, ty in enumerate(self.inputs) if not ty.shape
         ]
         lines += [f"    int64_t {self.sizes[n]};" for n in self.signature.size_arguments]
-        lines += [*_unless(tests), *loads]
+        lines += [*unless(tests), *loads]
         lines += [
             f"    {C_NAMES[ty.dtype]} r{k};" for k, ty in enumerate(self.outputs) if not ty.shape
         ]
@@ -209,9 +161,9 @@ class CallFile:
             f"(out != NULL && !apart(OUTPUTS, made, {n}, &KEEP(0)))" for n in self._captured()
         ]
         failed.append(f"invoke(state, {', '.join(arguments)}) != 0")
-        copies, result = self._result()
+        copies, result = self.structures.result()
         lines += [
-            f"    if ({_joined(failed, '||')}) {{",
+            f"    if ({joined(failed, '||')}) {{",
             "        drop(OUTPUTS, made);",
             "        return NULL;",
             "    }",
@@ -263,7 +215,7 @@ class CallFile:
         for k, (leaf, source) in enumerate(zip(self.signature.leaves, sources, strict=True)):
             if leaf.below is not None:
                 below.append(_below(leaf, source, f"a{k}", self._size(leaf.below)))
-        loads += _unless([*self._moderate(), *checks]) + _unless(below)
+        loads += unless([*self._moderate(), *checks]) + unless(below)
         loads += [
             f"    const {C_NAMES[ty.dtype]} *a{k} = DATA({source});"
             for k, (ty, source) in enumerate(zip(self.inputs, sources, strict=True))
@@ -298,124 +250,7 @@ class CallFile:
                 )
         return out
 
-    def _result(self) -> tuple[list[str], str]:
-        """Copies of what is returned twice, and the expression of the result's structure."""
-        slots = iter(self.signature.slots)
-        seen: set[int] = set()
-        copies: list[str] = []
-
-        def leaf() -> str:
-            k = next(slots)
-            if k is None:
-                return "new_ref(Py_None)"
-            ty = self.outputs[k]
-            if not ty.shape:
-                return (
-                    f"PyFloat_FromDouble(r{k})"
-                    if ty.dtype == "f64"
-                    else f"scalar_of(&r{k}, {NUMBERS[ty.dtype]})"
-                )
-            if k in seen:
-                name = f"copy{len(copies)}"
-                copies.append(f"        PyObject *{name} = copy_of(made[{k}]);")
-                return name
-            seen.add(k)
-            return f"made[{k}]"
-
-        def build(tree: Tree) -> str:
-            if tree.kind == "leaf":
-                return leaf()
-            count = len(tree.children)
-            items = ", ".join(build(child) for child in tree.children) or "NULL"
-            key = self.first_key[id(tree)]
-            head = {
-                "dict": f"dict_of(&KEY({key}), ",
-                "namedtuple": f"made_by(KEY({key}), NULL, ",
-                "dataclass": f"made_by(KEY({key}), KEY({key + count + 1}), ",
-            }.get(tree.kind, f"{tree.kind}_of(")
-            return f"{head}{count}, ITEMS({items}))"
-
-        text = build(self.signature.result)
-        unused = [k for k, ty in enumerate(self.outputs) if ty.shape and k not in seen]
-        return [*copies, *(f"        Py_DECREF(made[{k}]);" for k in unused)], text
-
-    # -- structures
-    def _unpack(self) -> list[str]:
-        lines: list[str] = []
-        spare = len(self.entries)
-        leaf = 0
-        for k, argument in enumerate(self.signature.passed):
-            entries = iter(argument.entries)
-            todo: list[tuple[Tree, str]] = [(argument.tree, f"new_ref(given[{k}])")]
-            while todo:
-                tree, source = todo.pop()
-                if tree.kind == "leaf":
-                    entry = next(entries)
-                    if isinstance(entry, Static):
-                        place, spare = spare, spare + 1
-                    else:
-                        place, leaf = leaf, leaf + 1
-                    lines.append(f"    node[{place}] = {source};")
-                    if isinstance(entry, Static):
-                        lines += _unless(
-                            [f"node[{place}] == KEY({self.first_key[id(entry)]})"], "0"
-                        )
-                    continue
-                place, spare = spare, spare + 1
-                lines.append(f"    node[{place}] = {source};")
-                lines += _unless([self._is(tree, f"node[{place}]")], "0")
-                parts = [self._part(tree, f"node[{place}]", i) for i in range(len(tree.children))]
-                todo += reversed(list(zip(tree.children, parts, strict=True)))
-        self.nodes = spare
-        return [*lines, "    (void)state;", "    return all_there(NODES, node);"]
-
-    def _is(self, tree: Tree, value: str) -> str:
-        count, key = len(tree.children), self.first_key[id(tree)]
-        if tree.kind == "dict":
-            return f"is_dict({value}, {count})"
-        if tree.kind in ("list", "tuple"):
-            return f"is_sequence({value}, {count})"
-        return f"is_of({value}, KEY({key}))"
-
-    def _part(self, tree: Tree, value: str, k: int) -> str:
-        key = self.first_key[id(tree)]
-        if tree.kind == "dict":
-            return f"new_ref(PyDict_GetItemWithError({value}, KEY({key + k})))"
-        if tree.kind == "dataclass":
-            return f"PyObject_GetAttr({value}, KEY({key + 1 + k}))"
-        return f"sequence_item({value}, {k})"
-
-    # -- results that are given, and arrays that are prepared
-    def _places(self) -> list[str]:
-        lines = ["    (void)state;"]
-        slots = iter(self.signature.slots)
-        seen: set[int] = set()
-        todo: list[tuple[Tree, str]] = [(self.signature.result, "out")]
-        while todo:
-            tree, source = todo.pop()
-            if tree.kind != "leaf":
-                lines += _unless([self._is(tree, source)], "0")
-                parts = [self._borrowed(tree, source, k) for k in range(len(tree.children))]
-                todo += reversed(list(zip(tree.children, parts, strict=True)))
-                continue
-            k = next(slots)
-            if k is None:
-                continue
-            if k in seen or "NULL" in source:  # two places for one output; a dataclass
-                return ["    (void)state, (void)out, (void)place;", "    return 0;"]
-            seen.add(k)
-            lines.append(f"    place[{k}] = {source};")
-            if self.outputs[k].shape:
-                lines += _unless([f"place[{k}] != NULL", f"place[{k}] != Py_None"], "0")
-            else:
-                lines += [f"    if (place[{k}] == Py_None)", f"        place[{k}] = NULL;"]
-        return [*lines, "    return 1;"]
-
-    def _borrowed(self, tree: Tree, value: str, k: int) -> str:
-        if tree.kind == "dict":
-            return f"PyDict_GetItemWithError({value}, KEY({self.first_key[id(tree)] + k}))"
-        return "NULL" if tree.kind == "dataclass" else f"PySequence_Fast_GET_ITEM({value}, {k})"
-
+    # -- arrays that are prepared
     def _run(self) -> list[str]:
         sizes, first = list(self.sizes.values()), len(self.sizes)
         tests = [f"take_integer(given[{k}], 0, INT64_MAX, &{s})" for k, s in enumerate(sizes)]
@@ -432,7 +267,7 @@ class CallFile:
             tests.append(f"is_array({source}, {NUMBERS[ty.dtype]}, {ty.ndim})")
             tests.append(f"PyArray_ISWRITEABLE(ARRAY({source}))")
             values.append(f"DATA({source})")
-        lines += _unless(tests, "0")
+        lines += unless(tests, "0")
         return [*lines, f"    *code = invoke(own, {', '.join(values)});", "    return 1;"]
 
 
@@ -446,15 +281,3 @@ def _below(leaf: Leaf, source: str, name: str, bound: str) -> str:
     if leaf.type.shape:
         return f"below_{leaf.type.dtype}({source}, {bound})"
     return f"{name} < {bound} && {name} >= -({bound})"
-
-
-def _unless(tests: Sequence[str], answer: str = "NULL") -> list[str]:
-    """Leave with `answer` unless all tests hold."""
-    if not tests:
-        return []
-    joined = _joined([f"!({test})" for test in tests], "||")
-    return [f"    if ({joined})", f"        return {answer};"]
-
-
-def _joined(tests: Sequence[str], sign: str) -> str:
-    return f"\n        {sign} ".join(tests)

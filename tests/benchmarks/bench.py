@@ -60,9 +60,9 @@ def one(name: str, contender: str, quick: bool) -> dict[str, Any]:
     start = time.perf_counter()
     try:
         call = CONTENDERS[contender](w)
-        parts = call
-        if isinstance(call, Buffered):
-            call, parts = call.call, call.parts
+        owner = parts = call  # a Buffered owns the memory behind its call
+        if isinstance(owner, Buffered):
+            call, parts = owner.call, owner.parts
         call()
         found = results(parts())
     except Missing as why:
@@ -77,6 +77,7 @@ def one(name: str, contender: str, quick: bool) -> dict[str, Any]:
         return {"wrong": error}
     least, median = measure(call, quick)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    del owner
     return {
         "least": least * 1e6,
         "median": median * 1e6,
