@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import UnsupportedError
+from gradgen.errors import SpecError, UnsupportedError
 
-# NumPy function, ufunc, (ufunc, method name) or a foreign library's function -> implementation on Values.
+# NumPy function, ufunc, (ufunc, method name), registered function, or SciPy's dotted name -> implementation on Values.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 
 def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: the function stands for these library functions whenever a Value is among the arguments."""
+    """Decorator: the function stands for these library functions whenever a Value is among the arguments.
+
+    A function of SciPy, which is never imported here, is given by its dotted public name: "scipy.special.erf",
+    "scipy.stats.norm.logpdf".
+    """
 
     def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
@@ -29,14 +33,61 @@ def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., 
     return enter
 
 
+def register(foreign_function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Teach gradgen a library's function: a decorator for its implementation in plain NumPy.
+
+        @gg.register(library.rms)
+        def _(x, axis=None):
+            return np.sqrt(np.mean(x**2, axis=axis))
+
+    Wherever a traced function calls `library.rms` on a Value, the implementation is called with the same arguments and
+    traced in its place; with `gg.custom_vjp` it may bring a rule of its own. On plain numbers the library's function is
+    called as ever. Returns the implementation. SpecError if the function is not callable or not hashable.
+    """
+    try:
+        hash(foreign_function)
+    except TypeError:
+        foreign_function = None
+    if not callable(foreign_function):
+        raise SpecError(f"gg.register needs a function, got {type(foreign_function).__name__}")
+    return implements(foreign_function)
+
+
+def lookup(function: Any) -> Callable[..., Any] | None:
+    """gradgen's implementation of a library's function; None if it has none."""
+    try:
+        found = FUNCTIONS.get(function)
+    except TypeError:  # not hashable
+        return None
+    return found or FUNCTIONS.get(_dotted(function))
+
+
+def _dotted(function: Any) -> str:
+    """`scipy.linalg.solve` for a function that lives in scipy.linalg._basic, `scipy.stats.norm.pdf` for a method."""
+    name = getattr(function, "__name__", "")
+    if isinstance(function, np.ufunc):  # which says nothing of the module that it comes from
+        return "" if getattr(np, name, None) is function else f"scipy.special.{name}"
+    module = str(getattr(function, "__module__", "") or "")
+    if not module.startswith("scipy."):
+        return ""
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        name = f"{type(owner).__name__.removesuffix('_gen')}.{name}"
+    return f"{'.'.join(module.split('.')[:2])}.{name}"
+
+
 def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call gradgen's implementation of a NumPy function; UnsupportedError names function and argument if there is none."""
-    implementation = FUNCTIONS.get(function) or FUNCTIONS["foreign"](function)
+    implementation = lookup(function)
     if implementation is None:
         raise UnsupportedError(
             f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)
         )
     if kwargs or len(args) > 1:
+        args, kwargs, out = _split_out(function, args, kwargs)
+        if out is not None:
+            out[...] = dispatch(function, args, kwargs)
+            return out
         try:
             inspect.signature(implementation).bind(*args, **kwargs)
         except TypeError as error:
@@ -45,6 +96,24 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
                 "Leave the argument out, or write the computation with whole-array operations.",
             ) from None
     return implementation(*args, **kwargs)
+
+
+def _split_out(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    """The arguments without `out`, and the array made inside the function that it is, if any."""
+    out = kwargs.get("out")
+    if isinstance(out, tuple):
+        out = out[0] if len(out) == 1 else out
+    if isinstance(function, np.ufunc) and len(args) > function.nin:
+        out, args = args[function.nin], args[: function.nin]
+    if out is None:
+        return args, {k: v for k, v in kwargs.items() if k != "out"}, None
+    if not hasattr(out, "resolve"):
+        raise UnsupportedError(
+            f"{_function_name(function)} is not supported with these arguments: out= needs an array made inside "
+            f"the traced function, got {type(out).__name__}",
+            "Make it with np.zeros or np.empty, or leave out= out.",
+        )
+    return args, {k: v for k, v in kwargs.items() if k != "out"}, out
 
 
 def _function_name(function: Any) -> str:
@@ -60,11 +129,16 @@ def _function_name(function: Any) -> str:
 
 
 _ALTERNATIVES = {
-    "sort": "Sorting depends on data; sum or max over the axis is differentiable.",
     "nonzero": "The result's shape depends on data; use np.where(mask, x, 0.0).",
+    "argwhere": "The result's shape depends on data; use np.where(mask, x, 0.0).",
+    "flatnonzero": "The result's shape depends on data; use np.where(mask, x, 0.0).",
     "unique": "The result's shape depends on data; use masks with np.where.",
-    "einsum": "Write it with @, np.sum and broadcasting.",
-    "argmax": "Use np.max, or compute the index outside and pass it as an i64 argument.",
+    "trim_zeros": "The result's shape depends on data; use masks with np.where.",
+    "histogram": "Counts have no slope; compute them outside, or write a smooth kernel sum.",
+    "eig": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigh.",
+    "eigvals": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigvalsh.",
+    "roots": "The roots of a polynomial may be complex; solve for the one that you need.",
+    "vectorize": "Write the function on whole arrays.",
 }
 
 

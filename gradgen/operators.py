@@ -11,6 +11,8 @@ from gradgen.errors import TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch
 from gradgen.ir import OPS
 
+_PROPERTIES: dict[str, Any] = {"real": np.real, "imag": np.imag, "mT": np.matrix_transpose}
+
 
 class Operators:
     """Python's operators, NumPy's protocols and an array's methods, all by way of `apply` and `FUNCTIONS`."""
@@ -174,17 +176,14 @@ class Operators:
         whole = len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list)))
         return FUNCTIONS[np.transpose](self, (axes[0] if whole else axes) or None)
 
-    def ravel(self, **kwargs: Any) -> Any:
-        return dispatch(np.ravel, (self,), kwargs)
+    def ravel(self, *args: Any, **kwargs: Any) -> Any:
+        return dispatch(np.ravel, (self, *args), kwargs)
 
-    def flatten(self, **kwargs: Any) -> Any:
-        return dispatch(np.ravel, (self,), kwargs)
+    def flatten(self, *args: Any, **kwargs: Any) -> Any:
+        return dispatch(np.ravel, (self, *args), kwargs)
 
     def squeeze(self, axis: Any = None) -> Any:
         return FUNCTIONS[np.squeeze](self, axis)
-
-    def take(self, indices: Any, axis: Any = None) -> Any:
-        return FUNCTIONS[np.take](self, indices, axis)
 
     def astype(self, dtype: Any, **kwargs: Any) -> Any:
         return FUNCTIONS["astype"](self, dtype)
@@ -248,7 +247,7 @@ class Operators:
         )
 
     def __round__(self, digits: int | None = None) -> Any:
-        return self._refuse("round()", "Use np.rint(x), whose gradient is zero.")
+        return self._refuse("round()", "Use np.round(x), whose gradient is zero.")
 
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other
@@ -256,8 +255,23 @@ class Operators:
     def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
         return other // self, other % self
 
+    def sort(self, axis: Any = -1, **kwargs: Any) -> None:
+        self[...] = dispatch(np.sort, (self, axis), kwargs)
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+        FUNCTIONS[np.put](self, indices, values, mode)
+
     def __getattr__(self, name: str) -> Any:
+        """An array's method that is not written out above is NumPy's function of the same name."""
+        if name in _PROPERTIES:
+            return FUNCTIONS[_PROPERTIES[name]](self)
         if not name.startswith("_") and hasattr(np.ndarray, name):
+            function = getattr(np, name, None)
+            if FUNCTIONS.get(function) is not None:
+                return lambda *args, **kwargs: dispatch(function, (self, *args), kwargs)
             raise UnsupportedError(
                 f"the method {name} of an array is not differentiated by gradgen",
                 "Write it with the functions in `gradgen ops`.",

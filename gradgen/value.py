@@ -612,9 +612,12 @@ class Handle(Value):
         return FUNCTIONS["view"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        self.become(FUNCTIONS["setitem"](self.resolve(), index, value))
+
+    def become(self, new: Value) -> None:
+        """Hold `new`, what a write has made of the array; views of what it was are outdated."""
         if self.parent is not None:
-            inner = FUNCTIONS["setitem"](self.resolve(), index, value)
-            self.parent[self.index] = inner
+            self.parent[self.index] = new
             return
         old = self.resolve()
         name = old.name
@@ -624,7 +627,7 @@ class Handle(Value):
                 "a loop body or branch writes into an array made outside of it",
                 "Make the array a carry (or an argument and result) of the body, and write into a copy there.",
             )
-        self.state = FUNCTIONS["setitem"](old, index, value)
+        self.state = new
         if trace is not None:
             trace.outdate(old)
         if self.state.name is None:

@@ -95,6 +95,9 @@ def tangent(node: Value, dots: dict[int, Value]) -> Value | None:
     return total
 
 
+_SCATTERS = frozenset(("scatter_add", "scatter_set"))
+
+
 def _moved(node: Value, dots: dict[int, Value]) -> list[Value]:
     """The operands' tangents for an op that is linear in all of them at once; zeros where one stands still."""
     moved = []
@@ -102,7 +105,7 @@ def _moved(node: Value, dots: dict[int, Value]) -> list[Value]:
         dot = dots.get(id(a))
         if dot is not None:
             moved.append(dot)
-        elif node.op is OPS["scatter_add"] and i > 1:
+        elif node.op.name in _SCATTERS and i > 1:
             moved.append(a)  # where, not what
         else:
             moved.append(zeros(a.type))

@@ -225,7 +225,7 @@ class CFile:
     def _helpers(self) -> list[str]:
         texts: dict[tuple[str, str], str] = {}
         for name, dtype in self.body.helpers:
-            for helper in with_needs([name]):
+            for helper in with_needs([name], "c"):
                 lines = helper.source("c", dtype).rstrip().split("\n")
                 folded = [part for line in lines for part in _fold_code(line)]
                 texts.setdefault((helper.name, dtype), "\n".join(folded))

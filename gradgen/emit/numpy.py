@@ -83,7 +83,7 @@ class Module:
 
     def text(self) -> str:
         printed = self.printed()
-        helpers = [h.source(self.target).rstrip() for h in with_needs(printed.helpers)]
+        helpers = [h.source(self.target).rstrip() for h in with_needs(printed.helpers, self.target)]
         parts, body = self._body(printed)
         arguments = self._arguments_text() if self.target == "numpy" and self.checks else ""
         selftest = self._selftest_text()

@@ -166,6 +166,10 @@ class Indexing(Moves):
         return self.emit(Load(value.buffer, value.index(coordinates), None, self.site))
 
     def scatter_add(self, node: Any) -> None:
+        self.scatter(node, True)
+
+    def scatter(self, node: Any, accumulate: bool) -> None:
+        """Elements added, or put in order: of repeated indices the last one counts."""
         acc, v, *arrays = node.args
         axis = node.params["axis"]
         positions = self._positions(node, arrays, axis)
@@ -173,10 +177,10 @@ class Indexing(Moves):
         value = self.value(v)
         shape = self._gathered_shape(acc.type.shape, arrays, axis)
         width = len(shape) - (acc.type.ndim - len(arrays))
-        with self.loops(shape, "reduction") as at:
+        with self.loops(shape, "reduction" if accumulate else "sequential") as at:
             x = self.cast(self.read(value, at), buffer.dtype)
             place = self._place(positions, at[axis : axis + width])
-            self.store(buffer, (*at[:axis], *place, *at[axis + width :]), x, accumulate=True)
+            self.store(buffer, (*at[:axis], *place, *at[axis + width :]), x, accumulate)
         self.env[id(node)] = View.whole(buffer)
 
     @staticmethod

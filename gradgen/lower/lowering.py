@@ -8,8 +8,8 @@ What a statement of the array IR becomes:
                             axes shares the memory of a contiguous array under another shape, and copies any other first
     anything else           the method of Lowering that the op's record names (`nest=`)
 
-The methods are in moves, indexing, reductions, contractions and regions; `builder` makes the statements, `views` says what a
-value is.
+The methods are in moves, indexing, reductions, contractions, scans and regions; `builder` makes the statements, `views` says
+what a value is.
 Not supported: a while loop whose tape has no max_steps.
 """
 
@@ -29,6 +29,7 @@ from gradgen.lower.kernel import (
 )
 from gradgen.lower.reductions import Reductions
 from gradgen.lower.regions import Regions
+from gradgen.lower.scans import Scans
 from gradgen.lower.views import View
 
 
@@ -37,7 +38,7 @@ def lower(fn: Function, labels: Sequence[str] = ()) -> Kernel:
     return Lowering(fn, labels).run()
 
 
-class Lowering(Regions, Indexing, Reductions, Contractions):
+class Lowering(Regions, Indexing, Reductions, Contractions, Scans):
     """One Function on its way to a Kernel."""
 
     def run(self) -> Kernel:

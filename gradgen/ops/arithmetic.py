@@ -12,7 +12,7 @@ import numpy as np
 
 from gradgen.ir import Op, define
 from gradgen.ops.calls import cast as cast_to
-from gradgen.ops.calls import mulz, sign
+from gradgen.ops.calls import copysign, mulz, sign
 from gradgen.ops.elementwise import by_dtype, elementwise, libm, numbers
 from gradgen.ops.helpers import run
 from gradgen.spelling import (
@@ -83,6 +83,15 @@ SIGN = elementwise(
     partials=(None,), functions=(np.sign,), kink="sign(x): 0 everywhere",
     numpy=call("np.sign"), python=helper("sign"),
     c=numbers("{0} > 0. ? 1. : {0} < 0. ? -1. : {0}", TERNARY),
+)  # fmt: skip
+
+
+COPYSIGN = elementwise(
+    "copysign", "float", np.copysign,
+    "The magnitude of a with the sign of b.",
+    partials=(lambda y, a, b: sign(a) * copysign(1.0, b), None), functions=(np.copysign,),
+    kink="copysign(a, b): 0 at a = 0",
+    numpy=call("np.copysign"), python=call("math.copysign"), c=libm("copysign"),
 )  # fmt: skip
 
 

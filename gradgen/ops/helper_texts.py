@@ -70,6 +70,47 @@ enter(Helper(
 ))  # fmt: skip
 
 
+# The scaled complement exp(t*t) * erfc(t), t >= 0.46875, is what `erfc_tail` multiplies; log_ndtr needs it alone.
+_TAILS = [ERF["middle"][0], ERF["middle"][1], ERF["far"][0], ERF["far"][1]]
+enter(Helper(
+    "erfc_scaled", ("t",), "exp(t * t) * erfc(t) for t >= 0.46875, to a relative error of 1e-15.",
+    numpy="".join(map(_tuple, "pqrs", _TAILS)) + """\
+m = np.minimum(t, 4.0)
+w = 1.0 / np.square(np.maximum(t, 4.0))
+far = (0.5641895835477563 - w * _horner(w, r) / _horner(w, s)) * np.sqrt(w)
+return np.where(t <= 4.0, _horner(m, p) / _horner(m, q), far)
+""",
+    python="".join(map(_tuple, "pqrs", _TAILS)) + """\
+if t <= 4.0:
+    return _horner(t, p) / _horner(t, q)
+w = 1.0 / (t * t)
+return (0.5641895835477563 - w * _horner(w, r) / _horner(w, s)) * math.sqrt(w)
+""",
+    c="".join(map(_array, "pqrs", _TAILS)) + "double w;\nif (t <= 4.0)\n"
+    f"    return horner(t, {len(_TAILS[0])}, p) / horner(t, {len(_TAILS[1])}, q);\n"
+    "w = 1.0 / (t * t);\n"
+    f"return (0.5641895835477563 - w * horner(w, {len(_TAILS[2])}, r) / horner(w, {len(_TAILS[3])}, s)) * sqrt(w);\n",
+    needs=("horner",),
+))  # fmt: skip
+enter(Helper(
+    "log_ndtr", ("x",), "The logarithm of the normal distribution function, to a relative error of 5e-15.",
+    numpy="""low = np.minimum(x, -1.0)
+high = np.maximum(x, -1.0)
+tail = np.log(0.5 * _erfc_scaled(-0.7071067811865476 * low)) - 0.5 * low * low
+return np.where(x < -1.0, tail, np.log1p(-0.5 * _erfc(0.7071067811865476 * high)))
+""",
+    python="""if x < -1.0:
+    return math.log(0.5 * _erfc_scaled(-0.7071067811865476 * x)) - 0.5 * x * x
+return math.log1p(-0.5 * math.erfc(0.7071067811865476 * x))
+""",
+    c="""if (x < -1.0)
+    return log(0.5 * erfc_scaled(-0.7071067811865476 * x)) - 0.5 * x * x;
+return log1p(-0.5 * erfc(0.7071067811865476 * x));
+""",
+    needs=("erfc_scaled", "erfc"),
+))  # fmt: skip
+
+
 def _gamma(
     name: str, doc: str, near: str, far: str, step: str, pole: str, turn: str, in_math: bool = True
 ) -> None:

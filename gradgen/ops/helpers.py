@@ -38,6 +38,10 @@ class Helper:
     needs: tuple[str, ...] = ()
     signature: str = ""
 
+    def defined(self, target: str) -> bool:
+        """Whether the target has need of it."""
+        return bool({"numpy": self.numpy, "python": self.python, "c": self.c or self.c_int}[target])
+
     def called(self, target: str, dtype: str = "f64") -> str:
         """The name by which emitted code calls it."""
         if target != "c":
@@ -82,14 +86,15 @@ def enter(helper: Helper) -> None:
     HELPERS[helper.name] = helper
 
 
-def with_needs(names: Iterable[str]) -> list[Helper]:
-    """These helpers and all that they call, callees first: the order of definition in C."""
+def with_needs(names: Iterable[str], target: str = "numpy") -> list[Helper]:
+    """These helpers and all that they call, callees first; without those that the target's own library has."""
     done: dict[str, Helper] = {}
 
     def visit(name: str) -> None:  # as deep as helpers nest: three
         if name not in done:
             for need in HELPERS[name].needs:
-                visit(need)
+                if HELPERS[need].defined(target):
+                    visit(need)
             done[name] = HELPERS[name]
 
     for name in names:

@@ -6,7 +6,7 @@
     scatter_add(acc, v, *indices, axis=)   acc with v added there, repeated indices adding up
 
 A slice of symbolic size n may need a fact about n (`x[:3]` needs n >= 3): it becomes an entry check of the function.
-Not supported: boolean masks that are traced, assignment through integer arrays.
+Assignment is in `assign`. Not supported: reading through boolean masks that are traced.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gradgen.ops.spans import (
 )
 from gradgen.sizes import Dim, Size
 from gradgen.spelling import PRODUCT, UNARY, Expr
-from gradgen.types import Type, broadcast, promote
+from gradgen.types import Type, broadcast
 from gradgen.value import (
     CONST,
     Handle,
@@ -155,7 +155,7 @@ SLICE_SET: Op = define(
 
 
 # -- integer arrays
-def _gather_type(x: Type, *indices: Type, axis: int) -> Type:
+def gather_type(x: Type, *indices: Type, axis: int) -> Type:
     for ty in indices:
         if ty.dtype not in ("i64", "i32"):
             raise SpecError(f"an index array needs integers, got {ty}")
@@ -188,7 +188,7 @@ def _gather_text(operands: Any, axis: int) -> str:
 GATHER: Op = define(
     Op(
         "gather",
-        _gather_type,
+        gather_type,
         lambda x, *indices, axis: np.asarray(x)[_gather_index(indices, axis)],
         "Elements at integer indices; negative ones count from the end, repeated ones are fine.",
         vjp=lambda i, y_bar, y, x, *indices, axis: (
@@ -234,7 +234,7 @@ def _scatter_where(operands: Any, axis: int) -> str:
 
 
 # -- x[...]
-def _entries(x: Value, index: Any) -> list[Any]:
+def entries_of(x: Value, index: Any) -> list[Any]:
     """The index with `...` expanded: Nones (new axes) and one entry per axis of x."""
     given = list(index) if isinstance(index, tuple) else [index]
     out: list[Any] = []
@@ -271,7 +271,7 @@ class Masked(NamedTuple):
     where: np.ndarray
 
 
-def _check_constants(x: Value, entries: list[Any], trace: Trace | None) -> None:
+def check_constants(x: Value, entries: list[Any], trace: Trace | None) -> None:
     """Index arrays that are known now need an axis long enough, masks one of their length; masks become index arrays."""
     axis = 0
     for k, e in enumerate(entries):
@@ -343,9 +343,9 @@ def _span(s: slice) -> Span:
 def getitem(x: Value, index: Any) -> Value:
     """`x[index]` for basic and integer-array indices, NumPy's rules for where the indexed axes go."""
     x = as_value(x)
-    entries = _entries(x, index)
+    entries = entries_of(x, index)
     trace = current_trace()
-    _check_constants(x, entries, trace)
+    check_constants(x, entries, trace)
     arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
     if arrays:
         # With an array in the index, NumPy counts integers as arrays too.
@@ -359,7 +359,7 @@ def getitem(x: Value, index: Any) -> Value:
         basic.append(Span() if isinstance(e, Value) else e)
         resolve(basic[-1], x.type.shape[axis], trace)
         axis += 1
-    basic = [_canonical(e, dim) for e, dim in zip(basic, x.type.shape, strict=True)]
+    basic = [canonical(e, dim) for e, dim in zip(basic, x.type.shape, strict=True)]
     out = x
     if any(e != Span() for e in basic):
         out = apply(SLICE, x, index=tuple(basic))
@@ -372,7 +372,7 @@ def getitem(x: Value, index: Any) -> Value:
     return out
 
 
-def _canonical(entry: Any, dim: Dim) -> Any:
+def canonical(entry: Any, dim: Dim) -> Any:
     """One spelling for one slice: bounds that say nothing are None."""
     if not isinstance(entry, Span):
         return entry
@@ -424,37 +424,6 @@ def _advanced(x: Value, entries: list[Any], arrays: list[int]) -> Value:
     return out
 
 
-@implements("setitem")
-def setitem(x: Value, index: Any, v: Any) -> Value:
-    """`x` after `x[index] = v`, for a basic index."""
-    x = as_value(x)
-    entries = [e for e in _entries(x, index) if e is not None]
-    if any(isinstance(e, (Value, Masked)) for e in entries):
-        raise UnsupportedError(
-            "assignment through an integer array is not differentiated by gradgen",
-            "Build the array by indexing the source (x[idx]), or assign slices and single elements.",
-        )
-    trace = current_trace()
-    for e, dim in zip(entries, x.type.shape, strict=True):
-        resolve(e, dim, trace)
-    value = as_value(v)
-    if value.type.dtype != x.type.dtype:
-        if promote(value.type.dtype, x.type.dtype) != x.type.dtype and not x.type.is_float:
-            raise SpecError(
-                f"assignment into {x.type} needs integers, got {value.type}",
-                "Make the array with a floating dtype.",
-            )
-        value = apply(OPS["cast"], value, dtype=x.type.dtype)
-    if not x.type.shape:
-        return value
-    return apply(
-        SLICE_SET,
-        x,
-        value,
-        index=tuple(_canonical(e, d) for e, d in zip(entries, x.type.shape, strict=True)),
-    )
-
-
 @implements("view")
 def view(handle: Handle, index: Any) -> Any:
     """`handle[index]`: a view for a basic index, as in NumPy, so that writes to it reach the parent."""
@@ -462,14 +431,3 @@ def view(handle: Handle, index: Any) -> Any:
     part = getitem(whole, index)
     basic = part.type.shape and (part is whole or part.op is SLICE)
     return Handle(None, handle, index) if basic else part
-
-
-@implements(np.take)
-def take(x: Any, indices: Any, axis: Any = None) -> Value:
-    x = as_value(x)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    axis = int(axis) % x.type.ndim
-    return getitem(
-        x, (*(slice(None),) * axis, indices if isinstance(indices, Value) else np.asarray(indices))
-    )

@@ -30,6 +30,13 @@ LESS_EQUAL = _comparison("less_equal", np.less_equal, "<=", "at most")
 GREATER = _comparison("greater", np.greater, ">", "greater than")
 GREATER_EQUAL = _comparison("greater_equal", np.greater_equal, ">=", "at least")
 
+
+def _either(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    """C's a || b: compilers warn of an && in it without brackets."""
+    a, b = (x.text if x.precedence > AND else f"({x.text})" for x in operands)
+    return Expr(f"{operands[0].text if operands[0].precedence == OR else a} || {b}", OR)
+
+
 LOGICAL_AND = elementwise(
     "logical_and", "bool", np.logical_and,
     "Whether both are true; a number is true unless it is 0.",
@@ -42,7 +49,7 @@ LOGICAL_OR = elementwise(
     "Whether one of them is true; a number is true unless it is 0.",
     partials=(None, None), commutative=True, symbol="|", functions=(np.logical_or,),
     operand_dtypes=truths,
-    numpy=call("np.logical_or"), python=infix("or", OR), c=infix("||", OR),
+    numpy=call("np.logical_or"), python=infix("or", OR), c=_either,
 )  # fmt: skip
 LOGICAL_NOT = elementwise(
     "logical_not", "bool", np.logical_not,

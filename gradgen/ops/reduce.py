@@ -1,8 +1,8 @@
-"""Reductions: sum, prod, max, min, logsumexp over axes, and the linear recurrence that prod's derivative needs.
+"""Reductions: sum, prod, max, min, any, all, logsumexp over axes, and the linear recurrence that prod's derivative needs.
 
 Params: `axes`, a sorted tuple of non-negative axis numbers; `keepdims`. Conventions: ties of max and min share the cotangent
 evenly; prod is differentiated without division, so zeros among the factors are right in every order.
-Not supported: `where=` and `initial=`; `dtype=` other than the operand's.
+NumPy's functions of these ops are in `reductions`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError, SpecError, UnsupportedError
-from gradgen.functions import implements
+from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.helpers import Helper, enter, run
 from gradgen.ops.spans import Span
-from gradgen.ops.special import lookup_foreign
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
-from gradgen.types import DTYPES, Shape, Type
-from gradgen.value import Extent, Handle, Value, apply, constant, current_trace, lift
+from gradgen.types import Shape, Type
+from gradgen.value import Handle, Value, apply, constant, lift
 
 Axes = tuple[int, ...]
 
@@ -55,6 +53,8 @@ def _infer(kind: str) -> Any:
             dtype = "i64"
         if kind == "float" and not x.is_float:
             dtype = "f64"
+        if kind == "bool":
+            dtype = "bool"
         return Type.of(dtype, reduced_shape(x.shape, axes, keepdims))
 
     return infer
@@ -127,6 +127,20 @@ for _name, _function in (("max", np.max), ("min", np.min)):
             kink=f"{_name} over an axis: ties share the derivative evenly",
             numpy=_spell(f"np.{_name}"),
             nest=_nest(_name),
+        )
+    )
+
+
+# -- any and all
+for _name, _test, _kind in (("any", np.any, "max"), ("all", np.all, "min")):
+    define(
+        Op(
+            _name,
+            _infer("bool"),
+            lambda x, axes, keepdims=False, f=_test: f(x, axis=axes, keepdims=keepdims),
+            f"Whether {_name} of the elements over axes are true.",
+            numpy=_spell(f"np.{_name}"),
+            nest=_nest(_kind),
         )
     )
 
@@ -280,7 +294,7 @@ LOGSUMEXP: Op = define(
 )
 
 
-# -- NumPy's functions
+# -- arguments of functions
 def axes_of(what: str, x: Value, axis: Any) -> Axes:
     """NumPy's axis argument (None, int, tuple; negative counts from the end) as a sorted tuple."""
     ndim = x.type.ndim
@@ -309,115 +323,3 @@ def as_value(x: Any) -> Value:
 def as_values(operands: Any) -> list[Value]:
     """Operands of one function as Values, lifted together: numbers and captured arrays take the dtype of the Values."""
     return list(lift(SUM, tuple(operands)))
-
-
-def reduction(op: Op, what: str) -> Any:
-    def reduce(
-        x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False
-    ) -> Value:
-        x = as_value(x)
-        if dtype is not None and np.dtype(dtype) != DTYPES[x.type.dtype]:
-            x = apply(OPS["cast"], x, dtype=str(Type.of(_dtype(dtype)).dtype))
-        axes = axes_of(what, x, axis)
-        if op.name in ("reduce_max", "reduce_min"):
-            trace = current_trace()
-            if trace is not None:
-                for k in axes:
-                    trace.require(x.type.shape[k], ">=", 1)
-        if not axes:  # over no axis: the elements themselves, log(exp(x)) = x among them
-            return (
-                apply(OPS["cast"], x, dtype="f64") if op is LOGSUMEXP and not x.type.is_float else x
-            )
-        if keepdims is True:
-            return apply(op, x, axes=axes, keepdims=True)
-        return apply(op, x, axes=axes)
-
-    return reduce
-
-
-def _dtype(dtype: Any) -> str:
-    from gradgen.types import dtype_name
-
-    return dtype_name(dtype)
-
-
-sum_ = reduction(SUM, "np.sum")
-implements(np.sum, (np.add, "reduce"))(sum_)
-implements(np.prod, (np.multiply, "reduce"))(reduction(PROD, "np.prod"))
-
-
-def _without_dtype(op: Op, what: str) -> Any:
-    inner = reduction(op, what)
-
-    def reduce(x: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Value:
-        return inner(x, axis, keepdims=keepdims)
-
-    return reduce
-
-
-implements(np.max, np.amax, (np.maximum, "reduce"))(_without_dtype(OPS["reduce_max"], "np.max"))
-implements(np.min, np.amin, (np.minimum, "reduce"))(_without_dtype(OPS["reduce_min"], "np.min"))
-logsumexp = _without_dtype(LOGSUMEXP, "logsumexp")
-
-
-def scipy_logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: Any = False) -> Value:
-    """scipy.special.logsumexp without weights."""
-    if b is not None:
-        raise UnsupportedError(
-            "logsumexp with weights b is not differentiated by gradgen",
-            "Add np.log(b) to the operand.",
-        )
-    return logsumexp(a, axis, None, keepdims)
-
-
-def softmax(x: Any, axis: Any = None) -> Value:
-    """exp(x - logsumexp(x)) over axes."""
-    return apply(OPS["exp"], log_softmax(x, axis))
-
-
-def log_softmax(x: Any, axis: Any = None) -> Value:
-    """x - logsumexp(x) over axes."""
-    x = as_value(x)
-    return x - logsumexp(x, axis, None, True)
-
-
-_SCIPY = {"logsumexp": scipy_logsumexp, "softmax": softmax, "log_softmax": log_softmax}
-
-
-@implements("foreign")
-def foreign(function: Any) -> Any:
-    """gradgen's implementation of a SciPy function that is known by name; None if there is none."""
-    if str(getattr(function, "__module__", "")).startswith("scipy.special"):
-        return _SCIPY.get(getattr(function, "__name__", ""))
-    return lookup_foreign(function)
-
-
-@implements(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Value:
-    """The 2-norm of vectors and the Frobenius norm of matrices; derivative 0 at 0."""
-    x = as_value(x)
-    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.type.ndim != 1):
-        raise UnsupportedError(
-            f"np.linalg.norm with ord={ord!r} is not differentiated by gradgen",
-            "Write it with np.abs, np.sum and np.max.",
-        )
-    return apply(OPS["root"], sum_(apply(OPS["square"], x), axis, None, None, keepdims))
-
-
-@implements(np.mean)
-def mean(
-    x: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False
-) -> Value:
-    """The sum over axes divided by the number of elements."""
-    x = as_value(x)
-    axes = axes_of("np.mean", x, axis)
-    count = product(tuple(x.type.shape[k] for k in axes))
-    total = sum_(x, axis, dtype, None, keepdims)
-    if not total.type.is_float:
-        total = apply(OPS["cast"], total, dtype="f64")
-    if isinstance(count, int):
-        return total / float(count)
-    quotient = total / Extent(count)
-    # A size is an i64 number, which widens f32.
-    same = quotient.type.dtype == total.type.dtype
-    return quotient if same else apply(OPS["cast"], quotient, dtype=total.type.dtype)

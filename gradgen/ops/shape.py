@@ -1,7 +1,7 @@
 """Ops that move elements without computing: reshape, transpose, broadcast, concatenate, stack.
 
-`expand_dims`, `squeeze`, `ravel`, `x[:, None]` are reshapes. Shapes may hold symbolic sizes; a reshape needs equal
-element counts in normal form. Not supported: `order="F"`.
+`expand_dims`, `squeeze`, `ravel`, `x[:, None]` are reshapes. Shapes may hold symbolic sizes; a reshape needs equal element
+counts in normal form.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
-from gradgen.ir import OPS, Op, define
+from gradgen.ir import CONST, OPS, Op, define
 from gradgen.ops.reduce import as_value, as_values, axes_of
 from gradgen.ops.spans import Span
 from gradgen.sizes import Dim, add, floordiv, product
@@ -49,6 +49,9 @@ def _reshape_type(x: Type, shape: Shape) -> Type:
 
 def _reshape_spell(operands: Any, node: Any, target: Any) -> Expr:
     old, new = node.args[0].type.shape, node.type.shape
+    if node.args[0].op is CONST and not old:  # a literal has a dtype of its own
+        dtype = "" if node.type.dtype == "f64" else f", dtype={target.dtype(node.type.dtype)}"
+        return Expr(f"np.full({target.shape(new)}, {operands[0].text}{dtype})")
     inserted = _inserted_axes(old, new)
     if inserted is not None and old:
         return Expr(f"{operands[0].at(14)}[{', '.join(inserted)}]")
@@ -96,11 +99,11 @@ RESHAPE: Op = define(
 def reshape(x: Any, shape: Any, order: str = "C") -> Value:
     """np.reshape with one dimension -1 resolved, sizes symbolic or not."""
     x = as_value(x)
-    if order != "C":
-        raise UnsupportedError(
-            f"reshape needs order 'C', got {order!r}", "Transpose, then reshape."
-        )
     dims = shape_of("reshape", shape)
+    if order == "F":  # column by column: the transposes of a reshape of the transpose
+        return transpose(reshape(transpose(x), tuple(reversed(dims))))
+    if order not in ("C", "A", "K"):
+        raise UnsupportedError(f"reshape needs order 'C' or 'F', got {order!r}")
     if any(isinstance(d, int) and d == -1 for d in dims):
         known = product(tuple(d for d in dims if not (isinstance(d, int) and d == -1)))
         size = x.type.size
@@ -199,12 +202,24 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Value:
 
 
 @implements(np.moveaxis)
-def moveaxis(x: Any, source: int, destination: int) -> Value:
+def moveaxis(x: Any, source: Any, destination: Any) -> Value:
+    """Axes to new places, the others in their order."""
     x = as_value(x)
-    (i,), (j,) = axes_of("moveaxis", x, source), axes_of("moveaxis", x, destination)
-    order = [k for k in range(x.type.ndim) if k != i]
-    order.insert(j, i)
+    from_, to = (_axes_in_order(x, given) for given in (source, destination))
+    if len(from_) != len(to):
+        raise ShapeError(
+            f"moveaxis needs as many destinations as sources, got {source} and {destination}"
+        )
+    order = [k for k in range(x.type.ndim) if k not in from_]
+    for j, i in sorted(zip(to, from_, strict=True)):
+        order.insert(j, i)
     return transpose(x, order)
+
+
+def _axes_in_order(x: Value, given: Any) -> list[int]:
+    axes_of("moveaxis", x, given)
+    items = given if isinstance(given, (tuple, list)) else (given,)
+    return [int(k) % x.type.ndim for k in items]
 
 
 # -- broadcast
@@ -297,8 +312,12 @@ CONCATENATE: Op = define(
 
 
 @implements(np.concatenate)
-def concatenate(arrays: Any, axis: Any = 0) -> Value:
+def concatenate(
+    arrays: Any, axis: Any = 0, out: None = None, *, dtype: Any = None, casting: Any = None
+) -> Value:
     parts = as_values(arrays)
+    if dtype is not None:
+        parts = [as_dtype(p, dtype) for p in parts]
     if not parts:
         raise ShapeError("concatenate needs at least one array, got none")
     if axis is None:
@@ -350,7 +369,7 @@ STACK: Op = define(
 
 
 @implements(np.stack)
-def stack(arrays: Any, axis: int = 0) -> Value:
+def stack(arrays: Any, axis: int = 0, out: None = None) -> Value:
     parts = as_values(arrays)
     if not parts:
         raise ShapeError("stack needs at least one array, got none")
@@ -382,13 +401,13 @@ def as_dtype(x: Any, dtype: Any) -> Value:
 
 
 @implements(np.vstack)
-def vstack(arrays: Any) -> Value:
+def vstack(arrays: Any, *, dtype: Any = None, casting: Any = None) -> Value:
     parts = as_values(arrays)
     return concatenate([reshape(p, (1, p.type.size)) if p.type.ndim < 2 else p for p in parts], 0)
 
 
 @implements(np.hstack)
-def hstack(arrays: Any) -> Value:
+def hstack(arrays: Any, *, dtype: Any = None, casting: Any = None) -> Value:
     parts = as_values(arrays)
     parts = [reshape(p, 1) if p.type.ndim == 0 else p for p in parts]
     return concatenate(parts, 0 if parts[0].type.ndim == 1 else 1)
@@ -400,24 +419,31 @@ def copy(x: Any) -> Value:
 
 
 @implements(np.zeros_like)
-def zeros_like(x: Any, dtype: Any = None) -> Value:
-    return full_like_array(x, 0, dtype)
+def zeros_like(
+    x: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None
+) -> Value:
+    return full_like_array(x, 0, dtype, shape=shape)
 
 
 @implements(np.ones_like)
-def ones_like(x: Any, dtype: Any = None) -> Value:
-    return full_like_array(x, 1, dtype)
+def ones_like(
+    x: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None
+) -> Value:
+    return full_like_array(x, 1, dtype, shape=shape)
 
 
 @implements(np.full_like)
-def full_like_array(x: Any, fill: Any, dtype: Any = None) -> Value:
+def full_like_array(
+    x: Any, fill: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None
+) -> Value:
     from gradgen.types import dtype_name
     from gradgen.value import constant
 
     x = as_value(x)
     name = x.type.dtype if dtype is None else dtype_name(dtype)
     value = as_dtype(fill, name) if isinstance(fill, Value) else constant(fill, name)
-    return value if not x.type.shape else broadcast_to(value, x.type.shape)
+    dims = x.type.shape if shape is None else shape_of("np.full_like", shape)
+    return broadcast_to(value, dims) if dims else value
 
 
 @implements(np.shape)

@@ -2,24 +2,24 @@
 
     sigmoid softplus erf erfc gammaln digamma trigamma tetragamma    floor ceil rint trunc    floor_divide remainder fmod
 
-SciPy is neither needed nor imported: its ufuncs are recognised by name (`lookup_foreign`), and computed by routines of ours
-(`helpers`, accuracy stated there) in the interpreter and in emitted files alike.
+SciPy is neither needed nor imported: its functions are recognised by name (`functions.lookup`; `scipy_special` lists them), and
+computed by routines of ours (`helpers`, accuracy stated there) in the interpreter and in emitted files alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import UnsupportedError
-from gradgen.ir import OPS, Op
+from gradgen.ir import Op
 from gradgen.ops import calls, helper_texts  # noqa: F401  enters the routines
 from gradgen.ops.elementwise import TRANSCENDENTAL, by_dtype, elementwise, libm
 from gradgen.ops.helpers import run
 from gradgen.spelling import PRODUCT, call, helper, infix, template
-from gradgen.value import Value, apply
+from gradgen.value import Value
 
 
 def _special(name: str, doc: str, sympy: str, python: str = "", c: str = "", **fields: Any) -> Op:
@@ -49,6 +49,16 @@ GAMMALN = _special(
 )
 DIGAMMA = _special("digamma", "The derivative of gammaln.", "polygamma(0, x)")
 TRIGAMMA = _special("trigamma", "The second derivative of gammaln.", "polygamma(1, x)")
+
+
+def _hazard(y: Value, x: Value) -> Any:
+    """d log ndtr(x)/dx = exp(-x**2/2) / (ndtr(x) sqrt(2 pi)), of which the logarithm is y."""
+    return calls.exp(-0.5 * calls.square(x) - y) * (2.0 * math.pi) ** -0.5
+
+
+LOG_NDTR = _special(
+    "log_ndtr", "The logarithm of the normal distribution function.", "", partials=(_hazard,)
+)
 
 
 def _no_further(y: Value, x: Value) -> Any:
@@ -101,50 +111,3 @@ FMOD = elementwise(
     numpy=call("np.fmod"), python=by_dtype(call("math.fmod"), helper("int_mod")),
     c=by_dtype(libm("fmod"), helper("int_mod")),
 )  # fmt: skip
-
-
-# -- SciPy's ufuncs, by name: they say nothing of the module that they come from
-def _op(name: str) -> Callable[..., Any]:
-    return lambda *args: apply(OPS[name], *args)
-
-
-def _xlogy(x: Any, y: Any) -> Any:
-    """x * log(y), and 0 where x is 0: the product in `mulz`."""
-    return calls.mulz(x, calls.log(y))
-
-
-def _xlog1py(x: Any, y: Any) -> Any:
-    return calls.mulz(x, calls.log1p(y))
-
-
-_FOREIGN: dict[str, Callable[..., Any]] = {
-    "expit": _op("sigmoid"),
-    "erf": _op("erf"),
-    "erfc": _op("erfc"),
-    "gammaln": _op("gammaln"),
-    "loggamma": _op("gammaln"),
-    "psi": _op("digamma"),
-    "digamma": _op("digamma"),
-    "log_expit": lambda x: -calls.softplus(-x),
-    "logit": lambda x: calls.log(x) - calls.log1p(-x),
-    "exp2": _op("exp2"),
-    "expm1": _op("expm1"),
-    "log1p": _op("log1p"),
-    "cbrt": _op("cbrt"),
-    "xlogy": _xlogy,
-    "xlog1py": _xlog1py,
-    "entr": lambda x: -_xlogy(x, x),
-    "rel_entr": lambda x, y: _xlogy(x, x / y),
-}
-
-
-def lookup_foreign(function: Any) -> Callable[..., Any] | None:
-    """gradgen's implementation of a SciPy ufunc; None if it has none, or if `function` is NumPy's own."""
-    if not isinstance(function, np.ufunc) or getattr(np, function.__name__, None) is function:
-        return None
-    return _FOREIGN.get(function.__name__)
-
-
-def foreign_names() -> Sequence[str]:
-    """The names in scipy.special that are understood."""
-    return tuple(_FOREIGN)

@@ -97,9 +97,15 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         for index in np.ndindex(*shape):
             out[index] = apply(op, *[b[index] for b in spread], **node.params)
         return out
-    if op.name in ("sum", "prod", "reduce_max", "reduce_min", "logsumexp"):
+    if op.name in _FOLDS or op.name == "logsumexp":
         return _reduce(node, blocks[0])
-    if op.name in ("slice_add", "slice_set", "scatter_add"):
+    if op.name in _ORDERS:
+        raise EmitError(
+            f"the python target has no {op.name}: which element it takes depends on data",
+            'Use target="numpy" or "c".',
+            site=node.site,
+        )
+    if op.name in ("slice_add", "slice_set", "scatter_add", "scatter_set"):
         return _update(node, blocks)
     if op.name == "gather":
         blocks = [
@@ -116,11 +122,14 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
     if op.name == "matmul":
         return _matmul(blocks[0], blocks[1], node.type.lengths)
     out = op.evaluate(*blocks, **node.params)
-    return _as_block(out, node.type.lengths)
+    return _as_block(out, node.type.lengths, node.type.dtype)
 
 
-def _as_block(out: Any, shape: tuple[Any, ...]) -> Any:
+def _as_block(out: Any, shape: tuple[Any, ...], dtype: str) -> Any:
     if isinstance(out, np.ndarray) and out.dtype == object:
+        for index, item in np.ndenumerate(out):
+            if not isinstance(item, Value):  # the zeros of a triangle
+                out[index] = constant(item, dtype)
         return out
     block = np.empty(shape, dtype=object)
     block[()] = out
@@ -131,7 +140,7 @@ def _update(node: Value, blocks: list[Any]) -> Any:
     """The accumulator with some elements replaced or added to, one by one: indices may repeat."""
     acc, v, *indices = blocks
     places = np.arange(acc.size).reshape(acc.shape)
-    if node.op.name == "scatter_add":
+    if node.op.name in ("scatter_add", "scatter_set"):
         arrays = [np.vectorize(_index, otypes=[int])(b) for b in indices]
         places = places[(slice(None),) * node.params["axis"] + tuple(arrays)]
     else:
@@ -140,7 +149,8 @@ def _update(node: Value, blocks: list[Any]) -> Any:
     spread = np.broadcast_to(v, places.shape)
     for index in np.ndindex(*places.shape):
         k = int(places[index])
-        flat[k] = spread[index] if node.op.name == "slice_set" else flat[k] + spread[index]
+        put = node.op.name in ("slice_set", "scatter_set")
+        flat[k] = spread[index] if put else flat[k] + spread[index]
     return flat.reshape(acc.shape)
 
 
@@ -160,20 +170,24 @@ def _reduce(node: Value, x: Any) -> Any:
     return out.reshape(node.type.lengths)
 
 
+_FOLDS = {
+    "sum": "add", "prod": "mul", "reduce_max": "maximum", "reduce_min": "minimum", "any": "logical_or", "all": "logical_and",
+}  # fmt: skip
+_ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
+
+
 def _fold(node: Value, items: list[Value]) -> Value:
     name = node.op.name
     if name == "logsumexp":
         top = functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items)
         total = functools.reduce(lambda a, b: a + b, [apply(OPS["exp"], v - top) for v in items])
         return apply(OPS["log"], total) + top
-    start = {"sum": 0, "prod": 1}.get(name)
+    start = {"sum": 0, "prod": 1, "any": False, "all": True}.get(name)
     if not items:
         return constant(start, node.type.dtype)
     if not node.args[0].type.is_float and name in ("sum", "prod"):
         items = [apply(OPS["cast"], v, dtype=node.type.dtype) for v in items]
-    binary = OPS[
-        {"sum": "add", "prod": "mul", "reduce_max": "maximum", "reduce_min": "minimum"}[name]
-    ]
+    binary = OPS[_FOLDS[name]]
     return functools.reduce(lambda a, b: apply(binary, a, b), items)
 
 

@@ -145,7 +145,9 @@ def make_slice(start: Any, stop: Any, step: Any) -> slice:
 
 
 def getitem(obj: Any, index: Any) -> Any:
-    """`obj[index]`: a plain array indexed by a Value becomes a constant."""
+    """`obj[index]`: a plain array indexed by a Value becomes a constant; np.r_ and np.c_ join."""
+    if (obj is np.r_ or obj is np.c_) and (any_value(index) or index_has_value(index)):
+        return FUNCTIONS["r_" if obj is np.r_ else "c_"](index)
     if isinstance(obj, (np.ndarray, list, tuple)) and index_has_value(index):
         if not isinstance(obj, np.ndarray):
             if isinstance(index, Value) and not isinstance(index, Handle) and not any_value(obj):
@@ -179,7 +181,11 @@ def setitem(obj: Any, index: Any, value: Any) -> None:
 def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
     """`obj[index] symbol= value`."""
     if isinstance(obj, Handle):
-        obj[index] = _PLAIN[symbol](FUNCTIONS["getitem"](obj.resolve(), index), value)
+        old = obj.resolve()
+        if isinstance(index, Value) and index.type.dtype == "bool" and np.ndim(value) == 0:
+            obj.become(FUNCTIONS["masked_update"](old, index, _PLAIN[symbol](old, value)))
+        else:
+            obj[index] = _PLAIN[symbol](FUNCTIONS["getitem"](old, index), value)
         return
     item = getitem(obj, index)
     setitem(obj, index, inplace(symbol, item, value))
@@ -303,6 +309,37 @@ def _made(function: Callable[..., Any]) -> Callable[..., Any]:
 for _function in (np.zeros_like, np.ones_like, np.full_like, np.copy):
     CALLS[_function] = _made(_function)
 CALLS[np.empty_like] = _made(np.zeros_like)
+
+
+def _of_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A constructor that reaches no protocol, with a size or a Value among its arguments."""
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if any_value((args, tuple(kwargs.values()))):
+            return dispatch(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return make
+
+
+_CONSTRUCTORS: tuple[Any, ...] = (
+    np.arange, np.eye, np.identity, np.tri, np.indices, np.linspace, np.logspace, np.geomspace,
+)  # fmt: skip
+CALLS |= {function: _of_sizes(function) for function in _CONSTRUCTORS}
+
+
+def _at(ufunc: Any) -> Callable[..., None]:
+    def write(a: Any, indices: Any, *values: Any) -> None:
+        if any_value((a, indices, values)):
+            dispatch((ufunc, "at"), (a, indices, *values), {})
+        else:
+            ufunc.at(a, indices, *values)
+
+    return write
+
+
+CALLS[np.add.at] = _at(np.add)
+CALLS[np.subtract.at] = _at(np.subtract)
 
 
 @_calls(np.array)

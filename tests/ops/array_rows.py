@@ -421,6 +421,71 @@ row("out[:] = row", fill_broadcast, "f64[n]", op="slice_set", wide=True)
 row("read, then overwritten", fill_overwrite, "f64[n]", op="slice_set", wide=True)
 row("np.full", fill_full, "f64[n]", op="slice_set")
 
+
+def fill_places(x: Any, v: Any, i: Any) -> Any:
+    out = x * 1.0
+    out = out.copy()
+    out[i] = v
+    return out * x
+
+
+def fill_repeated(x: Any) -> Any:
+    out = np.zeros((3, x.shape[0]))
+    out[[0, 2, 0], 1:] = x[None, 1:] * np.array([[1.0], [2.0], [3.0]])
+    return out
+
+
+def add_at_places(x: Any, i: Any) -> Any:
+    out = np.zeros_like(x)
+    np.add.at(out, i, x[: i.shape[0]] ** 2)
+    np.subtract.at(out, [0, 0], x[0])
+    return out
+
+
+def fill_masks(x: Any, p: Any) -> Any:
+    out = x.copy()
+    out[p] = x[0] * x[1]
+    out[x > 1.2] *= 3.0
+    return out
+
+
+row("out[i] = v", fill_places, "f64[n]", "f64[d]", "i64[d] < n", op="scatter_set")
+row("out[[0, 2, 0], 1:] =", fill_repeated, "f64[n]", op="scatter_set", wide=True)
+row("np.add.at", add_at_places, "f64[n]", "i64[n] < n", op="scatter_add")
+row("out[mask] =", fill_masks, "f64[n]", "bool[n]")
+
+# -- running sums, triangles, order: their own ops
+row("cumsum", lambda x: np.cumsum(x) * x, "f64[n]", op="cumsum")
+row("cumsum axis=0", lambda x: np.cumsum(x, axis=0) ** 2, "f64[n,m]", op="cumsum")
+row("cumprod", lambda x: np.cumprod(x), "f64[n]", op="cumprod")
+row("cumprod axis=1", lambda x: x.cumprod(axis=1), "f64[n,m]", op="cumprod")
+row("tril", lambda x: np.tril(x) @ x, "f64[n,n]", op="tril")
+row("tril -1 of a stack", lambda x: np.tril(x, -1), "f64[b,n,m]", op="tril")
+row("triu", lambda x: np.triu(x, 1), "f64[n,m]", op="triu")
+row("argsort", lambda x: x[np.argsort(x)] * np.sort(x)[::-1], "f64[n]", op="argsort", n=5)
+row("sort axis=0", lambda x: np.sort(x, axis=0), "f64[n,m]", op="argsort")
+row("median", lambda x: np.median(x, axis=1), "f64[n,m]", op="argsort")
+row("argmax", lambda x: x[np.argmax(x)] * x, "f64[n]", op="argmax")
+row("argmax axis", lambda x: np.argmax(x, axis=0) * x[0], "f64[n,m]", op="argmax", wide=True)
+row("argmin", lambda x: x[np.argmin(x)] * x, "f64[n]", op="argmin")
+row(
+    "searchsorted",
+    lambda x, v: x[np.searchsorted(np.sort(x)[1:], v)],
+    "f64[n]",
+    "f64[m]",
+    op="searchsorted",
+)
+row("any", lambda x: np.any(x > 1.0, axis=0) * x, "f64[n,m]", op="any")
+row("all", lambda x: x * (x > 0.5).all(), "f64[n,m]", op="all")
+row("arange", lambda x: x * (0.5 + x[np.arange(x.shape[0])]), "f64[n]", op="arange")
+row(
+    "diagonal of sizes", lambda x: np.diagonal(x, -1) * 2.0 + np.diag(x, 1), "f64[n,n]", op="gather"
+)
+row("roll", lambda x: np.roll(x, 2) * x, "f64[n]")
+row("pad", lambda x: np.pad(x, (1, 2), mode="reflect"), "f64[n]")
+row("convolve", lambda x, y: np.convolve(x, y), "f64[n]", "f64[m]")
+row("einsum", lambda x, y: np.einsum("ij,jk,ik->k", x, y, y[: x.shape[0]]), "f64[m,n]", "f64[n,k]")
+
 # -- elementwise functions on arrays of different shapes
 row("clip", lambda x: np.clip(x, 0.7, 1.3), "f64[n,m]")
 row("clip by arrays", lambda x, a: np.clip(x, a - 0.5, a + 0.1), "f64[n,m]", "f64[m]")
@@ -439,12 +504,13 @@ BAD = [
     Bad("sum axis too large", lambda x: np.sum(x, axis=2), ("f64[n,m]",), "np.sum needs an axis of f64"),
     Bad("sum axis twice", lambda x: np.sum(x, axis=(0, -2)), ("f64[n,m]",), "np.sum needs different axes"),
     Bad("sum axis a float", lambda x: np.sum(x, axis=1.0), ("f64[n,m]",), "np.sum needs an integer axis"),
-    Bad("sum where=", lambda x: np.sum(x, where=x > 0), ("f64[n]",), "np.sum is not supported with these arguments"),
+    Bad("sum strange=", lambda x: np.sum(x, strange=1), ("f64[n]",), "np.sum is not supported with these arguments"),
+    Bad("max where=", lambda x: np.max(x, where=x > 0), ("f64[n]",), "needs initial="),
+    Bad("out= an argument", lambda x: np.exp(x, out=x), ("f64[n]",), "out= needs an array made inside"),
     Bad("max axis", lambda x: np.max(x, axis=1), ("f64[n]",), "np.max needs an axis"),
     Bad("max of nothing", lambda x: np.max(x), ("f64[0]",), "needs to be >= 1, got 0"),
-    Bad("norm ord", lambda x: np.linalg.norm(x, 3), ("f64[n]",), "np.linalg.norm with ord=3"),
-    Bad("norm of a matrix, ord 2", lambda x: np.linalg.norm(x, 2), ("f64[n,m]",), "np.linalg.norm with ord=2"),
-    Bad("logsumexp b", lambda x: special.logsumexp(x, b=x), ("f64[n]",), "logsumexp with weights"),
+    Bad("norm ord", lambda x: np.linalg.norm(x, 3), ("f64[n,m]",), "np.linalg.norm of matrices needs ord"),
+    Bad("norm of three axes", lambda x: np.linalg.norm(x, 1), ("f64[n,m,k]",), "needs one axis or two"),
     Bad("inner sizes", lambda a, b: a @ b, ("f64[n,m]", "f64[n]"), "matmul needs equal inner sizes"),
     Bad("inner numbers", lambda a, b: a @ b, ("f64[2,3]", "f64[4,2]"), "matmul needs equal inner sizes"),
     Bad("batches", lambda a, b: a @ b, ("f64[2,2,3]", "f64[4,3,2]"), "matmul needs shapes that broadcast"),
@@ -453,7 +519,7 @@ BAD = [
     Bad("reshape -1", lambda x: x.reshape(4, -1), ("f64[6]",), "reshape needs as many elements as"),
     Bad("reshape two -1", lambda x: x.reshape(-1, -1), ("f64[6]",), "reshape needs at most one"),
     Bad("reshape symbolic", lambda x: x.reshape(3, 2), ("f64[n]",), "reshape needs as many elements as"),
-    Bad("reshape order", lambda x: x.reshape(-1, order="F"), ("f64[n,m]",), "reshape needs order 'C'"),
+    Bad("reshape order", lambda x: x.reshape(-1, order="X"), ("f64[n,m]",), "reshape needs order 'C'"),
     Bad("reshape text", lambda x: np.reshape(x, "ab"), ("f64[n]",), "reshape needs a shape of integers"),
     Bad("transpose", lambda x: np.transpose(x, (0, 0)), ("f64[n,m]",), "transpose needs each axis"),
     Bad("swapaxes", lambda x: np.swapaxes(x, 0, 2), ("f64[n,m]",), "swapaxes needs an axis"),
@@ -486,10 +552,41 @@ BAD = [
     Bad("write to an argument", lambda x: _write(x), ("f64[n]",), "assignment into an array needs an array made"),
     Bad("write that does not fit", lambda x: _write(np.zeros(2), x), ("f64[3]",), "needs a value that fits|broadcast"),
     Bad("floats into integers", lambda x: _write(np.zeros(3, dtype=int), x), ("f64[3]",), "needs integers"),
-    Bad("write by an index array", lambda x: _write(np.zeros(3), x, [0, 1, 2]), ("f64[3]",), "assignment through an"),
-    Bad("sort", lambda x: np.sort(x), ("f64[n]",), "np.sort is not differentiated"),
-    Bad("einsum", lambda x: np.einsum("i,i", x, x), ("f64[n]",), "np.einsum is not differentiated"),
+    Bad("write by an index array", lambda x: _write(np.zeros(3), x, [0, 1]), ("f64[3]",), "assignment needs shapes"),
+    Bad("write beyond", lambda x: _write(np.zeros(3), x, [0, 3]), ("f64[2]",), "an index needs an axis of at least 4"),
+    Bad("write by a traced mask", lambda x: _masked(x), ("f64[3]",), "one value for all of its places"),
+    Bad("mask of another shape", lambda x, p: _write(np.zeros(3), 1.0, p), ("f64[2]", "bool[2]"), "a mask needs the shape"),
+    Bad("add.at an argument", lambda x: np.add.at(x, [0], 1.0), ("f64[3]",), "np.add.at writes into an array"),
+    Bad("einsum sizes", lambda x, y: np.einsum("i,i", x, y), ("f64[n]", "f64[m]"), "one size per label"),
+    Bad("einsum letters", lambda x: np.einsum("ij->i", x), ("f64[n]",), "one letter per axis"),
+    Bad("einsum result", lambda x: np.einsum("i->ii", x), ("f64[n]",), "each label of the result once"),
+    Bad("tensordot", lambda x, y: np.tensordot(x, y, 1), ("f64[n,m]", "f64[k,n]"), "np.tensordot needs axes of equal"),
+    Bad("diagonal", lambda x: np.diagonal(x), ("f64[n,m]",), "has a length that no size says"),
+    Bad("diag of a stack", lambda x: np.diag(x), ("f64[2,2,2]",), "np.diag needs a vector or a matrix"),
+    Bad("pad mode", lambda x: np.pad(x, 1, mode="mean"), ("f64[n]",), "np.pad needs mode"),
+    Bad("pad width", lambda x: np.pad(x, -1), ("f64[n]",), "np.pad needs widths of 0 or more"),
+    Bad("repeat by data", lambda x, k: np.repeat(x, k), ("f64[n]", "i64[]"), "needs"),
+    Bad("split", lambda x: np.split(x, 2)[0], ("f64[5]",), "np.split needs an axis that divides by 2"),
+    Bad("quantile range", lambda x: np.quantile(x, 1.5), ("f64[n]",), "quantiles between 0 and 1"),
+    Bad("quantile method", lambda x: np.quantile(x, 0.5, method="weibull"), ("f64[n]",), "np.quantile needs method"),
+    Bad("argmax of nothing", lambda x: np.argmax(x), ("f64[0]",), "needs to be >= 1, got 0"),
+    Bad("bincount", lambda x, k: np.bincount(k, x), ("f64[n]", "i64[n]"), "np.bincount of traced bins"),
+    Bad("compress", lambda x: np.compress(x > 0, x), ("f64[n]",), "np.compress with a traced condition"),
+    Bad("unique", lambda x: np.unique(x), ("f64[n]",), "np.unique is not differentiated"),
+    Bad("nonzero", lambda x: np.nonzero(x), ("f64[n]",), "np.nonzero is not differentiated"),
+    Bad("eig", lambda x: np.linalg.eig(x), ("f64[n,n]",), "eig is not differentiated"),
+    Bad("vander", lambda x: np.vander(x), ("f64[n,m]",), "np.vander needs a vector"),
+    Bad("cross", lambda x, y: np.cross(x, y), ("f64[4]", "f64[4]"), "2 or 3 components"),
+    Bad("gradient spacing", lambda x: np.gradient(x, 1.0, 2.0), ("f64[n]",), "one spacing per axis"),
+    Bad("convolve mode", lambda x: np.convolve(x, x, "all"), ("f64[n]",), "needs mode 'full', 'same' or 'valid'"),
+    Bad("arange of data", lambda x: np.arange(x), ("f64[]",), "np.arange needs integers and sizes"),
 ]  # fmt: skip
+
+
+def _masked(x: Any) -> Any:
+    out = np.zeros(3)
+    out[x > 1.0] = x
+    return out
 
 
 def _write(out: Any, v: Any = 1.0, index: Any = slice(None)) -> Any:

@@ -58,6 +58,17 @@ def gammaln(x: Any) -> Any:
 
 no_bools = "needs numbers"
 shapes = (np.zeros(2), np.zeros(3))
+
+
+def spherical(n: int) -> Callable[[Any], Any]:
+    """j_n by half-integer Bessel functions, at 0 by its limit."""
+    return lambda x: mp.besselj(n + 0.5, x) * mp.sqrt(mp.pi / (2 * x)) if x else mp.mpf(n == 0)
+
+
+def modified(n: int) -> Callable[[Any], Any]:
+    return lambda x: mp.besseli(n, x)
+
+
 no_fit = ((shapes, "broadcast"),)
 bools2 = (((BOOLS, BOOLS), no_bools), *no_fit)
 bools1 = (((BOOLS,), no_bools),)
@@ -148,5 +159,14 @@ ROWS = [
     *[Row(name, None, (SMALL, SMALL), bad=no_fit, ints=True) for name in (
         "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or")],
     *[Row(name, None, (SMALL,), ints=True) for name in ("logical_not", "isnan", "isfinite")],
+    *[Row(f"spherical_j{n}", spherical(n), ((0.1, 3.9),), (((0.0,), (1 / 3 if n == 1 else 0.0,)),), bools1, second=n < 3)
+      for n in range(4)],
+    *[Row(f"bessel_i{n}", modified(n), (SMALL,), (((0.0,), (0.5 if n == 1 else 0.0,)),), bools1, second=n < 3)
+      for n in range(4)],
+    Row("spherical_j4", None, (SMALL,), bad=bools1),
+    Row("bessel_i4", None, (SMALL,), bad=bools1),
+    Row("log_ndtr", lambda x: mp.log(mp.ncdf(x)), ((-8.0, 2.0),), (), bools1),
+    Row("copysign", lambda a, b: abs(a) if b > 0 else -abs(a), (WIDE, POSITIVE),
+        special=(((0.0, 1.0), (0.0, 0.0)), ((2.0, -0.0), (-1.0, 0.0))), bad=bools2),
 ]  # fmt: skip
 BY_NAME = {row.op: row for row in ROWS}

@@ -250,6 +250,10 @@ def compare(fn, args, row, rtol=1e-12):
 def test_static_sizes(row, target):
     if target == "python" and any(s.startswith("i64") for s in row.specs):
         pytest.skip("the python target needs indices that are known at trace time")
+    if target == "python" and row.op in ("argsort", "argmax", "argmin", "searchsorted"):
+        with pytest.raises(gg.EmitError, match=r"python target has no|known at trace time"):
+            compiled(row, [static(s, row.sizes) for s in row.specs], target, "refused")
+        return
     specs = [static(s, row.sizes) for s in row.specs]
     fn = compiled(row, specs, target, identifier(row) + "_static")
     compare(fn, sample(row, seed=3), row)
@@ -345,6 +349,8 @@ def test_a_wrong_rule_is_found(row):
     """A vjp scaled by 1.001 fails its row: at first order, or, for ops that only adjoints hold, at second."""
     op = OPS[row.op]
     rules = op.vjp
+    if rules is None:
+        pytest.skip("no slope")
     first = row.op not in ("slice_add", "scatter_add", "recurrence")
     object.__setattr__(op, "vjp", scaled(rules, 1.001))
     try:
@@ -358,8 +364,8 @@ def test_a_wrong_rule_is_found(row):
 def test_a_wrong_tangent_is_found(row):
     op = OPS[row.op]
     rules = op.jvp
-    if isinstance(rules, str) or all(isinstance(r, str) for r in rules):
-        pytest.skip("linear: the op is its own tangent")
+    if rules is None or isinstance(rules, str) or all(isinstance(r, str) for r in rules):
+        pytest.skip("linear, its own tangent, or without a slope")
     first = row.op != "recurrence"
     object.__setattr__(op, "jvp", scaled(rules, 1.001))
     try:

@@ -79,6 +79,7 @@ AROUND = np.concatenate(
         ("trigamma", lambda x: mp.polygamma(1, x), BELOW, True, 3e-15),
         ("tetragamma", lambda x: mp.polygamma(2, x), ABOVE, True, 1e-15),
         ("tetragamma", lambda x: mp.polygamma(2, x), BELOW, False, 3e-14),
+        ("log_ndtr", lambda x: mp.log(mp.ncdf(x)), AROUND[AROUND < 4], True, 5e-15),
         ("expit", lambda x: 1 / (1 + mp.exp(-x)), 20 * AROUND, True, 5e-16),
     ],
 )

@@ -40,7 +40,7 @@ class Target:
 
     def helper(self, name, node):
         dtype = node.type.dtype
-        for needed in with_needs([name]):
+        for needed in with_needs([name], self.name):
             self.used[needed.called(self.name, dtype)] = needed.source(self.name, dtype)
         return HELPERS[name].called(self.name, dtype)
 

@@ -1,0 +1,126 @@
+"""scipy.special's functions on Values, by name: each one op, or a formula whose terms stay finite.
+
+SciPy is neither needed nor imported. Poles and conventions are those of the ops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gradgen.functions import implements
+from gradgen.ir import OPS
+from gradgen.ops import calls
+from gradgen.ops.reduce import as_value
+from gradgen.value import Value, apply
+
+
+def _op(name: str) -> Callable[..., Any]:
+    return lambda *args: apply(OPS[name], *args)
+
+
+for _name, _of in {
+    "expit": "sigmoid", "erf": "erf", "erfc": "erfc", "gammaln": "gammaln", "loggamma": "gammaln", "psi": "digamma",
+    "digamma": "digamma", "exp2": "exp2", "expm1": "expm1", "log1p": "log1p", "cbrt": "cbrt",
+}.items():  # fmt: skip
+    implements(f"scipy.special.{_name}")(_op(_of))
+implements(math.erf)(_op("erf"))
+implements(math.erfc)(_op("erfc"))
+implements(math.lgamma)(_op("gammaln"))
+
+
+@implements("scipy.special.log_expit")
+def log_expit(x: Any) -> Any:
+    return -calls.softplus(-x)
+
+
+@implements("scipy.special.logit")
+def logit(x: Any) -> Any:
+    return calls.log(x) - calls.log1p(-x)
+
+
+@implements("scipy.special.xlogy")
+def xlogy(x: Any, y: Any) -> Any:
+    """x * log(y), and 0 where x is 0: the product in `mulz`."""
+    return calls.mulz(x, calls.log(y))
+
+
+@implements("scipy.special.xlog1py")
+def xlog1py(x: Any, y: Any) -> Any:
+    return calls.mulz(x, calls.log1p(y))
+
+
+@implements("scipy.special.entr")
+def entr(x: Any) -> Any:
+    return -xlogy(x, x)
+
+
+@implements("scipy.special.rel_entr")
+def rel_entr(x: Any, y: Any) -> Any:
+    return xlogy(x, x / y)
+
+
+@implements("scipy.special.kl_div")
+def kl_div(x: Any, y: Any) -> Any:
+    return xlogy(x, x / y) - x + y
+
+
+@implements("scipy.special.gamma", math.gamma)
+def gamma(x: Any) -> Any:
+    """exp(gammaln(x)) with its sign, which is -1 between -1 and 0, -3 and -2, ..."""
+    x = as_value(x)
+    low = calls.floor(x)
+    odd = calls.not_equal(low, 2.0 * calls.floor(0.5 * low))
+    size = calls.exp(calls.gammaln(x))
+    return calls.where(calls.logical_and(calls.less(x, 0.0), odd), -size, size)
+
+
+@implements("scipy.special.betaln")
+def betaln(a: Any, b: Any) -> Any:
+    return calls.gammaln(a) + calls.gammaln(b) - calls.gammaln(a + b)
+
+
+@implements("scipy.special.beta")
+def beta(a: Any, b: Any) -> Any:
+    return gamma(a) * gamma(b) / gamma(a + b)
+
+
+@implements("scipy.special.ndtr")
+def ndtr(x: Any) -> Any:
+    """The normal distribution function, by erfc, which keeps its digits in the lower tail."""
+    return 0.5 * calls.erfc(-x * math.sqrt(0.5))
+
+
+@implements("scipy.special.log_ndtr")
+def log_ndtr(x: Any) -> Value:
+    """log(ndtr(x)), by the scaled complement of erf in the lower tail, where ndtr is 0."""
+    return apply(OPS["log_ndtr"], x)
+
+
+@implements("scipy.special.huber")
+def huber(delta: Any, r: Any) -> Any:
+    """r**2 / 2 for |r| <= delta, then delta * (|r| - delta / 2)."""
+    size = abs(as_value(r))
+    inner = 0.5 * calls.square(r)
+    return calls.where(calls.less_equal(size, delta), inner, delta * (size - 0.5 * delta))
+
+
+@implements("scipy.special.pseudo_huber")
+def pseudo_huber(delta: Any, r: Any) -> Any:
+    return delta * delta * (calls.sqrt(1.0 + calls.square(r / as_value(delta))) - 1.0)
+
+
+@implements("scipy.special.multigammaln")
+def multigammaln(a: Any, d: int) -> Any:
+    """log of the multivariate gamma function (Muirhead 1982, theorem 2.1.12)."""
+    total = 0.25 * d * (d - 1) * math.log(math.pi)
+    for j in range(d):
+        total = total + calls.gammaln(a - 0.5 * j)
+    return total
+
+
+@implements("scipy.special.polygamma")
+def polygamma(n: Any, x: Any) -> Any:
+    """Derivatives of digamma, of order 0, 1 and 2."""
+    return apply(OPS[("digamma", "trigamma", "tetragamma")[int(n)]], x)
