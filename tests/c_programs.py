@@ -223,6 +223,11 @@ def taps(x):
     return np.sum(y**2) + np.sum(np.tanh(y))
 
 
+def matrices(A, B, C):
+    D = np.maximum(A @ B + 0.5, 0.0)
+    return np.sum((C @ D) ** 2) + np.sum(D.T @ A)
+
+
 PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b")),
     (logistic, ("f32[d]", "f32[]", "f32[n,d]", "f32[n]"), ("w", "b", "X")),
@@ -281,6 +286,7 @@ PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (second_differences, ("f64[7]",), 0),
     (bonds, ("f64[n]", "f64[]"), ("x", "k")),
     (laplace, ("f64[n,d]",), 0),
+    (matrices, ("f64[n,40]", "f64[40,40]", "f64[2,40,n]"), ("A", "B", "C")),
     (laplace, ("f32[n,5]",), 0),
     (taps, ("f64[n]",), 0),
     (rosenbrock, ("f64[1]",), 0),

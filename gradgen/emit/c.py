@@ -21,6 +21,7 @@ import numpy as np
 
 from gradgen.emit.c_body import CBody
 from gradgen.emit.c_folds import fold_name, fold_text
+from gradgen.emit.c_gemm import gemm_text, reserved, stack_bytes
 from gradgen.emit.c_maths import vector_lines
 from gradgen.emit.c_selftest import selftest_text
 from gradgen.emit.c_text import fold_line, literal, parameter_lines
@@ -89,6 +90,7 @@ class CFile:
                 for dtype in LANES
             )
         )
+        self.names.reserve(*reserved())
         self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
         self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
         self.results = [self.names.fresh(label) for label in signature.results]
@@ -229,7 +231,9 @@ class CFile:
                 lines = helper.source("c", dtype).rstrip().split("\n")
                 folded = [part for line in lines for part in _fold_code(line)]
                 texts.setdefault((helper.name, dtype), "\n".join(folded))
-        return [*texts.values(), *(fold_text(*key) for key in self.body.folds)]
+        folds = [fold_text(*key) for key in self.body.folds]
+        gemms = [gemm_text(dtype, self.options.parallel) for dtype in self.body.gemms]
+        return [*texts.values(), *folds, *gemms]
 
     def _tables(self) -> list[str]:
         out = []
@@ -310,6 +314,7 @@ class CFile:
             if b.storage == "local" or self.kernel.placement.get(id(b), ("",))[0] == "stack"
         ]
         stack = sum(BYTES[b.dtype] * _count(b) for b in arrays if b.shape)
+        stack += max((stack_bytes(dtype) for dtype in self.body.gemms), default=0)
         work = "Needs no workspace."
         if self.needs_work:
             macro = f"{self.prefix}_WORK_BYTES({', '.join(self.letters.values())})"

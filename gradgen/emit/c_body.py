@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradgen.emit.c_folds import fold_name
+from gradgen.emit.c_gemm import gemm_name
 from gradgen.emit.c_places import CPlaces
 from gradgen.emit.c_text import (
     WIDTH,
@@ -30,6 +31,7 @@ from gradgen.ir import CONST, LEAVES, OPS, SIZE
 from gradgen.lower.kernel import (
     FOREVER,
     IOTA,
+    READ,
     Bind,
     Break,
     Buffer,
@@ -39,6 +41,7 @@ from gradgen.lower.kernel import (
     Declare,
     Fail,
     Fold,
+    Gemm,
     If,
     Kernel,
     Let,
@@ -46,6 +49,7 @@ from gradgen.lower.kernel import (
     Loop,
     Store,
     Var,
+    accessed,
     operands,
     walk,
 )
@@ -82,6 +86,7 @@ class CBody(CPlaces):
         self.exits = False
         self.failures: dict[str, None] = {}  # codes that the kernel may leave with
         self.clips: dict[Any, str] = {}
+        self.gemms: dict[str, None] = {}
         self.folds: dict[tuple[str, str, int], None] = {}
         # Straight-line code has sections; in nests the comment of each loop says what it holds.
         self.sections = not any(type(s) in (Loop, Call) for s in kernel.body)
@@ -226,11 +231,12 @@ class CBody(CPlaces):
                     self._inherit(stmt)
                 else:
                     cited = self._bind_local(stmt, expr, depth, cited)
+            elif kind is Gemm:
+                cited = self._gemm(stmt, depth, cited)
             elif kind is Fold:
                 self.folds[stmt.by.name, stmt.type.dtype, stmt.count] = None
-                place = self.place(stmt.buffer, stmt.index)
-                pointer = place[: place.index("[")] if place.endswith("[0]") else f"&{place}"
-                expr = Expr(f"{fold_name(stmt.by.name, stmt.type.dtype, stmt.count)}({pointer})")
+                callee = fold_name(stmt.by.name, stmt.type.dtype, stmt.count)
+                expr = Expr(f"{callee}({self.pointer_to(stmt.buffer, stmt.index)})")
                 if id(stmt) in self.single:
                     self.pending[id(stmt)] = expr
                     self._inherit(stmt)
@@ -262,6 +268,20 @@ class CBody(CPlaces):
                 undeclared.clear()
                 cited = self._compound(stmt, depth, cited)
 
+    def _gemm(self, stmt: Gemm, depth: int, cited: str) -> str:
+        dtype = stmt.c.buffer.dtype
+        self.gemms[dtype] = None
+        self._flush([stmt.c.buffer.memory], depth)
+        parts = [self.dim(d).text for d in (stmt.m, stmt.n, stmt.k)]
+        for w in (stmt.a, stmt.b):
+            parts += [
+                self.pointer_to(w.buffer, w.index),
+                self.dim(w.rows).text,
+                self.dim(w.columns).text,
+            ]
+        parts += [self.pointer_to(stmt.c.buffer, stmt.c.index), self.dim(stmt.c.rows).text]
+        return self._line(f"{gemm_name(dtype)}({', '.join(parts)});", depth, stmt.site, cited)
+
     def _declare(self, stmt: Declare, name: str, depth: int, cited: str) -> None:
         buffer, fill = stmt.buffer, stmt.fill
         head = f"{C_NAMES[buffer.dtype]} {name}[{buffer.size}]"
@@ -275,7 +295,10 @@ class CBody(CPlaces):
     def _compound(self, stmt: Any, depth: int, cited: str) -> str:
         kind = type(stmt)
         if kind is Loop:
-            self._flush([s.buffer.memory for s in walk(stmt.body) if type(s) is Store], depth)
+            inner_writes = [
+                b for s in walk(stmt.body) for b, _, mode in accessed(s) if mode != READ
+            ]
+            self._flush([b.memory for b in inner_writes], depth)
             level = depth - 1
             while len(self.loop_names) <= level:
                 self.loop_names.append(self.names.fresh(_LOOPS[len(self.loop_names) % len(_LOOPS)]))

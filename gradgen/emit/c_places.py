@@ -145,6 +145,11 @@ class CPlaces(abc.ABC):
             return self.affine(index[0])
         return Expr(self.place(buffer, index))
 
+    def pointer_to(self, buffer: Buffer, index: Index) -> str:
+        """`X`, or `&X[i * d]`."""
+        place = self.place(buffer, index)
+        return place.removesuffix("[0]") if place.endswith("[0]") else f"&{place}"
+
     def place(self, buffer: Buffer, index: Index) -> str:
         """`X[i * d + j]`; the variable itself for a scalar; `*value` for a scalar result."""
         name = self.pointer[id(buffer.memory)]

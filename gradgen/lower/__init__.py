@@ -49,9 +49,9 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 
 
 def _steps(fn: Function, labels: Sequence[str], options: Any) -> Iterator[tuple[str, Kernel]]:
-    kernel = lower(fn, labels)
-    yield "lowering", kernel
     level = options.level("c") if options is not None else "fast"
+    kernel = lower(fn, labels, gemm=level == "fast")
+    yield "lowering", kernel
     for step in PASSES[level]:
         kernel = step(kernel)
         if options is not None and options.verify:

@@ -23,11 +23,8 @@ from gradgen.lower.fuse import accesses, conflict
 from gradgen.lower.kernel import (
     Affine,
     Buffer,
-    Call,
-    Check,
     Clip,
     Declare,
-    If,
     Index,
     Kernel,
     Let,
@@ -63,7 +60,8 @@ def _suits(loop: Loop) -> bool:
     ):
         return False
     if any(
-        type(s) in (Check, If, Call) or (type(s) is Loop and s.kind == "sequential")
+        type(s) not in (Let, Load, Store, Declare, Loop)
+        or (type(s) is Loop and s.kind == "sequential")
         for s in walk(loop.body)
     ):
         return False

@@ -50,6 +50,7 @@ class Builder:
         self.lengths: dict[Dim, Any] = {}
         self.site: Any = None
         self.position = 0
+        self.gemm = False  # whether large products of matrices become a Gemm
         self.root: dict[int, int] = {}
         self.last: dict[int, float] = {}
         self.given = {id(v) for v in fn.inputs}

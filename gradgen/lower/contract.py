@@ -13,10 +13,12 @@ from typing import Any
 
 from gradgen.ir import CONST
 from gradgen.lower.kernel import (
+    READ,
     Buffer,
     Call,
     Check,
     Declare,
+    Gemm,
     If,
     Index,
     Kernel,
@@ -24,6 +26,7 @@ from gradgen.lower.kernel import (
     Load,
     Loop,
     Store,
+    accessed,
     blocks,
     operands,
     walk,
@@ -47,12 +50,9 @@ def forward(kernel: Kernel) -> Kernel:
 
     def bump(body: list[Any]) -> None:
         for stmt in walk(body):
-            if type(stmt) is Load:
-                memory = id(stmt.buffer.memory)
-                reads[memory] = reads.get(memory, 0) + 1
-            elif type(stmt) is Store or type(stmt) is Declare:
-                key = id(stmt.buffer.memory)
-                version[key] = version.get(key, 0) + 1
+            for buffer, _, mode in accessed(stmt):
+                count = reads if mode == READ else version
+                count[id(buffer.memory)] = count.get(id(buffer.memory), 0) + 1
 
     def block(body: list[Any]) -> list[Any]:
         layers.append({})
@@ -121,7 +121,7 @@ def forward(kernel: Kernel) -> Kernel:
                 bump([stmt])
                 out.append(new)
             else:
-                if kind is Declare or kind is Call:
+                if kind is Declare or kind is Call or kind is Gemm:
                     bump([stmt])
                 out.append(rewriter.statement(stmt))
         layers.pop()
@@ -140,7 +140,12 @@ def _is_zero(known: tuple[Any, int] | None, now: int) -> bool:
 
 def sweep(kernel: Kernel) -> Kernel:
     """`kernel` without stores that nothing reads, scalars that nothing reads, and empty loops."""
-    loaded = {id(s.buffer.memory) for s in walk(kernel.body) if type(s) is Load}
+    loaded = {
+        id(buffer.memory)
+        for s in walk(kernel.body)
+        for buffer, _, mode in accessed(s)
+        if mode == READ
+    }
 
     def dead(buffer: Buffer) -> bool:
         return buffer.memory.storage in ("temp", "local") and id(buffer.memory) not in loaded
@@ -156,6 +161,9 @@ def sweep(kernel: Kernel) -> Kernel:
                     continue
             elif kind is Store or kind is Declare:
                 if dead(stmt.buffer):
+                    continue
+            elif kind is Gemm:
+                if dead(stmt.c.buffer):
                     continue
             elif kind is Loop:
                 inner = block(stmt.body)
@@ -197,6 +205,8 @@ def contract(kernel: Kernel) -> Kernel:
                         shared.add(id(memory))
             elif kind is Loop:
                 visit(stmt.body, (*path, stmt))
+            elif kind is Gemm:
+                shared.update(id(buffer.memory) for buffer, _, _ in accessed(stmt))
             else:
                 for inner in blocks(stmt):
                     visit(inner, path)

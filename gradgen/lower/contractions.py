@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from gradgen.lower.builder import Builder
 from gradgen.lower.kernel import (
+    ZERO,
     Affine,
+    Gemm,
     Load,
+    Window,
 )
 from gradgen.lower.views import View, last_contiguous
+from gradgen.sizes import Dim, add, mul
 from gradgen.value import constant
+
+# A product of matrices is a Gemm from this many multiplications on, a symbolic size counted as TYPICAL; unless its loops
+# are so short that they fuse with what is around them into something that stays in registers.
+LARGE = 32**3
+TYPICAL = 128
+SHORT = 16
 
 
 class Contractions(Builder):
     """Mixin of Lowering."""
+
+    def _is_large(self, node: Any, left: Any, right: Any) -> bool:
+        a, b = node.args
+        if a.type.ndim < 2 or b.type.ndim < 2 or node.type.dtype not in ("f64", "f32"):
+            return False
+        if not (isinstance(left, View) and isinstance(right, View)):
+            return False
+        if {a.type.dtype, b.type.dtype} != {node.type.dtype}:
+            return False
+        sizes = [
+            d if isinstance(d, int) else TYPICAL
+            for d in (a.type.shape[-2], a.type.shape[-1], b.type.shape[-1])
+        ]
+        short = sum(d <= SHORT for d in sizes)
+        return math.prod(sizes) >= LARGE and short < 2 and min(sizes) >= 4
+
+    def _gemm(self, node: Any, left: View, right: View) -> None:
+        out = self.temp(node.type, node.name)
+        (m, k), n = node.args[0].type.shape[-2:], node.args[1].type.shape[-1]
+        with self.loops(node.type.shape[:-2]) as at:
+            windows = [_window(v, at) for v in (View.whole(out), left, right)]
+            self.emit(Gemm(windows[0], windows[1], windows[2], m, n, k, self.site))
+        self.env[id(node)] = View.whole(out)
 
     def outer(self, node: Any) -> None:
         a, b = (self.value(v) for v in node.args)
@@ -28,9 +62,12 @@ class Contractions(Builder):
         self.env[id(node)] = View.whole(out)
 
     def matmul(self, node: Any) -> None:
-        """Loop orders that stream both operands; the packed kernel for large products will be chosen here."""
+        """A Gemm for large products of matrices; else loops in an order that streams both operands."""
         a, b = node.args
         left, right = self.value(a), self.value(b)
+        if self.gemm and self._is_large(node, left, right):
+            self._gemm(node, left, right)
+            return
         dtype = node.type.dtype
         k = a.type.shape[-1]
         m = a.type.shape[-2:-1]
@@ -77,3 +114,18 @@ class Contractions(Builder):
                     j = rest[len(rest) - len(n) :] if n else []
                     self.store(out, (*at, *rest), product(head, i, t, j), accumulate=True)
         self.env[id(node)] = View.whole(out)
+
+
+def _window(view: View, batch: Sequence[Affine]) -> Window:
+    """The last two axes of a view, at coordinates of the others (broadcast: trailing ones)."""
+    ndim = len(view.shape)
+    own = [*batch[len(batch) - (ndim - 2) :], ZERO, ZERO]
+    own = [
+        ZERO if isinstance(d, int) and d == 1 else x for d, x in zip(view.shape, own, strict=True)
+    ]
+    steps: list[Dim] = [0, 0]
+    for (_, axis, coefficient), stride in zip(view.axes, view.buffer.strides(), strict=True):
+        if axis is not None and axis >= ndim - 2:
+            place = axis - (ndim - 2)
+            steps[place] = add(steps[place], mul(coefficient, stride))
+    return Window(view.buffer, view.index(own), steps[0], steps[1])

@@ -17,11 +17,11 @@ from itertools import pairwise
 from typing import Any
 
 from gradgen.lower.kernel import (
+    WRITE,
     Affine,
     Bind,
     Break,
     Call,
-    Declare,
     Fail,
     If,
     Kernel,
@@ -30,12 +30,12 @@ from gradgen.lower.kernel import (
     Loop,
     Store,
     Var,
+    accessed,
     operands,
     walk,
 )
 from gradgen.lower.rewriter import Rewriter
 
-READ, ADD, WRITE = 0, 1, 2
 Places = frozenset[Any]
 
 
@@ -221,27 +221,20 @@ def accesses(
     touched: dict[int, tuple[int, Places]] = {}
     read: set[int] = set()
     for stmt in walk(body) if deep else body:
-        kind = type(stmt)
         for a in operands(stmt):
             if type(a) is Let or type(a) is Load:
                 read.add(id(a))
-        if kind is Load or kind is Store:
-            memory = stmt.buffer.memory
+        for buffer, index, mode in accessed(stmt):
+            memory = buffer.memory
             if memory.storage in ("input", "const"):
                 continue
-            mode = READ if kind is Load else ADD if stmt.accumulate else WRITE
-            shape = stmt.buffer.shape
             places: Places = frozenset(
-                (shape, axis, a.terms[0][1], a.constant)
-                for axis, a in enumerate(stmt.index)
+                (buffer.shape, axis, a.terms[0][1], a.constant)
+                for axis, a in enumerate(index)
                 if len(a.terms) == 1 and a.terms[0][0] is var
             )
-        elif kind is Declare:
-            memory, mode, places = stmt.buffer, WRITE, frozenset()
-        else:
-            continue
-        old = touched.get(id(memory))
-        if old is not None:
-            mode, places = (mode if mode == old[0] else WRITE), places & old[1]
-        touched[id(memory)] = (mode, places)
+            old = touched.get(id(memory))
+            if old is not None:
+                mode, places = (mode if mode == old[0] else WRITE), places & old[1]
+            touched[id(memory)] = (mode, places)
     return touched, read

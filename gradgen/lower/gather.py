@@ -37,6 +37,7 @@ from gradgen.lower.kernel import (
     Loop,
     Store,
     Var,
+    accessed,
     walk,
 )
 from gradgen.lower.rewriter import Rewriter
@@ -180,9 +181,7 @@ def _take_zeros(out: list[Any], row: _Row, body: list[Any], loop: Loop) -> bool:
     ):
         return False
     for k in range(len(out) - 1, -1, -1):
-        touching = [
-            s for s in walk([out[k]]) if type(s) in (Load, Store) and s.buffer.memory is memory
-        ]
+        touching = [s for s in walk([out[k]]) if any(b.memory is memory for b, _, _ in accessed(s))]
         if not touching:
             continue
         fill = out[k]

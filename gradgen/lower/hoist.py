@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from gradgen.lower.kernel import (
-    Declare,
+    READ,
     If,
     Kernel,
     Let,
     Load,
     Loop,
-    Store,
     Var,
+    accessed,
     operands,
     walk,
 )
@@ -44,7 +44,7 @@ def _block(body: list[Any]) -> list[Any]:
 
 
 def _invariant(body: list[Any], var: Var) -> tuple[list[Any], list[Any]]:
-    stored = {id(s.buffer.memory) for s in walk(body) if type(s) is Store or type(s) is Declare}
+    stored = {id(b.memory) for s in walk(body) for b, _, mode in accessed(s) if mode != READ}
     inside = {id(var)}
     moved: list[Any] = []
     kept: list[Any] = []

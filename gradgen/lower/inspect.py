@@ -17,6 +17,7 @@ from gradgen.lower.kernel import (
     Declare,
     Fail,
     Fold,
+    Gemm,
     If,
     Index,
     Kernel,
@@ -62,6 +63,12 @@ def verify(kernel: Kernel, after: str = "") -> None:
                     fail(f"{stmt.buffer} is written")
                 if kind is Store and stmt.value.type.dtype != stmt.buffer.dtype:
                     fail(f"a {stmt.value.type} is stored in {stmt.buffer}")
+            if kind is Gemm:
+                for w in (stmt.c, stmt.a, stmt.b):
+                    if len(w.index) != len(w.buffer.shape) or w.buffer.dtype != stmt.c.buffer.dtype:
+                        fail(f"a product of matrices touches {w.buffer}")
+                if stmt.c.buffer.memory in (stmt.a.buffer.memory, stmt.b.buffer.memory):
+                    fail(f"a product of matrices overwrites {stmt.c.buffer}")
             if kind is Let or kind is Load or kind is Fold:
                 if id(stmt) in defined:
                     fail("a scalar is defined twice")
@@ -158,6 +165,9 @@ def show(kernel: Kernel) -> str:
                 text = f"{stmt.kind} {start}{fresh(stmt.var, 'i')} < {extent(stmt.extent)}{step}:"
                 emit(depth, text, stmt.site)
                 block(stmt.body, depth + 1)
+            elif kind is Gemm:
+                c, a, b = (place(w.buffer, w.index) for w in (stmt.c, stmt.a, stmt.b))
+                emit(depth, f"{c} = {a} @ {b} : {stmt.m} x {stmt.k} x {stmt.n}", stmt.site)
             elif kind is Fold:
                 text = f"{fresh(stmt, '%')} = {stmt.by} of {stmt.count} from "
                 emit(depth, text + place(stmt.buffer, stmt.index), stmt.site)

@@ -6,6 +6,7 @@
     Fold(by, buffer, index, count)   one scalar: neighbours in memory combined in pairs, by addition or another op
     Store(buffer, index, value, accumulate)    buffer[index] = value, or += value with accumulate
     Declare(buffer)                  a buffer that lives in this block only: a scalar variable or a small array
+    Gemm(c, a, b, m, n, k)           a product of matrices, each a Window: a place in a buffer and two strides
     Check(value, extent)             leave the kernel with INDEX unless -extent <= value < extent
     Break(value)                     leave the innermost loop unless the value is true
     Bind(letter, value)              name a number of steps;  Fail(code)  leave the kernel with a code
@@ -262,6 +263,29 @@ class Declare:
         self.fill = fill
 
 
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A matrix in a buffer: the place of its first element, and how many elements apart rows and columns are."""
+
+    buffer: Buffer
+    index: Index
+    rows: Dim
+    columns: Dim
+
+
+class Gemm:
+    """c = a @ b for windows of m x k, k x n and m x n elements; c overlaps neither a nor b."""
+
+    __slots__ = ("a", "b", "c", "k", "m", "n", "site")
+
+    def __init__(
+        self, c: Window, a: Window, b: Window, m: Dim, n: Dim, k: Dim, site: Site | None = None
+    ) -> None:
+        self.c, self.a, self.b = c, a, b
+        self.m, self.n, self.k = m, n, k
+        self.site = site
+
+
 class Check:
     __slots__ = ("extent", "site", "value")
 
@@ -364,8 +388,8 @@ class Kernel:
         }
         found = []
         for stmt in walk([*self.prologue, *self.body]):
-            if isinstance(stmt, (Load, Store, Declare, Fold)):
-                memory = stmt.buffer.memory
+            for buffer, _, _ in accessed(stmt):
+                memory = buffer.memory
                 if id(memory) not in seen and memory.data is not IOTA:
                     seen.add(id(memory))
                     found.append(memory)
@@ -398,6 +422,24 @@ def walk(body: Sequence[Any]) -> Iterator[Any]:
             stack.pop()
 
 
+READ, ADD, WRITE = 0, 1, 2
+
+
+def accessed(stmt: Any) -> list[tuple[Buffer, Index, int]]:
+    """The buffers that a statement itself touches, where, and how; a Declare writes its buffer, anywhere."""
+    kind = type(stmt)
+    if kind is Load or kind is Fold:
+        return [(stmt.buffer, stmt.index, READ)]
+    if kind is Store:
+        return [(stmt.buffer, stmt.index, ADD if stmt.accumulate else WRITE)]
+    if kind is Declare:
+        return [(stmt.buffer, (), WRITE)]
+    if kind is Gemm:
+        reads = [(w.buffer, w.index, READ) for w in (stmt.a, stmt.b)]
+        return [*reads, (stmt.c.buffer, stmt.c.index, WRITE)]
+    return []
+
+
 def operands(stmt: Any) -> tuple[Any, ...]:
     """The scalars that a statement itself reads (not those of its inner statements); leaves included."""
     kind = type(stmt)
@@ -407,6 +449,9 @@ def operands(stmt: Any) -> tuple[Any, ...]:
         return tuple(t for a in stmt.index for t, _ in a.terms if type(t) is not Var)
     if kind is Store:
         return (stmt.value, *(t for a in stmt.index for t, _ in a.terms if type(t) is not Var))
+    if kind is Gemm:
+        windows = (stmt.a, stmt.b, stmt.c)
+        return tuple(t for w in windows for a in w.index for t, _ in a.terms if type(t) is not Var)
     if kind is Check or kind is Break or kind is Bind:
         return (stmt.value,)
     if kind is If:

@@ -26,6 +26,7 @@ from gradgen.lower.kernel import (
     Affine,
     Buffer,
     Call,
+    Check,
     Clip,
     Declare,
     Fold,
@@ -173,7 +174,7 @@ def _uses(body: Sequence[Any]) -> dict[int, str | None]:
 def _is_long(loop: Loop) -> bool:
     if loop.step != 1 or loop.kind == "sequential" or type(loop.extent) is Clip:
         return False
-    if any(type(s) is Declare for s in loop.body):
+    if any(type(s) not in (Let, Load, Store, Check) for s in loop.body):
         return False
     return not isinstance(loop.extent, int) or loop.extent >= LANES["f64"]
 

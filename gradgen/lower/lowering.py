@@ -33,9 +33,11 @@ from gradgen.lower.scans import Scans
 from gradgen.lower.views import View
 
 
-def lower(fn: Function, labels: Sequence[str] = ()) -> Kernel:
-    """The loops of `fn`. labels: a name per output."""
-    return Lowering(fn, labels).run()
+def lower(fn: Function, labels: Sequence[str] = (), gemm: bool = False) -> Kernel:
+    """The loops of `fn`. labels: a name per output. gemm: large products of matrices are left whole."""
+    lowering = Lowering(fn, labels)
+    lowering.gemm = gemm
+    return lowering.run()
 
 
 class Lowering(Regions, Indexing, Reductions, Contractions, Scans):

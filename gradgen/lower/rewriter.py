@@ -13,12 +13,14 @@ from gradgen.lower.kernel import (
     Check,
     Clip,
     Fold,
+    Gemm,
     If,
     Index,
     Let,
     Load,
     Loop,
     Store,
+    Window,
 )
 
 
@@ -47,6 +49,10 @@ class Rewriter:
         if self.table and any(a.terms for a in index):
             index = tuple([a.substitute(self.table) for a in index])
         return (buffer, index) if self.access is None else self.access(buffer, index)
+
+    def window(self, w: Window) -> Window:
+        buffer, index = self.where(w.buffer, w.index)
+        return Window(buffer, index, w.rows, w.columns)
 
     def loop(self, loop: Loop, body: list[Any]) -> Loop:
         new = loop.with_body(body)
@@ -81,6 +87,9 @@ class Rewriter:
         if kind is Store:
             buffer, index = self.where(stmt.buffer, stmt.index)
             return Store(buffer, index, self.scalar(stmt.value), stmt.accumulate, stmt.site)
+        if kind is Gemm:
+            c, a, b = (self.window(w) for w in (stmt.c, stmt.a, stmt.b))
+            return Gemm(c, a, b, stmt.m, stmt.n, stmt.k, stmt.site)
         if kind is Loop:
             return self.loop(stmt, self.block(stmt.body))
         if kind is Check:

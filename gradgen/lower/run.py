@@ -25,12 +25,14 @@ from gradgen.lower.kernel import (
     Declare,
     Fail,
     Fold,
+    Gemm,
     If,
     Kernel,
     Let,
     Load,
     Loop,
     Store,
+    Window,
 )
 from gradgen.sizes import evaluate
 from gradgen.types import DTYPES
@@ -91,6 +93,17 @@ def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[n
             flat = flat * extent + i
         return flat
 
+    def matrix(w: Window, rows: int, columns: int) -> np.ndarray:
+        """The places of a window's elements."""
+        first = sum(
+            affine(a) * evaluate(s, sizes) for a, s in zip(w.index, w.buffer.strides(), strict=True)
+        )
+        down = np.arange(rows)[:, None] * evaluate(w.rows, sizes)
+        places = first + down + np.arange(columns) * evaluate(w.columns, sizes)
+        count = len(array_of(w.buffer))
+        assert not places.size or (places.min() >= 0 and places.max() < count), "out of bounds"
+        return places
+
     def block(body: Sequence[Any]) -> bool:
         """Run a block; whether it goes on behind the block."""
         for stmt in body:
@@ -103,6 +116,14 @@ def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[n
                 env[id(stmt)] = np.int64(affine(stmt.index[0]))
             elif kind is Load:
                 env[id(stmt)] = array_of(stmt.buffer)[position(stmt.buffer, stmt.index)]
+            elif kind is Gemm:
+                m, n, k = (evaluate(d, sizes) for d in (stmt.m, stmt.n, stmt.k))
+                c = matrix(stmt.c, m, n)
+                product = (
+                    array_of(stmt.a.buffer)[matrix(stmt.a, m, k)]
+                    @ (array_of(stmt.b.buffer)[matrix(stmt.b, k, n)])
+                )
+                array_of(stmt.c.buffer)[c] = product
             elif kind is Fold:
                 first = position(stmt.buffer, stmt.index)
                 part = array_of(stmt.buffer)[first : first + stmt.count]

@@ -21,6 +21,7 @@ from gradgen.lower.kernel import (
     Load,
     Loop,
     Store,
+    accessed,
     blocks,
     operands,
     walk,
@@ -85,8 +86,9 @@ def _cut(body: list[Any]) -> list[list[Any]]:
     final: dict[int, int] = {}
     for k, stmt in enumerate(body):
         for inner in walk([stmt]) if blocks(stmt) else (stmt,):
-            if type(inner) in (Load, Store, Declare, Fold) and inner.buffer.storage == "local":
-                final[id(inner.buffer)] = k
+            for buffer, _, _ in accessed(inner):
+                if buffer.storage == "local":
+                    final[id(buffer)] = k
     parts: list[list[Any]] = [[]]
     weight, open_until = 0, -1
     for k, stmt in enumerate(body):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from gradgen.lower.kernel import Buffer, Declare, Fold, Kernel, Load, Store, walk
+from gradgen.lower.kernel import Buffer, Kernel, accessed, walk
 from gradgen.sizes import Dim, add, floordiv, mul
 from gradgen.types import BYTES
 
@@ -25,9 +25,8 @@ def storage(kernel: Kernel) -> Kernel:
     buffers: dict[int, Buffer] = {}
     for k, item in enumerate(kernel.body):
         for stmt in walk([item]):
-            kind = type(stmt)
-            if kind in (Load, Store, Declare, Fold):
-                memory = stmt.buffer.memory
+            for buffer, _, _ in accessed(stmt):
+                memory = buffer.memory
                 if memory.storage == "temp":
                     buffers[id(memory)] = memory
                     lives.setdefault(id(memory), [k, k])[1] = k

@@ -331,3 +331,39 @@ def test_sine_and_cosine_in_loops_are_kept_apart():
     text = emit_c(fn, signature)["wave_grad.c"]
     assert "-fno-builtin-sin" in flags_for(text, "default")
     assert "-fno-builtin-sin" not in flags_for(_texts()["logistic_grad.c"], "default")
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_products_of_matrices_at_awkward_sizes(dtype):
+    def products(A, B, C, D):
+        return A @ B, A.T @ C, C @ B.T, (B.T @ A.T)[::-1, ::2], D @ A[:, ::-1].T @ C
+
+    specs = ("[m,k]", "[k,n]", "[m,n]", "[b,n,k]")
+    fn, signature = make(products, tuple(dtype + s for s in specs), None)
+    text = emit_c(fn, signature)["products.c"]
+    assert "gemm(" in text or "gemmf(" in text
+    compiled = CFunction(emit_c(fn, signature), fn, signature, flags=(*FLAGS, *STRICT))
+    for m, n, k in (
+        (0, 3, 2),
+        (3, 0, 2),
+        (3, 2, 0),
+        (1, 1, 1),
+        (7, 9, 8),
+        (33, 17, 40),
+        (130, 50, 131),
+    ):
+        sizes = {"m": m, "n": n, "k": k, "b": 2}
+        args = [sample(leaf, sizes, np.random.default_rng(m)) for leaf in signature.leaves]
+        for a, b in zip(compiled.call(args, sizes), interpret(fn, args, sizes), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12 if dtype == "f64" else 1e-4)
+
+
+def test_nan_and_infinity_pass_through_products():
+    def product(A, B):
+        return A @ B
+
+    fn, signature = make(product, ("f64[40,40]", "f64[40,40]"), None)
+    compiled = CFunction(emit_c(fn, signature), fn, signature)
+    A, B = np.ones((40, 40)), np.ones((40, 40))
+    A[3, 5], B[7, 9], B[5, 2] = np.nan, np.inf, 0.0
+    np.testing.assert_array_equal(compiled.call([A, B], {})[0], A @ B)

@@ -1,0 +1,147 @@
+"""The product of matrices in emitted C: a packed kernel that keeps a tile of the result in registers, in plain C99.
+
+A block of `a` and a strip of `b` are copied in the order in which they are read; a tile of ROWS x COLUMNS sums is then
+collected in registers (one line per row: a form that gcc and clang turn into vector instructions for all of the widths).
+The scheme is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008). Small
+products are three plain loops. Every sum adds its terms in order of depth, within blocks of DEPTH.
+"""
+
+from __future__ import annotations
+
+from gradgen.types import BYTES, C_NAMES
+
+ROWS, DEPTH, HEIGHT = 8, 128, 128
+COLUMNS = {"f64": (16, 4), "f32": (32, 8)}  # with 32 vector registers of 64 bytes; otherwise
+NAMES = ("gemm", "gemm_tile", "gemm_pack")
+
+
+def gemm_name(dtype: str) -> str:
+    return "gemmf" if dtype == "f32" else "gemm"
+
+
+def reserved() -> list[str]:
+    """Every name that the routines may define."""
+    names = [f"{name}{suffix}" for name in NAMES for suffix in ("", "f")]
+    words = ("ROWS", "COLUMNS", "DEPTH", "HEIGHT", "SMALL")
+    return names + [f"GEMM{suffix}_{word}" for word in words for suffix in ("", "F")]
+
+
+def stack_bytes(dtype: str) -> int:
+    """Bytes of the copies that a call holds on the stack."""
+    wide = COLUMNS[dtype][0]
+    return BYTES[dtype] * (HEIGHT * DEPTH + wide * DEPTH + ROWS * wide)
+
+
+def gemm_text(dtype: str, parallel: bool) -> str:
+    """The definitions, callees first."""
+    f = "f" if dtype == "f32" else ""
+    zero = "0.0f" if f else "0.0"
+    lines = [f"            s[{r}][j] += x[{r}] * y[j];" for r in range(ROWS)]
+    wide, narrow = COLUMNS[dtype]
+    text = _TEXT.replace("@ROW_LINES@", "\n".join(lines)).replace(
+        "@PRAGMA@\n", _PRAGMA if parallel else ""
+    )
+    return (
+        text.replace("GEMM_", "GEMMF_" if f else "GEMM_")
+        .replace("@REAL@", C_NAMES[dtype])
+        .replace("@F@", f)
+        .replace("@ZERO@", zero)
+        .replace("@WIDE@", str(wide))
+        .replace("@NARROW@", str(narrow))
+        .replace("@ROWS@", str(ROWS))
+        .replace("@DEPTH@", str(DEPTH))
+        .replace("@HEIGHT@", str(HEIGHT))
+    )
+
+
+_PRAGMA = """\
+#if defined(_OPENMP)
+#pragma omp parallel for if (m * n * k > 500000)
+#endif
+"""
+_TEXT = """\
+#if defined(__AVX512F__)
+enum { GEMM_COLUMNS = @WIDE@ };
+#else
+enum { GEMM_COLUMNS = @NARROW@ };
+#endif
+enum { GEMM_ROWS = @ROWS@, GEMM_DEPTH = @DEPTH@, GEMM_HEIGHT = @HEIGHT@, GEMM_SMALL = 4096 };
+
+/* to[p][r] = x[r * across + p * along] for `used` of `width` r; the others are 0. */
+static void gemm_pack@F@(int64_t width, int64_t used, int64_t depth, const @REAL@ *x,
+    int64_t across, int64_t along, @REAL@ *restrict to)
+{
+    if (used == width && across == 1) {
+        for (int64_t p = 0; p < depth; p++)
+            for (int64_t r = 0; r < width; r++)
+                to[p * width + r] = x[p * along + r];
+    } else {
+        for (int64_t p = 0; p < depth; p++)
+            for (int64_t r = 0; r < width; r++)
+                to[p * width + r] = r < used ? x[p * along + r * across] : @ZERO@;
+    }
+}
+
+/* to = a b (with add: to += a b) of packed strips; `rows` x `columns` of it are stored. */
+static void gemm_tile@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *restrict b,
+    int64_t rows, int64_t columns, int add, @REAL@ *restrict to, int64_t to_row)
+{
+    @REAL@ s[GEMM_ROWS][GEMM_COLUMNS] = {{@ZERO@}};
+    @REAL@ t[GEMM_ROWS][GEMM_COLUMNS];
+    for (int64_t p = 0; p < depth; p++) {
+        const @REAL@ *x = a + p * GEMM_ROWS;
+        const @REAL@ *y = b + p * GEMM_COLUMNS;
+        for (int j = 0; j < GEMM_COLUMNS; j++) {
+@ROW_LINES@
+        }
+    }
+    for (int i = 0; i < GEMM_ROWS; i++)
+        for (int j = 0; j < GEMM_COLUMNS; j++)
+            t[i][j] = s[i][j];
+    if (rows == GEMM_ROWS && columns == GEMM_COLUMNS && !add) {
+        for (int i = 0; i < GEMM_ROWS; i++)
+            for (int j = 0; j < GEMM_COLUMNS; j++)
+                to[i * to_row + j] = t[i][j];
+    } else {
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < columns; j++)
+                to[i * to_row + j] = add ? to[i * to_row + j] + t[i][j] : t[i][j];
+    }
+}
+
+/* c = a b, m x k times k x n; rows of a are a_row elements apart, its columns a_column. */
+static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_row, int64_t a_column,
+    const @REAL@ *b, int64_t b_row, int64_t b_column, @REAL@ *restrict c, int64_t c_row)
+{
+    if (k == 0 || m * n * k < GEMM_SMALL) {
+        for (int64_t i = 0; i < m; i++) {
+            for (int64_t j = 0; j < n; j++)
+                c[i * c_row + j] = @ZERO@;
+            for (int64_t p = 0; p < k; p++)
+                for (int64_t j = 0; j < n; j++)
+                    c[i * c_row + j] += a[i * a_row + p * a_column] * b[p * b_row + j * b_column];
+        }
+        return;
+    }
+@PRAGMA@
+    for (int64_t i0 = 0; i0 < m; i0 += GEMM_HEIGHT) {
+        const int64_t height = m - i0 < GEMM_HEIGHT ? m - i0 : GEMM_HEIGHT;
+        @REAL@ left[GEMM_HEIGHT * GEMM_DEPTH];
+        @REAL@ right[GEMM_COLUMNS * GEMM_DEPTH];
+        for (int64_t p0 = 0; p0 < k; p0 += GEMM_DEPTH) {
+            const int64_t depth = k - p0 < GEMM_DEPTH ? k - p0 : GEMM_DEPTH;
+            for (int64_t i = 0; i < height; i += GEMM_ROWS)
+                gemm_pack@F@(GEMM_ROWS, height - i < GEMM_ROWS ? height - i : GEMM_ROWS, depth,
+                    a + (i0 + i) * a_row + p0 * a_column, a_row, a_column, left + i * GEMM_DEPTH);
+            for (int64_t j = 0; j < n; j += GEMM_COLUMNS) {
+                const int64_t columns = n - j < GEMM_COLUMNS ? n - j : GEMM_COLUMNS;
+                gemm_pack@F@(GEMM_COLUMNS, columns, depth, b + p0 * b_row + j * b_column, b_column,
+                    b_row, right);
+                for (int64_t i = 0; i < height; i += GEMM_ROWS)
+                    gemm_tile@F@(depth, left + i * GEMM_DEPTH, right,
+                        height - i < GEMM_ROWS ? height - i : GEMM_ROWS, columns, p0 > 0,
+                        c + (i0 + i) * c_row + j, c_row);
+            }
+        }
+    }
+}"""
