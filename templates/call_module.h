@@ -37,17 +37,23 @@ static PyObject *slowly(PyObject *self, const char *method, PyObject *args, PyOb
 
 static PyObject *call(PyObject *self, PyObject *args, PyObject *named)
 {
+    PyTypeObject *type = Py_TYPE(self); /* built anew by another thread, self has another type: this one lives on */
+    Py_INCREF(type);
     PyObject *found = attempted(
-        state_of(self), &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args), named, NULL);
+        PyType_GetModuleState(type), &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args), named, NULL);
+    Py_DECREF(type);
     return found != NULL ? found : slowly(self, "_call", args, named);
 }
 
 static PyObject *into(PyObject *self, PyObject *args, PyObject *named)
 {
     if (PyTuple_GET_SIZE(args) > 0) {
+        PyTypeObject *type = Py_TYPE(self);
         PyObject *out = PyTuple_GET_ITEM(args, 0);
-        PyObject *found = attempted(
-            state_of(self), &PyTuple_GET_ITEM(args, 0) + 1, PyTuple_GET_SIZE(args) - 1, named, out);
+        Py_INCREF(type);
+        PyObject *found = attempted(PyType_GetModuleState(type), &PyTuple_GET_ITEM(args, 0) + 1,
+                                    PyTuple_GET_SIZE(args) - 1, named, out);
+        Py_DECREF(type);
         if (found != NULL) {
             Py_DECREF(found);
             return new_ref(out);

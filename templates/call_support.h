@@ -26,11 +26,6 @@ typedef struct {
 #define KEEP(k) PyTuple_GET_ITEM(state->captures, k)
 #define ITEMS(...) ((PyObject *[]){__VA_ARGS__})
 
-static inline State *state_of(PyObject *self)
-{
-    return PyType_GetModuleState(Py_TYPE(self));
-}
-
 /* -- arguments */
 static inline int is_array(PyObject *v, int type, int ndim)
 {

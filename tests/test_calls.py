@@ -367,6 +367,31 @@ def test_first_calls_of_many_threads():
 
 
 @needs_c
+def test_built_anew_while_others_call():
+    """The old class, and the workspace in it, live until the last call that runs in them is over."""
+    fn = gg.compile(gg.value_and_grad(products_value), "f64[n,m]", "f64[n]", target="c")
+    args = (np.ones((300, 20)) / 300.0, np.ones(300))
+    wanted = fn(*args)[0]
+    found: list[float] = []
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            found.append(fn(*args)[0])
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        fn.build(flags=["-O1", "-std=c99"])
+        gc.collect()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+@needs_c
 def test_threads_have_workspaces_of_their_own():
     fn = gg.compile(gg.value_and_grad(products_value), "f64[n,m]", "f64[n]", target="c")
     rng = np.random.default_rng(0)
