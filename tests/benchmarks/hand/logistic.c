@@ -1,67 +1,86 @@
-/* Logistic regression by hand: X is read once, in blocks of 64 rows; libmvec's exp and log1p; four rows share each pass over w. */
-#include <stdint.h>
+/* Logistic regression by hand: X is read once, in blocks of 64 rows; eight lanes, four rows at a time, libmvec's exp and log1p.
+ * Where d is no multiple of eight the last vector overlaps the one before it, with zeros for what that has done already. */
 #include "logistic.h"
+#include <string.h>
 
 __attribute__((simd("notinbranch"))) double exp(double);
 __attribute__((simd("notinbranch"))) double log1p(double);
 
 enum { BLOCK = 64, LANES = 8 };
+typedef double v8 __attribute__((vector_size(64), aligned(8)));
 
-static void rows_times(int64_t d, const double *restrict A, const double *restrict w, double *restrict z)
+static inline v8 at(const double *x)
 {
-    double lane[4][LANES] = {{0.0}};
-    int64_t j = 0;
-    for (; j + LANES <= d; j += LANES)
-        for (int r = 0; r < 4; r++)
-            for (int k = 0; k < LANES; k++)
-                lane[r][k] += A[r * d + j + k] * w[j + k];
-    for (int r = 0; r < 4; r++) {
-        double sum = 0.0;
-        for (int k = 0; k < LANES; k++)
-            sum += lane[r][k];
-        for (int64_t t = j; t < d; t++)
-            sum += A[r * d + t] * w[t];
-        z[r] = sum;
+    return *(const v8 *)x;
+}
+
+static inline double sum(v8 x)
+{
+    return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7]));
+}
+
+/* z[r] = A[r] @ w for four rows; `rest` is the end of w behind the last whole vector, `last` where it starts */
+static inline void products(int64_t d, const double *A, const double *w, v8 rest, int64_t last, double *z)
+{
+    v8 s0 = {0.0}, s1 = {0.0}, s2 = {0.0}, s3 = {0.0};
+    for (int64_t j = 0; j + LANES <= d; j += LANES) {
+        s0 += at(A + j) * at(w + j);
+        s1 += at(A + d + j) * at(w + j);
+        s2 += at(A + 2 * d + j) * at(w + j);
+        s3 += at(A + 3 * d + j) * at(w + j);
     }
+    z[0] = sum(s0 + at(A + last) * rest);
+    z[1] = sum(s1 + at(A + d + last) * rest);
+    z[2] = sum(s2 + at(A + 2 * d + last) * rest);
+    z[3] = sum(s3 + at(A + 3 * d + last) * rest);
 }
 
 int logistic(int64_t n, int64_t d, const double *w, double b, const double *X, const double *y,
-             double *value, double *restrict w_bar, double *b_bar)
+             double *value, double *w_bar, double *b_bar)
 {
     const double n_inv = 1.0 / (double)n;
+    const int64_t last = d > LANES ? d - LANES : 0;
     double total[LANES] = {0.0}, slope[LANES] = {0.0};
-    for (int64_t j = 0; j < d; j++)
-        w_bar[j] = 0.0;
+    v8 rest = {0.0}, rest_bar = {0.0};
+    memset(w_bar, 0, (size_t)d * sizeof(double));
+    for (int64_t j = d / LANES * LANES; j < d; j++)
+        rest[j - last] = w[j];
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
-        const int64_t rows = n - i0 < BLOCK ? n - i0 : BLOCK;
+        const int64_t rows = n - i0 < BLOCK ? n - i0 : BLOCK, fours = d < LANES ? 0 : rows / 4 * 4;
         const double *Xb = X + i0 * d;
-        double z[BLOCK] = {0.0}, r[BLOCK], label[BLOCK] = {0.0};
-        int64_t i = 0;
-        for (; i + 4 <= rows; i += 4)
-            rows_times(d, Xb + i * d, w, z + i);
-        for (; i < rows; i++)
+        double z[BLOCK] = {0.0}, r[BLOCK], label[BLOCK] = {0.0}, live[BLOCK] = {0.0};
+        for (int64_t i = 0; i < fours; i += 4)
+            products(d, Xb + i * d, w, rest, last, z + i);
+        for (int64_t i = fours; i < rows; i++)
             for (int64_t j = 0; j < d; j++)
                 z[i] += Xb[i * d + j] * w[j];
-        for (i = 0; i < rows; i++)
+        for (int64_t i = 0; i < rows; i++) {
             label[i] = y[i0 + i];
-        for (i = 0; i < BLOCK; i += LANES)
+            live[i] = 1.0;
+        }
+        for (int i = 0; i < BLOCK; i += LANES)
             for (int k = 0; k < LANES; k++) {
                 const double s = z[i + k] + b;
                 const double t = exp(s > 0.0 ? -s : s);
-                const double live = i + k < rows ? 1.0 : 0.0;
-                const double g = ((s >= 0.0 ? 1.0 : t) / (1.0 + t) - label[i + k]) * n_inv * live;
-                total[k] += ((s > 0.0 ? s : 0.0) + log1p(t) - label[i + k] * s) * live;
+                const double g = ((s >= 0.0 ? 1.0 : t) / (1.0 + t) - label[i + k]) * n_inv * live[i + k];
+                total[k] += ((s > 0.0 ? s : 0.0) + log1p(t) - label[i + k] * s) * live[i + k];
                 slope[k] += g;
                 r[i + k] = g;
             }
-        for (i = 0; i + 4 <= rows; i += 4)
-            for (int64_t j = 0; j < d; j++)
-                w_bar[j] += r[i] * Xb[i * d + j] + r[i + 1] * Xb[(i + 1) * d + j]
-                            + r[i + 2] * Xb[(i + 2) * d + j] + r[i + 3] * Xb[(i + 3) * d + j];
-        for (; i < rows; i++)
+        for (int64_t i = 0; i < fours; i += 4) {
+            const double *A = Xb + i * d;
+            for (int64_t j = 0; j + LANES <= d; j += LANES)
+                *(v8 *)(w_bar + j) += (r[i] * at(A + j) + r[i + 1] * at(A + d + j))
+                                      + (r[i + 2] * at(A + 2 * d + j) + r[i + 3] * at(A + 3 * d + j));
+            rest_bar += (r[i] * at(A + last) + r[i + 1] * at(A + d + last))
+                        + (r[i + 2] * at(A + 2 * d + last) + r[i + 3] * at(A + 3 * d + last));
+        }
+        for (int64_t i = fours; i < rows; i++)
             for (int64_t j = 0; j < d; j++)
                 w_bar[j] += r[i] * Xb[i * d + j];
     }
+    for (int64_t j = d / LANES * LANES; d > LANES && j < d; j++)
+        w_bar[j] += rest_bar[j - last];
     *value = *b_bar = 0.0;
     for (int k = 0; k < LANES; k++) {
         *value += total[k];
