@@ -41,8 +41,7 @@ def _gradgen(target: str) -> Callable[[Workload], Call]:
 
         if target not in w.targets:
             raise Missing("not a program for this target")
-        f = gg.value_and_grad(w.model(np), wrt=tuple(range(w.wrt)))
-        fn = gg.compile(f, *w.specs, target=target, name=w.name.replace("-", "_"))
+        fn = gg.compile(w.program(), *w.specs, target=target, name=w.name.replace("-", "_"))
         fn.build()
         args = w.args()
         return partial(fn, *args)
@@ -57,8 +56,7 @@ def hand_c(w: Workload) -> Call:
 
     if not w.hand_c:
         raise Missing("nobody writes this by hand")
-    f = gg.value_and_grad(w.model(np), wrt=tuple(range(w.wrt)))
-    fn = gg.compile(f, *w.specs, target="c", name=w.hand_c)
+    fn = gg.compile(w.program(), *w.specs, target="c", name=w.hand_c)
     source = (HAND / f"{w.hand_c}.c").read_text()
     start = source.index(f"int {w.hand_c}(")
     prototype = source[start : source.index("{", start)].rstrip().replace("restrict ", "")
@@ -87,9 +85,16 @@ def jax(w: Workload) -> Call:
     except ImportError:
         raise Missing("not installed") from None
     package.config.update("jax_enable_x64", True)
-    f = package.jit(package.value_and_grad(w.model(package.numpy), tuple(range(w.wrt))))
+    f = w.function("jax", package.numpy)
+    if w.derive == "value_and_grad":
+        derived = package.value_and_grad(f, tuple(range(w.wrt)))
+    elif w.derive == "hvp":
+        derived = lambda x, v: package.jvp(package.grad(f), (x,), (v,))[1]
+    else:
+        derived = package.hessian(f)
+    compiled = package.jit(derived)
     args = [package.numpy.asarray(a) for a in w.args()]
-    return lambda: package.block_until_ready(f(*args))
+    return lambda: package.block_until_ready(compiled(*args))
 
 
 def autograd(w: Workload) -> Call:
@@ -98,7 +103,11 @@ def autograd(w: Workload) -> Call:
         import autograd.numpy as masked
     except ImportError:
         raise Missing("not installed") from None
-    f = package.value_and_grad(w.model(masked), tuple(range(w.wrt)))
+    f = w.function("autograd", masked)
+    if w.derive == "value_and_grad":
+        f = package.value_and_grad(f, tuple(range(w.wrt)))
+    else:
+        f = {"hvp": package.hessian_vector_product, "hessian": package.hessian}[w.derive](f)
     args = w.args()
     return partial(f, *args)
 
@@ -108,8 +117,10 @@ def torch(w: Workload) -> Call:
         import torch as package
     except ImportError:
         raise Missing("not installed") from None
+    if w.derive != "value_and_grad":
+        raise Missing("not written")
     package.set_num_threads(1)
-    f = w.model(_TorchNames(package))
+    f = w.function("torch", _TorchNames(package))
     args = [package.tensor(a, dtype=package.float64) for a in w.args()]
     for a in args[: w.wrt]:
         a.requires_grad_()
@@ -150,12 +161,17 @@ def _casadi(compiled: bool) -> Callable[[Workload], Call]:
             raise Missing("not expressed")
         args = [np.asarray(a, np.float64) for a in w.args()]
         flat = np.concatenate([a.ravel() for a in args[: w.wrt]])
-        scalar = w.wrt == len(args)
+        scalar = w.wrt == len(args) or w.derive == "hvp"
         sym = ca.SX.sym if scalar else ca.MX.sym
         p = sym("p", flat.size)
         data = [sym(f"d{k}", *reversed(a.shape)) for k, a in enumerate(args[w.wrt :])]
         loss = w.casadi(ca, p, data)
-        f = ca.Function("f", [p, *data], [loss, ca.gradient(loss, p)])
+        found = {
+            "value_and_grad": lambda: [loss, ca.gradient(loss, p)],
+            "hvp": lambda: [ca.jtimes(ca.gradient(loss, p), p, *data)],
+            "hessian": lambda: [ca.densify(ca.hessian(loss, p)[0])],
+        }[w.derive]()
+        f = ca.Function("f", [p, *data], found)
         folder = tempfile.mkdtemp()
         if compiled:
             here = os.getcwd()
@@ -179,7 +195,7 @@ def _casadi(compiled: bool) -> Callable[[Workload], Call]:
             finally:
                 os.chdir(here)
         given = [flat, *(np.ascontiguousarray(a) for a in args[w.wrt :])]
-        results = [np.zeros(1), np.zeros(flat.size)]
+        results = [np.zeros(one.numel()) for one in found]
         buffer, evaluate = f.buffer()
         for k, a in enumerate(given):
             buffer.set_arg(k, memoryview(a))
@@ -189,6 +205,8 @@ def _casadi(compiled: bool) -> Callable[[Workload], Call]:
         ends = np.cumsum([a.size for a in args[: w.wrt]])[:-1]
 
         def parts() -> list[Any]:
+            if w.derive != "value_and_grad":
+                return [results[0].reshape(np.shape(w.by_hand(*args)))]
             pieces = np.split(results[1], ends)
             return [results[0][0], *(q.reshape(s) for q, s in zip(pieces, shapes, strict=True))]
 

@@ -9,31 +9,12 @@ the flat vector p of what is differentiated.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-Arrays = Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Workload:
-    """args: what the function is called with; the first `wrt` of them are differentiated."""
-
-    name: str
-    model: Callable[[Any], Callable[..., Any]]
-    specs: tuple[Any, ...]
-    args: Callable[[], list[Any]]
-    wrt: int
-    by_hand: Callable[..., Any]
-    casadi: Callable[..., Any] | None = None
-    targets: tuple[str, ...] = ("numpy", "c")
-    skip: dict[str, str] = field(default_factory=dict)
-    quick: bool = True
-    hand_c: str = ""
-    numba: Callable[[Any], Callable[..., Any]] | None = None
+from sequences import SEQUENCES
+from workload import Workload
 
 
 # -- scalars
@@ -120,6 +101,23 @@ def rosenbrock_loops(njit):
         return total, x_bar
 
     return f
+
+
+def rosenbrock_hvp_by_hand(x, v):
+    out = np.zeros_like(x)
+    out[:-1] = (1200.0 * x[:-1] ** 2 - 400.0 * x[1:] + 2.0) * v[:-1] - 400.0 * x[:-1] * v[1:]
+    out[1:] += 200.0 * v[1:] - 400.0 * x[:-1] * v[:-1]
+    return out
+
+
+def rosenbrock_hessian_by_hand(x):
+    n = x.size
+    out = np.zeros((n, n))
+    k = np.arange(n - 1)
+    out[k, k] = 1200.0 * x[:-1] ** 2 - 400.0 * x[1:] + 2.0
+    out[k + 1, k + 1] += 200.0
+    out[k, k + 1] = out[k + 1, k] = -400.0 * x[:-1]
+    return out
 
 
 def _rosenbrock(n: int) -> Workload:
@@ -407,6 +405,15 @@ WORKLOADS = {
             "mlp_large", mlp_large, _LARGE, mlp_large_data, 4, mlp_large_by_hand, mlp_large_casadi, hand_c="mlp_large",
             skip={"casadi-c": "no blocked product: 14 ms"},
         ),
+        Workload(
+            "rosenbrock-hvp", rosenbrock, ("f64[50]", "f64[50]"), lambda: [np.linspace(-1.0, 1.0, 50), np.ones(50)], 1,
+            rosenbrock_hvp_by_hand, rosenbrock_casadi, derive="hvp", hand_c="rosenbrock_hvp",
+        ),
+        Workload(
+            "rosenbrock-hessian", rosenbrock, ("f64[50]",), lambda: [np.linspace(-1.0, 1.0, 50)], 1,
+            rosenbrock_hessian_by_hand, rosenbrock_casadi, derive="hessian", hand_c="rosenbrock_hessian",
+        ),
+        *SEQUENCES,
         _graph(1000),
         _graph(10_000),
         _graph(100_000),
