@@ -39,13 +39,14 @@ from gradgen.errors import (
     UnsupportedError,
 )
 from gradgen.options import Options
+from gradgen.trace import branches as _branches  # enters the hooks of tests and loops
 from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
 from gradgen.trace.spec import spec, static
 from gradgen.value import Value
 from gradgen.version import VERSION as __version__
 
-del _ops
+del _branches, _ops
 __all__ = [
     "BuildError",
     "CheckError",

@@ -337,7 +337,7 @@ def while_loop(
 
     start, region = _settle("while_loop", build, start, weak, tree)
     check = trace_region(
-        lambda i, carry: _scalar_bool("while_loop", enter(cond)(carry)),
+        lambda i, carry: scalar_bool("while_loop", enter(cond)(carry)),
         "test", labels, [LEAF, tree], [[I64], [v.type for v in start]],
     )  # fmt: skip
     (test_fn, body_fn), consts = close(check, region)
@@ -351,7 +351,7 @@ def _truth(value: Any) -> bool:
     return bool(value.data if isinstance(value, Value) else value)
 
 
-def _scalar_bool(what: str, value: Any) -> Value:
+def scalar_bool(what: str, value: Any) -> Value:
     found = as_value(value)
     if found.type.shape:
         raise ShapeError(
@@ -370,7 +370,7 @@ def cond(pred: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
         return (then if pred else otherwise)(*args)
     if not _traced(pred):
         return then(*args) if _truth(pred) else otherwise(*args)
-    test = _scalar_bool("cond", pred)
+    test = scalar_bool("cond", pred)
 
     def closed(f: Any) -> Region:
         # Arguments reach the branch as what they are: static ones stay static, traced ones become operands.

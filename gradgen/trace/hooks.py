@@ -13,7 +13,6 @@ import math
 import operator
 import os
 import random
-import sys
 import sysconfig
 import types
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from gradgen.types import dtype_name
 from gradgen.value import Handle, Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
-_HOOKS = sys.modules[__name__]
 CALLS: dict[Any, Callable[..., Any]] = {}
 _user_files: dict[str, bool] = {}
 
@@ -60,7 +58,7 @@ def enter(f: Any) -> Any:
         if not is_user_code(f.__code__):
             return f
         note_captures(f)
-        return rewrite(f, _HOOKS) or f
+        return rewrite(f, HOOKS) or f
     if isinstance(f, functools.partial):
         return functools.partial(enter(f.func), *f.args, **f.keywords)
     method = getattr(type(f), "__call__", None)  # noqa: B004  (the function itself is wanted)
@@ -86,6 +84,16 @@ def note_captures(f: types.FunctionType) -> None:
 
 
 # -- the hooks
+HOOKS = types.SimpleNamespace()
+
+
+def hook(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: rewritten code calls the function under its name."""
+    setattr(HOOKS, function.__name__, function)
+    return function
+
+
+@hook
 def assign(name: str, value: Any) -> Any:
     """`name = value`: a Value without a name takes it."""
     if isinstance(value, Value):
@@ -120,6 +128,7 @@ _PLAIN = {
 _PLAIN |= {"&": operator.and_, "|": operator.or_}
 
 
+@hook
 def inplace(symbol: str, old: Any, value: Any) -> Any:
     """`old symbol= value`: arrays made inside the function are written in place, other Values are rebound."""
     if isinstance(old, Handle):
@@ -140,10 +149,12 @@ def inplace(symbol: str, old: Any, value: Any) -> Any:
     return _INPLACE[symbol](old, value)
 
 
+@hook
 def make_slice(start: Any, stop: Any, step: Any) -> slice:
     return slice(start, stop, step)
 
 
+@hook
 def getitem(obj: Any, index: Any) -> Any:
     """`obj[index]`: a plain array indexed by a Value becomes a constant; np.r_ and np.c_ join."""
     if (obj is np.r_ or obj is np.c_) and (any_value(index) or index_has_value(index)):
@@ -168,6 +179,7 @@ def index_has_value(index: Any) -> bool:
     return isinstance(index, Value)
 
 
+@hook
 def setitem(obj: Any, index: Any, value: Any) -> None:
     """`obj[index] = value`."""
     if isinstance(obj, np.ndarray) and (any_value(value) or index_has_value(index)):
@@ -178,6 +190,7 @@ def setitem(obj: Any, index: Any, value: Any) -> None:
     obj[index] = value
 
 
+@hook
 def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
     """`obj[index] symbol= value`."""
     if isinstance(obj, Handle):
@@ -191,6 +204,7 @@ def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
     setitem(obj, index, inplace(symbol, item, value))
 
 
+@hook
 def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     """`fn(*args, **kwargs)`."""
     try:

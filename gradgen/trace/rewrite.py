@@ -19,12 +19,15 @@ does what plain Python does:
     x[i] += f()                         __gg__.setitem(x, i, __gg__.inplace(
                                             "+", __gg__.getitem(x, i), __gg__.call(f)))
     f(a, *b, k=c, **d)                  __gg__.call(f, a, *b, k=c, **d)
+    a if t else b                       __gg__.if_exp(t, lambda: a, lambda: b)
+    a and b, a or b, not a              __gg__.and_(a, lambda: b), or_, not_;  a < b < c likewise
+    if, while, for                      closures and a hook: see `flow`
 
 The second form of `x[i] += v` is taken where `v` has a call, await, yield or walrus in it: Python
 reads `x[i]` before it evaluates `v`, which matters in `total[0] += walk()` if `walk` changes it.
 Nested functions, lambdas, comprehensions and methods of nested classes are rewritten with their
-parent. Control flow, comparisons, attributes and `with`, `except`, `match` and comprehension
-targets are left alone: a construct to be captured gets its own `visit_` method in `_Rewriter`.
+parent. Attributes and `with`, `except`, `match` and comprehension targets are left alone: a construct to
+be captured gets its own `visit_` method in `_Rewriter`.
 
 `rewrite` returns `f` itself when `f` was made here or has nothing to rewrite, and None when the
 source is missing (exec, REPL, a builtin) or does not compile to the bytecode that runs (an edited
@@ -55,6 +58,8 @@ import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+
+from gradgen.trace.flow import Flow
 
 FunctionNode = ast.FunctionDef | ast.Lambda
 
@@ -347,6 +352,7 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         value = self.visit(node.value)
         names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+        names = [n for n in names if not n.startswith(f"{self.stem}_")]
         if names:
             value = self._hook("assign", node.value, ast.Constant(names[0]), value)
         if not any(isinstance(leaf, ast.Subscript) for t in node.targets for leaf in _leaves(t)):
@@ -415,6 +421,9 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         callee = node.func
+        if hasattr(node, "ours"):
+            node.args = [self.visit(a) for a in node.args]
+            return node
         self.generic_visit(node)
         if isinstance(callee, ast.Name) and callee.id in _CALLED_DIRECTLY:
             return node
@@ -427,9 +436,52 @@ class _Rewriter(ast.NodeTransformer):
             call.func.col_offset = call.func.end_col_offset = column
         return call
 
+    # - truth: what chooses goes through hooks, with what may not be evaluated in lambdas
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        if _binds(node):
+            self.generic_visit(node)
+            return node
+        test, a, b = self.visit(node.test), self.visit(node.body), self.visit(node.orelse)
+        return self._hook("if_exp", node, test, _thunk(a, node.body), _thunk(b, node.orelse))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        if _binds(node):
+            self.generic_visit(node)
+            return node
+        name = "and_" if isinstance(node.op, ast.And) else "or_"
+        first, *rest = node.values
+        thunks = [_thunk(self.visit(v), v) for v in rest]
+        return self._hook(name, node, self.visit(first), *thunks)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        self.generic_visit(node)
+        return self._hook("not_", node, node.operand) if isinstance(node.op, ast.Not) else node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        """a < b < c is (lambda l, m: __gg__.and_(l < m, lambda: m < c))(a, b)."""
+        if len(node.ops) == 1 or _binds(node):
+            self.generic_visit(node)
+            return node
+        left, middle = self._temporary().id, self._temporary().id
+        load = lambda name, at: ast.copy_location(ast.Name(name, ast.Load()), at)
+        first, second = node.left, node.comparators[0]
+        rest = ast.Compare(load(middle, second), node.ops[1:], node.comparators[1:])
+        rest = self.visit(ast.copy_location(rest, node))
+        pair = ast.Compare(load(left, first), node.ops[:1], [load(middle, second)])
+        both = self._hook("and_", node, ast.copy_location(pair, node), _thunk(rest, node))
+        args = ast.arguments([], [ast.arg(left), ast.arg(middle)], None, [], [], None, [])
+        both_of = ast.copy_location(ast.Lambda(args, both), node)
+        call = ast.Call(both_of, [self.visit(first), self.visit(second)], [])
+        return ast.copy_location(call, node)
+
     # - scopes: annotations are never rewritten
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        if hasattr(node, "raw"):
+            return node
+        if not hasattr(node, "flows"):
+            Flow(self.stem).function(node)
         args = node.args
         node.decorator_list = [self.visit(d) for d in node.decorator_list]
         args.defaults = [self.visit(d) for d in args.defaults]
@@ -525,6 +577,19 @@ def _leaves(target: ast.expr) -> Iterator[ast.expr]:
         yield from _leaves(target.value)
     else:
         yield target
+
+
+def _binds(node: ast.expr) -> bool:
+    """Whether an expression binds names or waits: then it cannot stand in a lambda."""
+    return any(isinstance(n, (ast.NamedExpr, *_WAITS)) for n in ast.walk(node))
+
+
+_WAITS = (ast.Await, ast.Yield, ast.YieldFrom)
+
+
+def _thunk(value: ast.expr, at: ast.expr) -> ast.expr:
+    args = ast.arguments([], [], None, [], [], None, [])
+    return ast.copy_location(ast.Lambda(args, value), at)
 
 
 def _load(name: ast.Name) -> ast.Name:
