@@ -27,7 +27,7 @@ from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
 from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.control import branch as cond_of
-from gradgen.trace.control import fori_loop, scalar_bool, scan
+from gradgen.trace.control import scalar_bool, scan_numbered
 from gradgen.trace.control import while_loop as traced_while
 from gradgen.trace.hooks import CALLS, hook
 from gradgen.trace.regions import Region
@@ -497,7 +497,9 @@ class _Carried:
                 self.check()
                 return out
 
-            return _scan_numbered(step, self.start(), xs, length)
+            found, tree = flatten(xs, nones=True)
+            whole = lambda i, carry, x: (step(i, carry, x), None)
+            return scan_numbered(whole, self.start(), found, tree, length)[0]
 
         self.leave(self.settle(run))
 
@@ -537,16 +539,6 @@ def _dynamic(value: Any) -> bool:
             isinstance(v, (Value, float, np.ndarray)) and not isinstance(v, Extent) for v in found
         )
     )
-
-
-def _scan_numbered(step: Any, start: list[Any], xs: Any, length: Dim) -> list[Any]:
-    """A scan whose body sees the number of its step."""
-    if xs is None:
-        return list(fori_loop(0, Extent.of(length), lambda i, carry: step(i, carry, None), start))
-    numbers = FUNCTIONS[np.arange](Extent.of(length)) if np.arange in FUNCTIONS else None
-    if numbers is None:
-        return list(scan(lambda c, x: (step(None, c, x), None), start, xs)[0])
-    return list(scan(lambda c, x: (step(x[0], c, x[1]), None), start, (numbers, xs))[0])
 
 
 # -- builtins that iterate

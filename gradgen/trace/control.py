@@ -120,6 +120,18 @@ def scan(
     steps = _length(values, leaf_names("xs", tree) if leaves else [], length)
     if checkpoint is not None:
         return scan_in_blocks(body, init, unflatten(tree, values), steps, reverse, checkpoint)
+    inner = enter(body)
+    labels = ["", *words(body)]
+    return scan_numbered(
+        lambda i, carry, x: inner(carry, x), init, values, tree, steps, reverse, labels
+    )
+
+
+def scan_numbered(
+    body: Callable[..., Any], init: Any, values: Sequence[Value], tree: Tree, steps: Dim, reverse: bool = False,
+    labels: Sequence[str] = (),
+) -> tuple[Any, Any]:  # fmt: skip
+    """A traced scan whose body takes the number of its step first: body(i, carry, x) -> (carry, y)."""
     start, weak, carry_tree = _carry_values(init)
     item_types = [unstacked(v.type) for v in values]
 
@@ -127,12 +139,12 @@ def scan(
         shapes: list[Tree] = []
 
         def step(i: Any, carry: Any, x: Any) -> Any:
-            carried, y = _pair("scan", enter(body)(carry, x))
+            carried, y = _pair("scan", body(i, carry, x))
             shapes.extend((flatten(carried, nones=True)[1], flatten(y, nones=True)[1]))
             return [*flatten(carried, nones=True)[0], *flatten(y, nones=True)[0]]
 
         region = trace_region(
-            step, "body", ["", *words(body)], [LEAF, carry_tree, tree], [[I64], carry_types, item_types]
+            step, "body", labels, [LEAF, carry_tree, tree], [[I64], carry_types, item_types]
         )  # fmt: skip
         count = shapes[0].size
         return region.outputs[:count], shapes[0], (region, shapes[1])

@@ -108,7 +108,7 @@ def is_plain(nodes: Sequence[ast.stmt]) -> bool:
         ):
             return False
         if isinstance(node, (ast.Try, ast.With)) and jumps(
-            [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)],
+            list(ast.iter_child_nodes(node)),
             (ast.Return, ast.Break, ast.Continue), True,
         ):  # fmt: skip
             return False
@@ -151,8 +151,11 @@ class Flow:
         node.body = [*head, *local, *body]
 
     # -- blocks
-    def block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
-        """The statements with their control flow rewritten, those of nested blocks too."""
+    def block(self, body: Sequence[ast.stmt], tail: bool = True) -> list[ast.stmt]:
+        """The statements with their control flow rewritten, those of nested blocks too.
+
+        tail: the end of the block is the end of its function, so that what follows an `if` with a return can go into it.
+        """
         out: list[ast.stmt] = []
         for k, stmt in enumerate(body):
             rest = list(body[k + 1 :])
@@ -164,14 +167,18 @@ class Flow:
                 if not is_plain([stmt]) or jumps([stmt], (ast.Break, ast.Continue), False):
                     out.append(self.inside(stmt))
                 elif jumps([stmt], (ast.Return,), True):
-                    if not is_plain(rest) or jumps(rest, (ast.Break, ast.Continue), False):
+                    if (
+                        not tail
+                        or not is_plain(rest)
+                        or jumps(rest, (ast.Break, ast.Continue), False)
+                    ):
                         out.append(self.inside(stmt))
                         continue
                     return [*out, *self.choice(stmt, rest)]
                 else:
                     out += self.branch(stmt)
             elif isinstance(stmt, Loop):
-                if not is_plain([stmt]):
+                if not is_plain([stmt]) or (not tail and jumps([stmt], (ast.Return,), True)):
                     out.append(self.inside(stmt))
                     continue
                 made, after = self.loop(stmt)
@@ -187,9 +194,9 @@ class Flow:
         for name in ("body", "orelse", "finalbody"):
             inner = getattr(stmt, name, None)
             if isinstance(inner, list) and inner and not isinstance(stmt, Scope):
-                setattr(stmt, name, self.block(inner))
+                setattr(stmt, name, self.block(inner, tail=False))
         for handler in getattr(stmt, "handlers", []):
-            handler.body = self.block(handler.body)
+            handler.body = self.block(handler.body, tail=False)
         return stmt
 
     # -- if

@@ -27,6 +27,7 @@ import weakref
 
 import pytest
 
+from gradgen.trace import branches
 from gradgen.trace import rewrite as rewriting
 from gradgen.trace.rewrite import rewrite
 
@@ -87,6 +88,12 @@ class PlainHooks:
 
     def make_slice(self, a, b, c):
         return slice(a, b, c)
+
+    # On plain values the real ones are plain Python.
+    not_, and_, or_ = map(staticmethod, (branches.not_, branches.and_, branches.or_))
+    if_exp, branch, choose = map(staticmethod, (branches.if_exp, branches.branch, branches.choose))
+    for_loop, while_loop = map(staticmethod, (branches.for_loop, branches.while_loop))
+    is_missing = staticmethod(branches.is_missing)
 
 
 # --- functions of users: no `assert` in them, since pytest rewrites those -----------------------
