@@ -81,7 +81,7 @@ def written(nodes: Sequence[ast.stmt]) -> list[str]:
     return list(found)
 
 
-def jumps(nodes: Sequence[ast.stmt], kinds: tuple[type[ast.stmt], ...], loops: bool) -> bool:
+def jumps(nodes: Sequence[ast.AST], kinds: tuple[type[ast.stmt], ...], loops: bool) -> bool:
     """Whether a jump of these kinds is among the statements; `loops`: also inside inner loops."""
     todo: list[ast.AST] = list(nodes)
     while todo:
