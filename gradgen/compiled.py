@@ -49,6 +49,7 @@ class Compiled:
         self._stages = dict(stages)
         self._runner = runner
         self._ready: Any = None
+        self._kind = type(self)
         self._lock = threading.Lock()
         self.__name__ = signature.name
         self.__doc__ = signature.title
@@ -115,10 +116,10 @@ class Compiled:
             with self._lock:
                 if self._ready is None or cc is not None or flags is not None:
                     ready = self._runner(self, cc, flags)
-                    quick = ready.type(Compiled)
+                    quick = ready.type(self._kind)
                     self._ready = ready
                     # From now on a call that needs no conversion goes to the function without a Python frame between.
-                    self.__class__ = quick or Compiled
+                    self.__class__ = quick or self._kind
         return self
 
     @property

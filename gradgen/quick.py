@@ -37,7 +37,9 @@ def quick_type(base: type, compiled: Any, function: Callable[..., Any]) -> type 
     else:
         call = _array_call(compiled, function)
     return call and type(
-        base.__name__, (base,), {"__slots__": (), "__call__": call, "__doc__": base.__doc__}
+        base.__name__,
+        (base,),
+        {"__slots__": (), "__call__": call, "__doc__": base.__doc__, "__module__": base.__module__},
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import inspect
 import pickle
+import pydoc
 import resource
 import subprocess
 import sys
@@ -326,6 +328,8 @@ def test_a_built_function_is_still_a_compiled_one(target):
     again = pickle.loads(pickle.dumps(fn))
     assert again(0.5, 0.25) == value and again(0.5, 0.25) == value
     assert fn.build() is fn and fn(0.5, 0.25) == value
+    assert copy.copy(fn)(0.5, 0.25) == copy.deepcopy(fn)(0.5, 0.25) == value
+    assert "Compiled in module gradgen.compiled" in pydoc.render_doc(fn)
     assert fn.caller == ("extension" if target == "c" else "python")
 
 
