@@ -1,6 +1,6 @@
 """gradgen against hand-written code and its peers: one process a contender, one thread, agreement first.
 
-    python tests/benchmarks/bench.py [--only logistic,hand-c] [--quick] [--json out/bench.json]
+    python tests/benchmarks/bench.py [--only logistic,hand-c] [--quick] [--rounds 3] [--json out/bench.json]
 
 For every workload and contender: the least and the median time of a call (microseconds), seconds of set-up (tracing,
 compiling; for gradgen's C with an empty cache and again with a full one), megabytes of memory at the peak. A contender must
@@ -131,6 +131,27 @@ def manifest() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def rounds(name: str, contenders: list[str], options: Any, folder: Path) -> dict[str, Any]:
+    """Every contender in turn, as often as asked: a busy moment of the machine hits one round, not one contender."""
+    rows: dict[str, dict[str, Any]] = {}
+    for number in range(options.rounds):
+        for contender in contenders:
+            known = rows.get(contender)
+            if known is not None and "least" not in known:
+                continue
+            cache = folder / contender / str(number)
+            found = in_process(name, contender, options.quick, str(cache))
+            if known is not None and "least" in found:
+                found = {key: min(known[key], found[key]) for key in found}
+            rows[contender] = found
+        if number == 0 and "least" in rows.get("gradgen-c", {}):
+            cache = folder / "gradgen-c" / "0"
+            warm = in_process(name, "gradgen-c", True, str(cache)).get("setup", 0.0)
+    if "least" in rows.get("gradgen-c", {}):
+        rows["gradgen-c"]["warm"] = warm
+    return rows
+
+
 def line(contender: str, found: dict[str, Any], best: float | None) -> str:
     if "least" not in found:
         return f"  {contender:<16} {next(iter(found)):>8}: {next(iter(found.values()))}"
@@ -149,6 +170,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="workloads and contenders, by name, with commas")
     parser.add_argument(
         "--quick", action="store_true", help="short measurements of the small workloads"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="how often everyone's turn comes; the best counts"
     )
     parser.add_argument("--json", type=Path, help="write figures and manifest to this file")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -176,14 +200,13 @@ def main() -> int:
     )
     for name in names:
         print(name, flush=True)
-        rows = table[name] = {}
-        for contender in sorted(contenders, key=lambda c: c != "hand-c"):
-            with tempfile.TemporaryDirectory() as cache:
-                found = rows[contender] = in_process(name, contender, options.quick, cache)
-                if contender == "gradgen-c" and "least" in found:
-                    found["warm"] = in_process(name, contender, True, cache).get("setup", 0.0)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = table[name] = rounds(name, contenders, options, Path(folder))
+        best = rows.get("hand-c", {}).get("least")
+        for contender in contenders:
+            found = rows[contender]
             wrong |= "wrong" in found or "failed" in found
-            print(line(contender, found, rows.get("hand-c", {}).get("least")), flush=True)
+            print(line(contender, found, best), flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(
