@@ -12,7 +12,7 @@ How the house is built, floor by floor; imports go one way, upwards:
     passes/                                              Function -> Function
     lower/  cost                                         Function -> loop IR, and its passes; what both cost
     emit/                                                text
-    toolchain  build  checking  quick  runners  compiled  api   callable
+    toolchain  build  checking  quick  flat  runners  compiled  api   callable
     cli  listing  drawing  nn  demo  chart               what stands on it
 """
 

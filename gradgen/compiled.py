@@ -179,46 +179,9 @@ class Compiled:
         args: example arguments; the differentiated ones give shapes (and `.x0`, the flat start), the others stay fixed.
         Without args all sizes must be numbers and every argument differentiated.
         """
-        bars = self._gradient_labels()
-        if not args and not kwargs:
-            args = tuple(self._zeros(a) for a in self.signature.passed)
-        arrays, sizes = self.arrays(args, kwargs)
-        leaves = self.signature.leaves
-        chosen = [k for k, leaf in enumerate(leaves) if f"{leaf.label}_bar" in bars]
-        order = [bars[f"{leaves[k].label}_bar"] for k in chosen]
-        function = self.build()._ready.call
+        from gradgen.flat import flat
 
-        def call(x: Any) -> tuple[float, np.ndarray]:
-            x = np.asarray(x, dtype=np.float64)
-            current, start = list(arrays), 0
-            for k in chosen:
-                size = arrays[k].size
-                current[k] = (
-                    x[start : start + size].reshape(arrays[k].shape).astype(arrays[k].dtype)
-                )
-                start += size
-            outputs = function(current, sizes)
-            return float(outputs[0]), np.concatenate([np.ravel(outputs[i]) for i in order])
-
-        call.x0 = np.concatenate([np.ravel(arrays[k]) for k in chosen])  # type: ignore[attr-defined]
-        return call
-
-    def _gradient_labels(self) -> dict[str, int]:
-        s = self.signature
-        bars = {label: k for k, label in enumerate(s.results) if label.endswith("_bar")}
-        if not bars or s.results[0] != "value":
-            raise SpecError(
-                f"flat() needs a value_and_grad function, got {self.name} with results {s.results}"
-            )
-        return bars
-
-    def _zeros(self, argument: Argument) -> Any:
-        leaves = []
-        for entry in argument.entries:
-            if not isinstance(entry, Leaf) or not entry.type.static:
-                raise SpecError(f"flat() needs example arguments for the sizes of {argument.name}")
-            leaves.append(np.zeros(entry.type.lengths, DTYPES[entry.type.dtype]))
-        return unflatten(argument.tree, leaves)
+        return flat(self, args, kwargs)
 
     # -- arguments and results
     def arrays(

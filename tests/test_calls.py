@@ -476,3 +476,14 @@ def test_an_undefined_function_is_named():
     fn.files = broken
     with pytest.raises(gg.BuildError, match=r"bent.c needs the function no_such_sine"):
         fn(1.0)
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_a_flat_vector_of_another_length_is_refused(target):
+    fn = gg.compile(gg.value_and_grad(three, wrt=(0, 1)), *["f64[n]"] * 3, target=target)
+    flat = fn.flat(X, X, X)
+    value, gradient = flat(flat.x0)
+    assert value == fn(X, X, X)[0] and gradient.shape == (10,)
+    for wrong in (9, 11):
+        with pytest.raises(gg.ShapeError, match="needs a vector of 10 numbers"):
+            flat(np.zeros(wrong))
