@@ -281,6 +281,10 @@ class CFunction:
         what = self.codes.get(code, str(code))
         if what == "INDEX":
             raise IndexError(f"{self.name}: an index is out of range")
+        if what == "SINGULAR":
+            raise np.linalg.LinAlgError(
+                f"{self.name}: a matrix is singular, or not positive definite"
+            )
         if what == "STEPS":
             raise ShapeError(f"{self.name}: a while loop needs more steps than its max_steps")
         shown = ", ".join(f"{k} = {sizes[k]}" for k in self.letters)

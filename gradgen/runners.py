@@ -66,6 +66,8 @@ def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = N
             result = function(*args)
         except TypeError as error:
             raise SpecError(str(error)) from error
+        except np.linalg.LinAlgError:  # a ValueError too: of the numbers, not of their shapes
+            raise
         except ValueError as error:
             if scalars:
                 raise

@@ -80,7 +80,7 @@ class CFile:
         self.names.reserve(
             *(
                 f"{self.prefix}_{word}"
-                for word in ("OK", "INDEX", "SIZE", "STEPS", "H", "WORK_BYTES")
+                for word in ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "H", "WORK_BYTES")
             )
         )
         self.names.reserve(
@@ -137,7 +137,8 @@ class CFile:
             lines.append("")
         lines += body.lines
         self.codes_used = {
-            "INDEX": body.exits, "SIZE": bool(checks), "STEPS": "STEPS" in body.failures
+            "INDEX": body.exits, "SIZE": bool(checks), "STEPS": "STEPS" in body.failures,
+            "SINGULAR": "SINGULAR" in body.failures,
         }  # fmt: skip
         self.selftest_code = selftest_text(self)
         unused = self._unused("\n".join([*lines, *body.sizes.values()]))
@@ -266,6 +267,8 @@ class CFile:
             codes.append(f"{self.code}_SIZE = 2")
         if self.codes_used["STEPS"]:
             codes.append(f"{self.code}_STEPS = 3")
+        if self.codes_used["SINGULAR"]:
+            codes.append(f"{self.code}_SINGULAR = 4")
         return ", ".join(codes)
 
     def _work_text(self) -> str:

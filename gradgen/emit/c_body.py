@@ -47,6 +47,7 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Routine,
     Store,
     Var,
     accessed,
@@ -231,6 +232,8 @@ class CBody(CPlaces):
                     self._inherit(stmt)
                 else:
                     cited = self._bind_local(stmt, expr, depth, cited)
+            elif kind is Routine:
+                cited = self._routine(stmt, depth, cited)
             elif kind is Gemm:
                 cited = self._gemm(stmt, depth, cited)
             elif kind is Fold:
@@ -267,6 +270,21 @@ class CBody(CPlaces):
                     self._line(f"{C_NAMES[buffer.dtype]} {name};", depth, None, cited)
                 undeclared.clear()
                 cited = self._compound(stmt, depth, cited)
+
+    def _routine(self, stmt: Routine, depth: int, cited: str) -> str:
+        from gradgen.ops.helpers import HELPERS
+
+        self.helpers[stmt.name, stmt.dtype] = None
+        self._flush([p.buffer.memory for p in stmt.writes], depth)
+        parts = [self.dim(d).text for d in stmt.sizes]
+        parts += [self.pointer_to(p.buffer, p.index) for p in (*stmt.reads, *stmt.writes)]
+        text = f"{HELPERS[stmt.name].called('c', stmt.dtype)}({', '.join(parts)})"
+        if not stmt.fails:
+            return self._line(f"{text};", depth, stmt.site, cited)
+        self.failures["SINGULAR"] = None
+        cited = self._line(f"if ({text} != 0)", depth, stmt.site, cited)
+        self.lines.append("    " * (depth + 1) + f"return {self.code}_SINGULAR;")
+        return cited
 
     def _gemm(self, stmt: Gemm, depth: int, cited: str) -> str:
         dtype = stmt.c.buffer.dtype

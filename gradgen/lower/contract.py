@@ -25,6 +25,7 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Routine,
     Store,
     accessed,
     blocks,
@@ -121,7 +122,7 @@ def forward(kernel: Kernel) -> Kernel:
                 bump([stmt])
                 out.append(new)
             else:
-                if kind is Declare or kind is Call or kind is Gemm:
+                if kind in (Declare, Call, Gemm, Routine):
                     bump([stmt])
                 out.append(rewriter.statement(stmt))
         layers.pop()
@@ -205,7 +206,7 @@ def contract(kernel: Kernel) -> Kernel:
                         shared.add(id(memory))
             elif kind is Loop:
                 visit(stmt.body, (*path, stmt))
-            elif kind is Gemm:
+            elif kind is Gemm or kind is Routine:
                 shared.update(id(buffer.memory) for buffer, _, _ in accessed(stmt))
             else:
                 for inner in blocks(stmt):

@@ -28,6 +28,7 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Routine,
     Store,
     Var,
     accessed,
@@ -53,7 +54,7 @@ def _block(body: list[Any]) -> list[Any]:
     return _block_between(body)
 
 
-_BARRIERS = frozenset((Break, Bind, Fail))
+_BARRIERS = frozenset((Break, Bind, Fail, Routine))
 
 
 def _block_between(body: list[Any]) -> list[Any]:

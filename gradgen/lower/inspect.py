@@ -24,6 +24,7 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Routine,
     Store,
     Var,
     blocks,
@@ -165,6 +166,9 @@ def show(kernel: Kernel) -> str:
                 text = f"{stmt.kind} {start}{fresh(stmt.var, 'i')} < {extent(stmt.extent)}{step}:"
                 emit(depth, text, stmt.site)
                 block(stmt.body, depth + 1)
+            elif kind is Routine:
+                places = [place(p.buffer, p.index[: p.lead]) for p in (*stmt.reads, *stmt.writes)]
+                emit(depth, f"{stmt.name} {' '.join(places)}", stmt.site)
             elif kind is Gemm:
                 c, a, b = (place(w.buffer, w.index) for w in (stmt.c, stmt.a, stmt.b))
                 emit(depth, f"{c} = {a} @ {b} : {stmt.m} x {stmt.k} x {stmt.n}", stmt.site)

@@ -9,6 +9,7 @@
     Gemm(c, a, b, m, n, k)           a product of matrices, each a Window: a place in a buffer and two strides
     Check(value, extent)             leave the kernel with INDEX unless -extent <= value < extent
     Break(value)                     leave the innermost loop unless the value is true
+    Routine(name, sizes, reads, writes)         a helper on whole arrays: linear algebra
     Bind(letter, value)              name a number of steps;  Fail(code)  leave the kernel with a code
     If(condition, then, otherwise); Call(part)       a straight-line part moved into a function of its own
 
@@ -286,6 +287,39 @@ class Gemm:
         self.site = site
 
 
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The elements of a buffer under its first `lead` coordinates, one after another in memory: what a routine gets."""
+
+    buffer: Buffer
+    index: Index
+    lead: int
+
+
+class Routine:
+    """A call of a helper in C on whole arrays: name(sizes, reads, writes).
+
+    meaning: arrays of the reads, and of the first write if `updates` -> the array of the first write; the other writes are
+    room to work in.  fails: it returns not 0 for a singular matrix; the kernel then leaves with SINGULAR.
+    """
+
+    __slots__ = ("dtype", "fails", "meaning", "name", "reads", "site", "sizes", "updates", "writes")
+
+    def __init__(
+        self, name: str, sizes: tuple[Dim, ...], reads: tuple[Patch, ...], writes: tuple[Patch, ...],
+        meaning: Any, updates: bool = False, fails: bool = False, site: Site | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.sizes = sizes
+        self.reads = reads
+        self.writes = writes
+        self.meaning = meaning
+        self.updates = updates
+        self.fails = fails
+        self.dtype = writes[0].buffer.dtype
+        self.site = site
+
+
 class Check:
     __slots__ = ("extent", "site", "value")
 
@@ -434,6 +468,9 @@ def accessed(stmt: Any) -> list[tuple[Buffer, Index, int]]:
         return [(stmt.buffer, stmt.index, ADD if stmt.accumulate else WRITE)]
     if kind is Declare:
         return [(stmt.buffer, (), WRITE)]
+    if kind is Routine:
+        places = [(p.buffer, p.index, READ) for p in (*stmt.reads, *stmt.writes)]
+        return [*places, *((p.buffer, p.index, WRITE) for p in stmt.writes)]
     if kind is Gemm:
         reads = [(w.buffer, w.index, READ) for w in (stmt.a, stmt.b)]
         return [*reads, (stmt.c.buffer, stmt.c.index, WRITE)]
@@ -452,6 +489,9 @@ def operands(stmt: Any) -> tuple[Any, ...]:
     if kind is Gemm:
         windows = (stmt.a, stmt.b, stmt.c)
         return tuple(t for w in windows for a in w.index for t, _ in a.terms if type(t) is not Var)
+    if kind is Routine:
+        indices = [a for p in (*stmt.reads, *stmt.writes) for a in p.index]
+        return tuple(t for a in indices for t, _ in a.terms if type(t) is not Var)
     if kind is Check or kind is Break or kind is Bind:
         return (stmt.value,)
     if kind is If:

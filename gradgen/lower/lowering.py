@@ -8,8 +8,8 @@ What a statement of the array IR becomes:
                             axes shares the memory of a contiguous array under another shape, and copies any other first
     anything else           the method of Lowering that the op's record names (`nest=`)
 
-The methods are in moves, indexing, reductions, contractions, scans and regions; `builder` makes the statements, `views` says
-what a value is.
+The methods are in moves, indexing, reductions, contractions, scans, linalg and regions; `builder` makes the statements, `views`
+says what a value is.
 Not supported: a while loop whose tape has no max_steps.
 """
 
@@ -27,6 +27,7 @@ from gradgen.lower.kernel import (
     Kernel,
     Store,
 )
+from gradgen.lower.linalg import Linalg
 from gradgen.lower.reductions import Reductions
 from gradgen.lower.regions import Regions
 from gradgen.lower.scans import Scans
@@ -40,7 +41,7 @@ def lower(fn: Function, labels: Sequence[str] = (), gemm: bool = False) -> Kerne
     return lowering.run()
 
 
-class Lowering(Regions, Indexing, Reductions, Contractions, Scans):
+class Lowering(Regions, Indexing, Reductions, Contractions, Scans, Linalg):
     """One Function on its way to a Kernel."""
 
     def run(self) -> Kernel:

@@ -19,6 +19,8 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Patch,
+    Routine,
     Store,
     Window,
 )
@@ -87,6 +89,21 @@ class Rewriter:
         if kind is Store:
             buffer, index = self.where(stmt.buffer, stmt.index)
             return Store(buffer, index, self.scalar(stmt.value), stmt.accumulate, stmt.site)
+        if kind is Routine:
+            reads, writes = (
+                tuple([Patch(*self.where(p.buffer, p.index), p.lead) for p in patches])
+                for patches in (stmt.reads, stmt.writes)
+            )
+            return Routine(
+                stmt.name,
+                stmt.sizes,
+                reads,
+                writes,
+                stmt.meaning,
+                stmt.updates,
+                stmt.fails,
+                stmt.site,
+            )
         if kind is Gemm:
             c, a, b = (self.window(w) for w in (stmt.c, stmt.a, stmt.b))
             return Gemm(c, a, b, stmt.m, stmt.n, stmt.k, stmt.site)

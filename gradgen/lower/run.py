@@ -31,6 +31,8 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Patch,
+    Routine,
     Store,
     Window,
 )
@@ -104,6 +106,11 @@ def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[n
         assert not places.size or (places.min() >= 0 and places.max() < count), "out of bounds"
         return places
 
+    def patch(p: Patch) -> np.ndarray:
+        shape = [evaluate(d, sizes) for d in p.buffer.shape]
+        whole = array_of(p.buffer).reshape(shape)
+        return whole[tuple(affine(a) for a in p.index[: p.lead])]
+
     def block(body: Sequence[Any]) -> bool:
         """Run a block; whether it goes on behind the block."""
         for stmt in body:
@@ -124,6 +131,9 @@ def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[n
                     @ (array_of(stmt.b.buffer)[matrix(stmt.b, k, n)])
                 )
                 array_of(stmt.c.buffer)[c] = product
+            elif kind is Routine:
+                given = [patch(p) for p in (*stmt.reads, *stmt.writes[: int(stmt.updates)])]
+                patch(stmt.writes[0])[...] = stmt.meaning(*given)
             elif kind is Fold:
                 first = position(stmt.buffer, stmt.index)
                 part = array_of(stmt.buffer)[first : first + stmt.count]

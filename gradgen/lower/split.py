@@ -20,6 +20,7 @@ from gradgen.lower.kernel import (
     Let,
     Load,
     Loop,
+    Routine,
     Store,
     accessed,
     blocks,
@@ -76,7 +77,7 @@ def split(kernel: Kernel) -> Kernel:
             slot = slots.get(id(stmt))
             if slot is not None:
                 made.append(Store(slot[0], (Affine(slot[1]),), new, None, stmt.site))
-        inline = any(type(s) is Check for s in walk(made))
+        inline = any(type(s) in (Check, Routine) for s in walk(made))
         out += made if inline else [Call(made, part[0].site)]
     return kernel.with_body(out)
 

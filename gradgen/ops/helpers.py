@@ -37,6 +37,7 @@ class Helper:
     c_int: str = ""
     needs: tuple[str, ...] = ()
     signature: str = ""
+    result: str = ""
 
     def defined(self, target: str) -> bool:
         """Whether the target has need of it."""
@@ -67,7 +68,7 @@ class Helper:
             raise KeyError(f"helper {self.name} has no text for c and {dtype}")
         real = "int64_t" if integral else "double"
         signature = self.signature or ", ".join(f"{real} {p}" for p in self.params)
-        text = f"/* {self.doc} */\nstatic {real} {self.name}({signature})\n{{\n{indent(body, '    ')}}}\n"
+        text = f"/* {self.doc} */\nstatic {self.result or real} {self.name}({signature})\n{{\n{indent(body, '    ')}}}\n"
         if dtype == "f32":
             return _as_float(text)
         text = re.sub(rf"\b{self.name}\(", f"{self.called('c', dtype)}(", text)

@@ -18,7 +18,7 @@ from gradgen.ops.index import getitem
 from gradgen.ops.ranges import grid
 from gradgen.ops.rearrange import along, axis_of
 from gradgen.ops.reduce import as_value, as_values
-from gradgen.ops.shape import moveaxis, reshape, stack
+from gradgen.ops.shape import moveaxis, reshape, shape_of, stack
 from gradgen.spelling import Expr
 from gradgen.types import Type
 from gradgen.value import Extent, Value, apply, current_trace
@@ -169,6 +169,18 @@ def take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "
         else:
             at = as_value(at) % size if mode == "wrap" else calls.clip(at, 0, size - 1)
     return along(x, k, at)
+
+
+@implements(np.unravel_index)
+def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Value, ...]:
+    """The coordinates of places in an array read row by row."""
+    at = as_value(indices)
+    found: list[Value] = []
+    for dim in reversed(shape_of("np.unravel_index", shape)):
+        size: Any = dim if isinstance(dim, int) else Extent(dim)
+        found.append(at % size)
+        at = at // size
+    return tuple(reversed(found))
 
 
 @implements(np.take_along_axis)

@@ -99,9 +99,10 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         return out
     if op.name in _FOLDS or op.name == "logsumexp":
         return _reduce(node, blocks[0])
-    if op.name in _ORDERS:
+    if op.name in _ORDERS or op.name in LINALG:
+        why = "which element it takes depends on data" if op.name in _ORDERS else "it needs arrays"
         raise EmitError(
-            f"the python target has no {op.name}: which element it takes depends on data",
+            f"the python target has no {op.name}: {why}",
             'Use target="numpy" or "c".',
             site=node.site,
         )
@@ -173,6 +174,10 @@ def _reduce(node: Value, x: Any) -> Any:
 _FOLDS = {
     "sum": "add", "prod": "mul", "reduce_max": "maximum", "reduce_min": "minimum", "any": "logical_or", "all": "logical_and",
 }  # fmt: skip
+LINALG = frozenset((
+    "inv", "solve", "solve_triangular", "det", "cofactor", "logabsdet", "det_sign", "cholesky", "qr", "eigh", "eigvalsh",
+    "svd", "svdvals", "pinv", "expm",
+))  # fmt: skip
 _ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
 
 

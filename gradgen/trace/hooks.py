@@ -224,6 +224,13 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     if cls is types.FunctionType:
         if is_user_code(fn.__code__):
             return enter(fn)(*args, **kwargs)
+    elif cls is types.MethodType and str(fn.__module__).startswith("scipy."):
+        # a distribution's method
+        return (
+            dispatch(fn, args, kwargs)
+            if any_value((args, tuple(kwargs.values())))
+            else fn(*args, **kwargs)
+        )
     elif cls is types.MethodType or isinstance(fn, functools.partial):
         made = enter(fn)(*args, **kwargs)
         if isinstance(getattr(fn, "__self__", None), Value) and fn.__name__ in _COPIES:

@@ -20,6 +20,7 @@ from scipy import special
 
 import gradgen as gg
 from gradgen.ir import LEAVES, OPS
+from gradgen.passes.scalarise import LINALG
 
 
 def params(rows, waiting=None):
@@ -32,6 +33,7 @@ DTYPE = {"f64": np.float64, "f32": np.float32, "i64": np.int64, "bool": np.bool_
 # Loops, branches and the directions of Jacobians have their own tests: tests/test_regions.py, tests/test_jacobians.py.
 REGIONS = {"item", "eye"} | {name for name, op in OPS.items() if op.regions}
 ARRAY_OPS = {name for name, op in OPS.items() if not op.elementwise and op not in LEAVES} - REGIONS
+ARRAY_OPS -= LINALG  # rows of their own: function_rows, test_linalg
 
 
 @pytest.fixture(autouse=True)
