@@ -8,7 +8,7 @@ How the house is built, floor by floor; imports go one way, upwards:
     ir                                                   Op record, Node, Function, verifier
     value  operators  functions  ops/                    Value and apply; one record per op
     rewriting  cse  tree  graph  trace/  engine          front end; interpreter
-    differentiate/                                       canonicalise, reverse, forward, transforms
+    differentiate/  symbolic                             reverse, forward, batch, transforms; SymPy at the border
     passes/                                              Function -> Function
     lower/  cost                                         Function -> loop IR, and its passes; what both cost
     emit/                                                text
@@ -27,6 +27,7 @@ from gradgen.differentiate.jacobians import (
     value_grad_hessian,
     vmap,
 )
+from gradgen.differentiate.solvers import fixed_point, minimize, root
 from gradgen.differentiate.transforms import grad, hvp, jvp, value_and_grad, vjp
 from gradgen.errors import (
     BuildError,
@@ -39,6 +40,7 @@ from gradgen.errors import (
     UnsupportedError,
 )
 from gradgen.options import Options
+from gradgen.symbolic import define, from_sympy
 from gradgen.trace import branches as _branches  # enters the hooks of tests and loops
 from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
@@ -66,14 +68,19 @@ __all__ = [
     "cond",
     "custom_jvp",
     "custom_vjp",
+    "define",
+    "fixed_point",
     "fori_loop",
+    "from_sympy",
     "grad",
     "hessian",
     "hvp",
     "jacobian",
     "jvp",
     "map",
+    "minimize",
     "nn",
+    "root",
     "scan",
     "spec",
     "static",

@@ -109,6 +109,23 @@ class Compiled:
             raise SpecError(f"{self.name} has no size {', '.join(unknown)}")
         return found.at(sizes) if sizes or not found.letters else found
 
+    def to_sympy(self) -> Any:
+        """The results as SymPy expressions of the arguments' names, for functions of numbers: one, or a list."""
+        from gradgen.symbolic import to_sympy
+
+        found = to_sympy(self.ir)
+        return found[0] if len(found) == 1 else found
+
+    def latex(self) -> str:
+        """The results as LaTeX, one line each, for functions of numbers."""
+        import sympy
+
+        found = self.to_sympy()
+        pairs = zip(
+            self.signature.results, found if isinstance(found, list) else [found], strict=True
+        )
+        return "\n".join(f"{sympy.latex(sympy.Symbol(n))} = {sympy.latex(e)}" for n, e in pairs)
+
     # -- calls
     def build(self, cc: str | None = None, flags: list[str] | None = None) -> Compiled:
         """Make it ready to run (C: compile and load; BuildError names what is missing). Calls do this by themselves."""
