@@ -123,8 +123,9 @@ def _solve(
         def going(state: Any) -> Value:
             size = FUNCTIONS[np.max](abs(state[1])) if start.type.shape else abs(state[1])
             scale = FUNCTIONS[np.max](abs(state[0])) if start.type.shape else abs(state[0])
-            # NaN is no convergence: the loop goes on to its last step, and fails.
-            return apply(OPS["logical_not"], size <= tol * (1.0 + scale))
+            # NaN or infinity is no convergence: the loop goes on to its last step, and fails.
+            found = apply(OPS["logical_and"], size <= tol * (1.0 + scale), scale < np.inf)
+            return apply(OPS["logical_not"], found)
 
         def step(state: Any) -> tuple[Value, Value]:
             new = update(state[0], r)

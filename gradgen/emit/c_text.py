@@ -141,4 +141,17 @@ def integer(n: int, size: int = 8) -> Expr:
 
 def negated(test: Expr) -> str:
     """The opposite of a condition, NaN included: !(a < b) is not a >= b."""
+    inner = test.text[1:]
+    if test.text.startswith("!(") and _is_bracketed(inner):
+        return inner[1:-1]
     return f"!{test.at(UNARY)}" if test.precedence >= UNARY else f"!({test.text})"
+
+
+def _is_bracketed(text: str) -> bool:
+    """Whether one pair of brackets encloses the text."""
+    depth = 0
+    for k, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return k == len(text) - 1
+    return False
