@@ -5,7 +5,9 @@ Slow and plain on purpose: emitted code is checked against it. No recursion; val
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -126,6 +128,31 @@ def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]
 
 
 # -- loops and branches
+_left: ContextVar[list[int] | None] = ContextVar("steps left", default=None)
+
+
+class Exhausted(GradgenError):
+    """A loop took more steps than it was given."""
+
+
+@contextmanager
+def at_most(steps: int) -> Iterator[None]:
+    """Within, all loops together take so many steps, or raise Exhausted: a while loop need not end on inputs of ours."""
+    token = _left.set([steps])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _step() -> None:
+    left = _left.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Exhausted("the loops take too many steps")
+
+
 def _scan(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
     loop = Loop.of(node)
     length = evaluate(node.params["length"], sizes)
@@ -134,6 +161,7 @@ def _scan(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
     ys: list[list[Any]] = [[] for _ in loop.y_outputs]
     states = [[carry[k]] for k in loop.kept]
     for i in reversed(range(length)) if loop.reverse else range(length):
+        _step()
         found = run(loop.body, [np.int64(i), *carry, *(x[i] for x in xs), *consts], sizes)
         carry = found[: loop.carries]
         for kept, y in zip(ys, found[loop.carries :], strict=True):
@@ -155,6 +183,7 @@ def _while(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
     while run(test, [np.int64(i), *carry, *consts], sizes)[0]:
         if i == most:
             raise GradgenError(f"the while loop needs more than max_steps = {most} steps")
+        _step()
         found = run(loop.body, [np.int64(i), *carry, *consts], sizes)
         carry = found[: loop.carries]
         for kept, y in zip(ys, found[loop.carries :], strict=True):

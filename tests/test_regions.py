@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compilers import TARGETS
 
 import gradgen as gg
 from gradgen.lower import stages
@@ -336,3 +337,15 @@ def test_a_rule_of_the_wrong_shape():
     f = gg.custom_vjp(lambda a, b: a * b, lambda y_bar, y, a, b: (y_bar * b,))
     with pytest.raises(gg.ShapeError, match="one cotangent for each of 2 arguments"):
         gg.compile(gg.grad(f), a="f64[]", b="f64[]")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_while_loop_that_does_not_end_on_the_samples_of_the_self_test(target):
+    """x -> x**k > 100 never comes for x below 1: the file is written without a self-test, not waited for."""
+
+    def grow(x):
+        return gg.while_loop(lambda c: c < 100.0, lambda c: c * x, 1.0)
+
+    fn = gg.compile(grow, "f64[]", target=target)
+    assert fn(2.0) == 128.0
+    assert "self_test" not in fn.source and "_selftest" not in fn.source

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.engine import interpret
+from gradgen.engine import Exhausted, at_most, interpret
 from gradgen.errors import GradgenError
 from gradgen.ir import Function
 from gradgen.sizes import evaluate
@@ -20,7 +20,9 @@ from gradgen.trace.spec import Signature
 from gradgen.types import DTYPES
 
 STEP = 0.6180339887498949
-LIMIT = 20_000  # statements; above, interpreting once would cost more than printing
+LIMIT = (
+    20_000  # statements, and steps of loops; above, interpreting once would cost more than printing
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ def checksum(array: Any) -> float:
 
 
 def record(fn: Function, signature: Signature) -> SelfTest | None:
-    """The self-test of a function, or None where it has none (too long, or no small sizes satisfy its entry checks)."""
+    """The self-test of a function, or None where it has none.
+
+    It is too long, a loop does not end on the samples, or no small sizes satisfy its entry checks.
+    """
     if len(fn.body) > LIMIT:
         return None
     for bump in range(6):
@@ -81,7 +86,10 @@ def record(fn: Function, signature: Signature) -> SelfTest | None:
                 low, high = 0.0, 3.0 if leaf.below is None else float(evaluate(leaf.below, sizes))
             samples.append(Sample(leaf.label, leaf.type.dtype, shape, low, high))
         try:
-            outputs = interpret(fn, arrays(tuple(samples), signature), sizes)
+            with at_most(LIMIT):
+                outputs = interpret(fn, arrays(tuple(samples), signature), sizes)
+        except Exhausted:
+            return None
         except (GradgenError, IndexError, ValueError):
             continue
         sums = tuple(float(f"{checksum(v):.9g}") for v in outputs)
