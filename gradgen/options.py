@@ -16,7 +16,9 @@ class Options:
     """Choices of `gg.compile`; all have defaults. A value that has no effect yet is refused, not ignored.
 
     optimize: "lecture" (one statement per operation), "readable", "fast"; None: readable for numpy and python, fast for c.
-    math: "strict" forbids fused multiply-add in C; "default" allows it.
+    math: "strict": plain libm, no fused multiply-add in C. "default": fused multiply-add, and in loops the vector functions of
+          glibc (at most 4 ulp; measured 3.2 for tan, 3.0 for exp, 0.6 for sin and cos). "fast": gcc may also reorder sums and
+          divide by multiplying.
     checks: entry checks in emitted code.  rewrite: stability rewrites before differentiation.
     verify: check types after every pass.  ties: max and min of equal operands "split" the derivative.
     blas, parallel, index, order, profile: one value each so far.
@@ -36,7 +38,7 @@ class Options:
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
-            "optimize": (None, *LEVELS), "math": ("strict", "default"), "blas": ("auto", "none"),
+            "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none"),
             "parallel": (False,), "ties": ("split",), "index": ("i64",), "order": ("C",), "profile": (None,),
         }  # fmt: skip
         for name, values in allowed.items():

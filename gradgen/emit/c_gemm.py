@@ -22,7 +22,7 @@ def gemm_name(dtype: str) -> str:
 def reserved() -> list[str]:
     """Every name that the routines may define."""
     names = [f"{name}{suffix}" for name in NAMES for suffix in ("", "f")]
-    words = ("ROWS", "COLUMNS", "DEPTH", "HEIGHT", "SMALL")
+    words = ("ROWS", "COLUMNS", "DEPTH", "HEIGHT", "SMALL", "UNROLL")
     return names + [f"GEMM{suffix}_{word}" for word in words for suffix in ("", "F")]
 
 
@@ -36,22 +36,30 @@ def gemm_text(dtype: str, parallel: bool) -> str:
     """The definitions, callees first."""
     f = "f" if dtype == "f32" else ""
     zero = "0.0f" if f else "0.0"
-    lines = [f"            s[{r}][j] += x[{r}] * y[j];" for r in range(ROWS)]
     wide, narrow = COLUMNS[dtype]
-    text = _TEXT.replace("@ROW_LINES@", "\n".join(lines)).replace(
-        "@PRAGMA@\n", _PRAGMA if parallel else ""
-    )
-    return (
-        text.replace("GEMM_", "GEMMF_" if f else "GEMM_")
-        .replace("@REAL@", C_NAMES[dtype])
-        .replace("@F@", f)
-        .replace("@ZERO@", zero)
-        .replace("@WIDE@", str(wide))
-        .replace("@NARROW@", str(narrow))
-        .replace("@ROWS@", str(ROWS))
-        .replace("@DEPTH@", str(DEPTH))
-        .replace("@HEIGHT@", str(HEIGHT))
-    )
+
+    def lines(text: str) -> str:
+        return "\n".join(text.format(r=r) for r in range(ROWS))
+
+    words = {
+        "@PRAGMA@\n": _PRAGMA if parallel else "",
+        "@ROW_LINES@": lines("            s[{r}][j] += x[{r}] * y[j];"),
+        "@COPY_LINES@": lines("        t[{r}][j] = s[{r}][j];"),
+        "@ZERO_LINES@": lines("        s[{r}][j] = @ZERO@;"),
+        "GEMM_": "GEMMF_" if f else "GEMM_",
+        "@REAL@": C_NAMES[dtype],
+        "@F@": f,
+        "@ZERO@": zero,
+        "@WIDE@": str(wide),
+        "@NARROW@": str(narrow),
+        "@ROWS@": str(ROWS),
+        "@DEPTH@": str(DEPTH),
+        "@HEIGHT@": str(HEIGHT),
+    }
+    text = _TEXT
+    for word, meaning in words.items():
+        text = text.replace(word, meaning)
+    return text
 
 
 _PRAGMA = """\
@@ -60,6 +68,11 @@ _PRAGMA = """\
 #endif
 """
 _TEXT = """\
+#if defined(__GNUC__) && !defined(__clang__)
+#define GEMM_UNROLL _Pragma("GCC unroll 32") /* s is in registers from the start to the end */
+#else
+#define GEMM_UNROLL
+#endif
 #if defined(__AVX512F__)
 enum { GEMM_COLUMNS = @WIDE@ };
 #else
@@ -86,8 +99,12 @@ static void gemm_pack@F@(int64_t width, int64_t used, int64_t depth, const @REAL
 static void gemm_tile@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *restrict b,
     int64_t rows, int64_t columns, int add, @REAL@ *restrict to, int64_t to_row)
 {
-    @REAL@ s[GEMM_ROWS][GEMM_COLUMNS] = {{@ZERO@}};
+    @REAL@ s[GEMM_ROWS][GEMM_COLUMNS];
     @REAL@ t[GEMM_ROWS][GEMM_COLUMNS];
+    GEMM_UNROLL
+    for (int j = 0; j < GEMM_COLUMNS; j++) {
+@ZERO_LINES@
+    }
     for (int64_t p = 0; p < depth; p++) {
         const @REAL@ *x = a + p * GEMM_ROWS;
         const @REAL@ *y = b + p * GEMM_COLUMNS;
@@ -95,9 +112,10 @@ static void gemm_tile@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *
 @ROW_LINES@
         }
     }
-    for (int i = 0; i < GEMM_ROWS; i++)
-        for (int j = 0; j < GEMM_COLUMNS; j++)
-            t[i][j] = s[i][j];
+    GEMM_UNROLL
+    for (int j = 0; j < GEMM_COLUMNS; j++) {
+@COPY_LINES@
+    }
     if (rows == GEMM_ROWS && columns == GEMM_COLUMNS && !add) {
         for (int i = 0; i < GEMM_ROWS; i++)
             for (int j = 0; j < GEMM_COLUMNS; j++)

@@ -33,5 +33,7 @@ def vector_lines(text: str) -> list[str]:
     for name, suffix in found:
         kind = "float" if suffix else "double"
         parameters = f"{kind}, {kind}" if name in _BINARY else kind
-        lines.append(f'__attribute__((simd("notinbranch"))) {kind} {name}{suffix}({parameters});')
+        lines.append(
+            f'__attribute__((simd("notinbranch"), const)) {kind} {name}{suffix}({parameters});'
+        )
     return [*lines, "#endif", "#endif"]

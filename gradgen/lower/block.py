@@ -40,22 +40,35 @@ from gradgen.lower.rewriter import Rewriter
 from gradgen.types import BYTES
 
 ROWS = 64
+INNER = 32  # rows of a block of a loop inside of another one: its lanes are set up and added in every iteration
+WHOLE = (
+    2 * ROWS
+)  # a loop up to this long is one block: its tasks are told apart whatever they compute
 ROOM = 16384  # bytes of the small arrays of a block
 MATHS = 10  # flops of what is worth computing side by side
 
 
 def block(kernel: Kernel) -> Kernel:
     """`kernel` with its long loops in blocks, where that lets mathematical functions be computed side by side."""
+    return kernel.with_body(_block(kernel.body, ROWS))
+
+
+def _block(body: list[Any], rows: int) -> list[Any]:
     out: list[Any] = []
-    for stmt in kernel.body:
-        out += _blocked(stmt) if type(stmt) is Loop and _suits(stmt) else [stmt]
-    return kernel.with_body(out)
+    for stmt in body:
+        if type(stmt) is not Loop:
+            out.append(stmt)
+            continue
+        made = _blocked(stmt, rows) if _suits(stmt) else [stmt]
+        out += [s.with_body(_block(s.body, INNER)) if type(s) is Loop else s for s in made]
+    return out
 
 
 def _suits(loop: Loop) -> bool:
     if (
         loop.kind == "sequential"
         or loop.step != 1
+        or type(loop.extent) is Clip
         or (isinstance(loop.extent, int) and loop.extent < 8)
     ):
         return False
@@ -65,10 +78,11 @@ def _suits(loop: Loop) -> bool:
         for s in walk(loop.body)
     ):
         return False
+    nested = any(type(s) is Loop for s in loop.body)
+    if nested and isinstance(loop.extent, int) and loop.extent <= WHOLE:
+        return any(type(s) is Let for s in loop.body)
     maths = any(type(s) is Let and s.op.flops >= MATHS for s in loop.body)
-    return maths and (
-        any(type(s) is Loop for s in loop.body) or bool(_accumulators(loop.body, loop))
-    )
+    return maths and (nested or bool(_accumulators(loop.body, loop)))
 
 
 def _accumulators(body: list[Any], loop: Loop) -> dict[int, Buffer]:
@@ -91,12 +105,12 @@ def _accumulators(body: list[Any], loop: Loop) -> dict[int, Buffer]:
     return {key: b for key, b in found.items() if key not in spoilt}
 
 
-def _blocked(loop: Loop) -> list[Any]:
+def _blocked(loop: Loop, most: int) -> list[Any]:
     tasks = _tasks(loop)
     split = _Split(loop, tasks)
     extent = loop.extent
-    whole = isinstance(extent, int) and extent <= 2 * ROWS and loop.start == 0
-    rows = extent if whole else ROWS
+    whole = isinstance(extent, int) and extent <= WHOLE and loop.start == 0
+    rows = extent if whole else most
     assert isinstance(rows, int)
     while split.bytes_per_row * rows > ROOM and not whole:
         rows //= 2
@@ -187,6 +201,11 @@ class _Split:
                 elif type(stmt) is Declare and stmt.buffer.shape:
                     arrays[id(stmt.buffer)] = stmt.buffer
         scalars = {id(s): s for s in loop.body if id(s) in self.home}
+        self.stands: dict[int, Load] = {}
+        for t, task in enumerate(tasks):
+            for key, load in _stored_once(loop, task).items():
+                if self.home.get(key) == t:
+                    self.stands[key] = load
         for t, task in enumerate(tasks):
             for stmt in walk(task):
                 for a in operands(stmt):
@@ -205,7 +224,9 @@ class _Split:
             self.bytes_per_row += BYTES[buffer.dtype] * buffer.size
 
     def _again(self, stmt: Any) -> bool:
-        """Whether a scalar that crosses is loaded again where it is needed."""
+        """Whether a scalar that crosses is loaded (again) where it is needed."""
+        if id(stmt) in self.stands:
+            return True
         return (
             type(stmt) is Load
             and id(stmt.buffer.memory) not in self.stored
@@ -268,14 +289,20 @@ class _Split:
         for stmt in task:
             if type(stmt) is Declare and id(stmt.buffer) in wide:
                 continue
-            if id(stmt) in self.crossing and id(stmt) not in arrays and id(stmt) not in self.needed:
+            idle = id(stmt) in self.crossing and id(stmt) not in self.needed
+            if idle and type(stmt) is Load and id(stmt) not in arrays:
                 continue
             for one in walk([stmt]):
                 for a in operands(one):
                     if self.home.get(id(a), t) != t and id(a) not in table:
                         array = arrays.get(id(a))
                         if array is None:
-                            made.append(_copy(self.crossing[id(a)], rewriter))
+                            load = self.stands.get(id(a), self.crossing[id(a)])
+                            copied = rewriter.statement(
+                                Load(load.buffer, load.index, a.name, a.site)
+                            )
+                            table[id(a)] = copied
+                            made.append(copied)
                         else:
                             table[id(a)] = load = Load(array, (r,), a.name, a.site)
                             made.append(load)
@@ -297,11 +324,22 @@ def _rows(loop: Loop, rows: int) -> Any:
     return Clip(Affine.of(loop.var), rows, loop.extent)
 
 
-def _copy(load: Load, rewriter: Rewriter) -> Load:
-    """A load made again."""
-    buffer, index = rewriter.where(load.buffer, load.index)
-    rewriter.table[id(load)] = new = Load(buffer, index, load.name, load.site)
-    return new
+def _stored_once(loop: Loop, task: list[Any]) -> dict[int, Load]:
+    """Scalars that a task stores where the loop stores nothing else: by id, what loads them from there."""
+    count: dict[int, int] = {}
+    for stmt in walk(loop.body):
+        if type(stmt) is Store:
+            key = id(stmt.buffer.memory)
+            count[key] = count.get(key, 0) + 1
+    return {
+        id(s.value): Load(s.buffer, s.index)
+        for s in task
+        if type(s) is Store
+        and not s.accumulate
+        and count[id(s.buffer.memory)] == 1
+        and any(t is loop.var for a in s.index for t, _ in a.terms)
+        and not operands(Load(s.buffer, s.index))
+    }
 
 
 def _name(stmt: Any, otherwise: str) -> str:

@@ -23,6 +23,7 @@ from gradgen.value import constant
 LARGE = 32**3
 TYPICAL = 128
 SHORT = 16
+TURNED = 1024  # elements of a matrix that is copied the other way round
 
 
 class Contractions(Builder):
@@ -42,6 +43,18 @@ class Contractions(Builder):
         ]
         short = sum(d <= SHORT for d in sizes)
         return math.prod(sizes) >= LARGE and short < 2 and min(sizes) >= 4
+
+    def _is_worth_turning(self, right: Any, m: Sequence[Dim]) -> bool:
+        """Whether a small matrix, read against its rows for many rows of the other, is copied the other way round."""
+        if not self.gemm or self.inner or not m or not isinstance(right, View):
+            return False
+        if len(right.shape) != 2 or last_contiguous(right, 1):
+            return False
+        k, n = right.shape
+        if not (isinstance(k, int) and isinstance(n, int)):
+            return False
+        many = not isinstance(m[0], int) or m[0] >= SHORT
+        return many and min(k, n) > 1 and n >= 8 and k * n <= TURNED
 
     def _gemm(self, node: Any, left: View, right: View) -> None:
         out = self.temp(node.type, node.name)
@@ -88,6 +101,9 @@ class Contractions(Builder):
                 self.store(acc, (), product([], [], t, []), accumulate=True)
             self.env[id(node)] = self.emit(Load(acc, (), node.name, self.site))
             return
+        if self._is_worth_turning(right, m):
+            # x @ W.T for many x: sums along W's rows would be one after the other, along its columns they go side by side
+            right = View.whole(self.copy(right, b.type, "turned"))
         out = self.temp(node.type, node.name)
         a_rows = not m or last_contiguous(left, a.type.ndim - 1)  # a is read along k
         b_columns = bool(n) and not last_contiguous(right, b.type.ndim - 2)  # b is read along n

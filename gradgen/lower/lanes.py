@@ -46,7 +46,7 @@ from gradgen.lower.rewriter import Rewriter
 from gradgen.sizes import add, floordiv, max0, mul
 
 # One vector of 64 bytes is 8 doubles: with two of them gcc keeps the lanes in registers, and an addition hides behind another.
-LANES = {"f64": 16, "f32": 32}
+LANES = {"f64": 16, "f32": 16}
 _START = {
     "add": 0.0,
     "mul": 1.0,
@@ -206,12 +206,12 @@ def _steps(loop: Loop, found: dict[int, Collector]) -> list[Any]:
     middle = add(loop.start, mul(steps, width))
     lane = Var()
     out: list[Any] = []
+
+    def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
+        collector = found.get(id(buffer))
+        return (collector.lane, (Affine.of(lane),)) if collector else (buffer, index)
+
     if not isinstance(steps, int) or steps > 0:
-
-        def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
-            collector = found.get(id(buffer))
-            return (collector.lane, (Affine.of(lane),)) if collector else (buffer, index)
-
         table: dict[int, Any] = {id(loop.var): Affine.of(loop.var).plus(Affine.of(lane))}
         body = Rewriter(table, access, fresh=True).block(loop.body)
         step = Loop(lane, width, "parallel", body, loop.site)

@@ -17,6 +17,8 @@ from gradgen.emit.c import emit_c
 from gradgen.emit.selftest import record
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError
+from gradgen.lower import compile_loops
+from gradgen.lower.kernel import Let, Loop, walk
 from gradgen.options import Options
 from gradgen.toolchain import FLAGS, flags_for
 
@@ -113,7 +115,7 @@ def test_text_of_logistic_regression():
 def test_loops_may_use_vector_functions_but_not_in_strict_mathematics():
     program = (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b"))
     fn, signature = make(*program)
-    declaration = '__attribute__((simd("notinbranch"))) double exp(double);'
+    declaration = '__attribute__((simd("notinbranch"), const)) double exp(double);'
     assert declaration in emit_c(fn, signature)["logistic_grad.c"]
     strict = emit_c(fn, signature, Options(math="strict"))["logistic_grad.c"]
     assert "simd" not in strict
@@ -367,3 +369,27 @@ def test_nan_and_infinity_pass_through_products():
     A, B = np.ones((40, 40)), np.ones((40, 40))
     A[3, 5], B[7, 9], B[5, 2] = np.nan, np.inf, 0.0
     np.testing.assert_array_equal(compiled.call([A, B], {})[0], A @ B)
+
+
+def test_the_three_kinds_of_mathematics_have_their_flags():
+    text = _texts()["logistic_grad.c"]
+    assert "-ffp-contract=off" in flags_for(text, "strict")
+    assert "-ffp-contract=fast" in flags_for(text, "default")
+    assert "-fassociative-math" not in flags_for(text, "default")
+    assert "-fassociative-math" in flags_for(text, "fast")
+    assert not any("-ffast-math" in flags_for(text, m) for m in ("strict", "default", "fast"))
+
+
+def test_a_short_loop_is_split_into_tasks_that_go_side_by_side():
+    def layers(X, W1, W2):
+        return np.sum(np.tanh(np.tanh(X @ W1) @ W2))
+
+    fn, signature = make(layers, ("f64[n,2]", "f64[2,16]", "f64[16,16]"), ("W1", "W2"))
+    kernel = compile_loops(fn, signature.results)
+    mathematics = [
+        loop
+        for loop in walk(kernel.body)
+        if type(loop) is Loop and any(type(s) is Let and s.op.name == "tanh" for s in loop.body)
+    ]
+    assert mathematics
+    assert not any(type(s) is Loop for loop in mathematics for s in loop.body)
