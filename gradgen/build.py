@@ -179,7 +179,8 @@ def _compile(
             except BuildError as error:
                 raise CallError(f"call.c does not compile here ({error.what})") from None
             objects.append("call.o")
-        run([*compiler, *SHARED, "-fPIC", *objects, "-o", "out.so", *LIBRARIES], folder)
+        threads = [flag for flag in options if flag == "-fopenmp"]
+        run([*compiler, *SHARED, "-fPIC", *objects, "-o", "out.so", *threads, *LIBRARIES], folder)
         built = Path(folder, "out.so")
         digest = Path(folder, "digest")
         digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest(), encoding="ascii")

@@ -21,7 +21,9 @@ class Options:
           divide by multiplying.
     checks: entry checks in emitted code.  rewrite: stability rewrites before differentiation.
     verify: check types after every pass.  ties: max and min of equal operands "split" the derivative.
-    blas, parallel, index, order, profile: one value each so far.
+    parallel: long loops in C run on several threads where the compiler has OpenMP; results do not depend on their number.
+    blas: "none": products of matrices by emitted code; "auto" is the same so far.
+    index, order, profile: one value each so far.
     """
 
     optimize: str | None = None
@@ -39,7 +41,7 @@ class Options:
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
             "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none"),
-            "parallel": (False,), "ties": ("split",), "index": ("i64",), "order": ("C",), "profile": (None,),
+            "parallel": (False, True), "ties": ("split",), "index": ("i64",), "order": ("C",), "profile": (None,),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:

@@ -53,6 +53,8 @@ def flags_for(text: str, math: str) -> tuple[str, ...]:
         re.search(rf'simd\("notinbranch"\), const.* {name}f?\(', text) for name in ("sin", "cos")
     ):
         flags = (*flags, *_APART)
+    if "#pragma omp" in text:
+        flags = (*flags, "-fopenmp")
     if math == "fast":
         flags = (*flags, *_REORDER)
     return tuple(
@@ -112,6 +114,8 @@ def run(command: list[str], folder: str) -> None:
         raise BuildError(
             f"building needs a compiler that runs, got {command[0]}: {error.strerror}"
         ) from None
+    if done.returncode and "-fopenmp" in command and "openmp" in done.stderr:
+        return run([word for word in command if word != "-fopenmp"], folder)
     if done.returncode and "-march=native" in command and "march" in done.stderr:
         return run([word for word in command if word != "-march=native"], folder)
     if done.returncode:

@@ -54,6 +54,7 @@ from gradgen.lower.kernel import (
     operands,
     walk,
 )
+from gradgen.lower.threads import work
 from gradgen.sites import Site, cite
 from gradgen.sizes import Dim
 from gradgen.spelling import COMPARE, SUM, TERNARY, UNARY, Expr
@@ -62,6 +63,7 @@ from gradgen.types import C_NAMES, DTYPES
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FOLD = 56  # longer expressions get a line of their own
 _LOOPS = "ijklpqrs"
+LONG_WORK = 20000  # iterations that are worth starting threads for
 
 
 class CBody(CPlaces):
@@ -330,11 +332,18 @@ class CBody(CPlaces):
                 head += f" {name} < {self._end(stmt, depth).at(COMPARE + 1)}; {step})"
             self.lines, outer = [], self.lines
             for nest in walk(stmt.body):
-                if type(nest) is Loop and _counts_from(nest, stmt.var):
+                if type(nest) is Loop and self._counts_from(nest, stmt.var):
                     self._end(nest, depth + 1)
             self.block(stmt.body, depth + 1, cite(stmt.site) or cited)
             inner, self.lines = self.lines, outer
             single = is_single(inner, depth + 1)
+            if stmt.kind == "threads":
+                long = self.dim(work(stmt)).at(COMPARE + 1)
+                self.lines += [
+                    "#if defined(_OPENMP)",
+                    f"#pragma omp parallel for if ({long} > {LONG_WORK})",
+                    "#endif",
+                ]
             cited = self._line(
                 head if single else f"{head} {{", depth, stmt.site, cited, note=summary(stmt)
             )
@@ -379,6 +388,13 @@ class CBody(CPlaces):
             self.failures[stmt.code] = None
             return self._line(f"return {self.code}_{stmt.code};", depth, None, cited)
         raise KeyError(f"internal: no C for {kind.__name__}")
+
+    def _counts_from(self, loop: Loop, var: Var) -> bool:
+        """Whether a loop is over one block of the loop over `var`, and of known loops around that."""
+        if not isinstance(loop.extent, Clip):
+            return False
+        terms = loop.extent.base.terms
+        return any(t is var for t, _ in terms) and all(id(t) in self.variable for t, _ in terms)
 
     def _end(self, loop: Loop, depth: int) -> Expr:
         """Where a loop ends; the rows of a block get a name, once for all loops over them."""
@@ -482,8 +498,3 @@ class CBody(CPlaces):
                 lines[:0] = fold_comment(pad, where)
         self.lines += lines
         return cite(site) or where or cited
-
-
-def _counts_from(loop: Loop, var: Var) -> bool:
-    """Whether a loop is over one block of the loop over `var`."""
-    return isinstance(loop.extent, Clip) and any(t is var for t, _ in loop.extent.base.terms)

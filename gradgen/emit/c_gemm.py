@@ -54,7 +54,7 @@ def gemm_text(dtype: str, parallel: bool) -> str:
         "@NARROW@": str(narrow),
         "@ROWS@": str(ROWS),
         "@DEPTH@": str(DEPTH),
-        "@HEIGHT@": str(HEIGHT),
+        "@HEIGHT@": str(HEIGHT // 4 if parallel else HEIGHT),  # enough blocks for a few threads
     }
     text = _TEXT
     for word, meaning in words.items():

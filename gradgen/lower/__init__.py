@@ -9,6 +9,7 @@
     gather      additions to neighbouring places are collected place by place, and stored once
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
     lanes       sums are collected in lanes that do not wait for each other
+    share       with parallel=True: long loops are cut into parts for threads
     split       a long top level is cut into parts, to be functions of their own
     storage     the other temporaries go on the stack or into the workspace
 
@@ -33,6 +34,7 @@ from gradgen.lower.lanes import lanes
 from gradgen.lower.lowering import lower
 from gradgen.lower.split import split
 from gradgen.lower.storage import storage
+from gradgen.lower.threads import share
 from gradgen.options import Options
 
 Pass = Callable[[Kernel], Kernel]
@@ -52,7 +54,10 @@ def _steps(fn: Function, labels: Sequence[str], options: Any) -> Iterator[tuple[
     level = options.level("c") if options is not None else "fast"
     kernel = lower(fn, labels, gemm=level == "fast")
     yield "lowering", kernel
-    for step in PASSES[level]:
+    steps = list(PASSES[level])
+    if options is not None and options.parallel:
+        steps.insert(steps.index(split), share)
+    for step in steps:
         kernel = step(kernel)
         if options is not None and options.verify:
             verify(kernel, step.__name__)

@@ -393,3 +393,20 @@ def test_a_short_loop_is_split_into_tasks_that_go_side_by_side():
     ]
     assert mathematics
     assert not any(type(s) is Loop for loop in mathematics for s in loop.body)
+
+
+def test_threads_do_not_change_results(tmp_path):
+    fn, signature = make(logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b"))
+    files = emit_c(fn, signature, Options(parallel=True))
+    text = files["logistic_grad.c"]
+    assert "-fopenmp" in flags_for(text, "default")
+    sizes = {"n": 3000, "d": 20}
+    args = [sample(leaf, sizes, np.random.default_rng(5)) for leaf in signature.leaves]
+    wanted = interpret(fn, args, sizes)
+    several = CFunction(files, fn, signature, flags=(*FLAGS, *STRICT, "-fopenmp")).call(args, sizes)
+    one = CFunction(files, fn, signature, flags=(*FLAGS, *STRICT, "-Wno-unknown-pragmas")).call(
+        args, sizes
+    )
+    for a, b, c in zip(several, one, wanted, strict=True):
+        close(a, c, "f64")
+        np.testing.assert_allclose(a, b, rtol=1e-13)

@@ -191,3 +191,26 @@ def test_the_adjoint_of_slices_is_stored_once_per_place():
         assert not any(s.accumulate for s in stores)  # nothing is read back
     fills = [loop for loop in _loops(kernel.body) if loop.extent == gradient.shape[0]]
     assert all(loop.start != 0 for loop in fills)  # only what lies beyond the last iteration
+
+
+@pytest.mark.parametrize("program", range(0, len(PROGRAMS), 2), ids=lambda k: IDS[k])
+def test_parts_for_threads_mean_the_function(program):
+    fn, signature = make(*PROGRAMS[program])
+    kernel = compile_loops(fn, signature.results, Options(parallel=True, verify=True))
+    sizes = dict.fromkeys(signature.letters, 5)
+    args = [sample(leaf, sizes, np.random.default_rng(7)) for leaf in signature.leaves]
+    single = any("f32" in s for s in PROGRAMS[program][1])
+    for a, b, v in zip(
+        run(kernel, args, sizes), interpret(fn, args, sizes), fn.outputs, strict=True
+    ):
+        close(a, b, "f32" if single else v.type.dtype)
+
+
+def test_a_long_loop_is_cut_into_parts_whose_sums_are_added_in_order():
+    fn, signature = make(logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b"))
+    kernel = compile_loops(fn, signature.results, Options(parallel=True))
+    threads = [loop for loop in _loops(kernel.body) if loop.kind == "threads"]
+    gradient = kernel.outputs[1]
+    long = [loop for loop in threads if any(type(s) is Let for s in walk([loop]))]
+    assert len(long) == 1
+    assert not any(type(s) is Store and s.buffer is gradient for s in walk(long))
