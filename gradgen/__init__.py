@@ -39,6 +39,7 @@ from gradgen.errors import (
     TraceError,
     UnsupportedError,
 )
+from gradgen.functions import register
 from gradgen.options import Options
 from gradgen.symbolic import define, from_sympy
 from gradgen.trace import branches as _branches  # enters the hooks of tests and loops
@@ -80,6 +81,7 @@ __all__ = [
     "map",
     "minimize",
     "nn",
+    "register",
     "root",
     "scan",
     "spec",

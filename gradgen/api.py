@@ -30,6 +30,7 @@ from gradgen.errors import SpecError
 from gradgen.graph import from_graph
 from gradgen.ir import Function
 from gradgen.ops.helpers import HELPERS
+from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
 from gradgen.passes import optimise
 from gradgen.passes.captures import lift_captures
@@ -77,8 +78,9 @@ def compile(
     names = parameters(f)
     arguments = arguments_of(f, names, positional, named)
     dummies = placeholders(arguments)
-    with canonical(chosen.rewrite), paused_collector():
+    with canonical(chosen.rewrite), ties(chosen.ties), paused_collector():
         staged = trace(f, dummies, names)
+        staged.function.notes["ties"] = chosen.ties
         signature = _signature(f, name, arguments, staged, target, chosen)
         return finish(staged.function, signature, target, chosen, _inner_trace(f, dummies, names))
 

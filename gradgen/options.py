@@ -20,7 +20,8 @@ class Options:
           glibc (at most 4 ulp; measured 3.2 for tan, 3.0 for exp, 0.6 for sin and cos). "fast": gcc may also reorder sums and
           divide by multiplying.
     checks: entry checks in emitted code.  rewrite: stability rewrites before differentiation.
-    verify: check types after every pass.  ties: max and min of equal operands "split" the derivative.
+    verify: check types after every pass.  ties: equal operands of max and min "split" the
+          derivative, or the "first" has it.
     parallel: long loops in C run on several threads where the compiler has OpenMP; results do not depend on their number.
     blas: "none": products of matrices by emitted code; "auto" is the same so far.
     index, order, profile: one value each so far.
@@ -41,7 +42,7 @@ class Options:
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
             "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none"),
-            "parallel": (False, True), "ties": ("split",), "index": ("i64",), "order": ("C",), "profile": (None,),
+            "parallel": (False, True), "ties": ("split", "first"), "index": ("i64",), "order": ("C",), "profile": (None,),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:

@@ -775,7 +775,8 @@ def backward(root: Value, y_bar: Any) -> None:
             if x_bar is not None:
                 known = bars.get(id(a))
                 bars[id(a)] = x_bar._data if known is None else known + x_bar._data
-                masks.note(node, a, guard)
+                # The cotangent of a guarded partial is a product with the zero that guarded it.
+                masks.note(node, a, guard or (node.op.name == "mulz" and i == 1))
 
 
 def _detached(node: Value) -> Value:

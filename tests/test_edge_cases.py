@@ -112,6 +112,20 @@ EDGES = [
          (np.ones((2, 1)), arr(1.0, 2.0, 3.0).reshape(1, 3)), np.full((2, 1), 6.0)),
     Edge("f(x, x)", lambda x: np.sum(x[:, None] * x[None, :]), (arr(1.0, 2.0),), arr(6.0, 6.0)),
     Edge("unused input", lambda x, y: y * y, (arr(1.0, 2.0), 3.0), arr(0.0, 0.0), 9.0),
+    Edge("cumprod with a zero", lambda x: np.sum(np.cumprod(x)), (arr(2.0, 0.0, 3.0, 4.0),), arr(1.0, 32.0, 0.0, 0.0), 2.0),
+    Edge("var of a constant vector", lambda x: np.var(x), (arr(2.0, 2.0, 2.0),), arr(0.0, 0.0, 0.0), 0.0),
+    Edge("np.std of a constant vector", lambda x: np.std(x), (arr(2.0, 2.0, 2.0),), arr(0.0, 0.0, 0.0), 0.0),
+    Edge("sinc at 0", lambda x: np.sinc(x), (0.0,), 0.0, 1.0),
+    Edge("sum where=", lambda x: np.sum(x * x, where=MASK), (arr(1.0, nan, 3.0),), arr(2.0, 0.0, 6.0), 10.0, python=POLE),
+    Edge("mean where=", lambda x: np.mean(x, where=MASK), (arr(1.0, nan, 3.0),), arr(0.5, 0.0, 0.5), 2.0, python=POLE),
+    Edge("nansum", lambda x: np.nansum(x * x), (arr(1.0, nan, 3.0),), arr(2.0, 0.0, 6.0), 10.0, python=POLE),
+    Edge("norm(x, inf)", lambda x: np.linalg.norm(x, np.inf), (arr(1.0, -3.0, 2.0),), arr(0.0, -1.0, 0.0), 3.0),
+    Edge("norm(x, inf) tie", lambda x: np.linalg.norm(x, np.inf), (arr(3.0, -3.0, 2.0),), arr(0.5, -0.5, 0.0), 3.0),
+    Edge("norm(x, 3) at 0", lambda x: np.linalg.norm(x, 3), (np.zeros(2),), np.zeros(2), 0.0, python=POLE),
+    Edge("det of a singular 2 x 2", lambda x: np.linalg.det(x), (np.array([[1.0, 2.0], [2.0, 4.0]]),),
+         np.array([[4.0, -2.0], [-2.0, 1.0]]), 0.0),
+    Edge("ptp tie", lambda x: np.ptp(x), (arr(1.0, 3.0, 3.0),), arr(-1.0, 0.5, 0.5), 2.0),
+    Edge("xlogy at 0", lambda x: special.xlogy(x, x), (0.0,), -inf, 0.0, python=POLE),
     Edge("softmax of equals", lambda x: special.softmax(x)[0], (arr(5.0, 5.0),), arr(0.25, -0.25), 0.5, eager=False),
 ]  # fmt: skip
 EDGE = pytest.mark.parametrize("edge", EDGES, ids=lambda e: e.name)
@@ -154,7 +168,7 @@ def test_targets(edge, target):
 @pytest.mark.parametrize("edge", [e for e in EDGES if np.ndim(e.want)], ids=lambda e: e.name)
 @pytest.mark.parametrize("target", ["numpy", C])
 def test_targets_at_symbolic_sizes(edge, target):
-    if any(e in edge.name for e in ("mask", "3}", "axis", "gather")):
+    if any(e in edge.name for e in ("mask", "where=", "axis", "gather", "singular")):
         pytest.skip("the arrays inside have fixed sizes")
     letters = iter("nmkd")
     specs = [
@@ -241,3 +255,35 @@ def test_a_rewrite_can_be_turned_off():
     f = lambda x: np.log(1 + np.exp(x))
     fn = gg.compile(gg.grad(f), "f64[]", options={"rewrite": False})
     assert np.isnan(fn(1000.0)) or fn(1000.0) != 1.0
+
+
+# -- the policy for ties
+@pytest.mark.parametrize("target", ["numpy", "python", C])
+@pytest.mark.parametrize(
+    ("f", "at", "want"),
+    [
+        (lambda x: np.max(x), (arr(1.0, 3.0, 3.0),), arr(0.0, 1.0, 0.0)),
+        (
+            lambda x: np.sum(np.min(x, axis=0)),
+            (np.array([[1.0, 5.0], [1.0, 4.0]]),),
+            np.array([[1.0, 0.0], [0.0, 1.0]]),
+        ),
+        (
+            lambda x: np.max(x),
+            (np.array([[2.0, 7.0], [7.0, 4.0]]),),
+            np.array([[0.0, 1.0], [0.0, 0.0]]),
+        ),
+        (lambda x, y: np.maximum(x, y), (2.0, 2.0), 1.0),
+        (lambda y, x: np.maximum(x, y), (2.0, 2.0), 0.0),
+        (lambda x: np.maximum(x, 0.0), (0.0,), 0.0),
+    ],
+)
+def test_the_first_of_equals(f, at, want, target):
+    options = {"ties": "first"}
+    specs = list(map(spec, at))
+    fn = gg.compile(gg.grad(f), *specs, target=target, name="edge", options=options)
+    held(fn(*[a.tolist() if target == "python" and np.ndim(a) else a for a in at]), want)
+    assert "half each" not in fn.source and "evenly" not in fn.source
+    fn = gg.compile(gg.jvp(f), *specs, specs[0], options=options)
+    direction = np.asarray(np.arange(1.0, 1 + np.size(at[0]))).reshape(np.shape(at[0]))[()]
+    held(fn(*at, direction)[1], np.sum(want * direction))

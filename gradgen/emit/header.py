@@ -8,6 +8,7 @@ from collections.abc import Callable
 from gradgen.cost import cost, flops
 from gradgen.ir import Function
 from gradgen.lower.kernel import Kernel
+from gradgen.ops.ties import WORDS
 from gradgen.sizes import Dim, spell
 from gradgen.trace.spec import Leaf, Signature
 from gradgen.types import DTYPES, Type
@@ -29,7 +30,12 @@ def dim_text(dim: Dim) -> str:
 
 def kinks(fn: Function) -> list[str]:
     """The conventions in force, one per op that has one, in order of appearance."""
-    return list(dict.fromkeys(n.op.kink for n in fn.body if n.op.kink))
+    found = list(dict.fromkeys(n.op.kink for n in fn.body if n.op.kink))
+    if fn.notes.get("ties") != "first":
+        return found
+    for usual, words in WORDS.items():
+        found = [text.replace(usual, words) for text in found]
+    return found
 
 
 def leaf_text(leaf: Leaf, names: Callable[[str], str] = str) -> str:

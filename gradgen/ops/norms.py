@@ -52,8 +52,10 @@ def _of_vectors(x: Value, p: Any, axes: tuple[int, ...], keepdims: Any) -> Value
         return calls.cast(sum_(calls.not_equal(x, 0), axes, keepdims=keepdims), dtype=x.type.dtype)
     if p == 1:
         return sum_(size, axes, keepdims=keepdims)
-    # The root's slope is infinite at 0, where the sum's is 0: `mulz` keeps their product 0.
-    return FUNCTIONS[np.power](sum_(size**p, axes, keepdims=keepdims), 1.0 / p)
+    # The root's slope is infinite at 0, where a norm has none: 0 there, as for p = 2.
+    total = sum_(size**p, axes, keepdims=keepdims)
+    zero = calls.equal(total, 0)
+    return calls.where(zero, 0.0, FUNCTIONS[np.power](calls.where(zero, 1.0, total), 1.0 / p))
 
 
 def _of_matrices(x: Value, p: Any, rows: int, columns: int, keepdims: Any) -> Value:

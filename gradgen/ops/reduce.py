@@ -15,6 +15,7 @@ from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.helpers import Helper, enter, run
 from gradgen.ops.spans import Span
+from gradgen.ops.ties import first_wins
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import Shape, Type
@@ -101,8 +102,24 @@ SUM: Op = define(
 
 
 # -- max and min
+def _first(hit: Value, axes: Axes) -> Value:
+    """Of the places that are true, the first over `axes`, row by row: where their running count is 1."""
+    shape = hit.type.shape
+    order = (*(k for k in range(len(shape)) if k not in axes), *axes)
+    back = tuple(order.index(k) for k in range(len(shape)))
+    moved = apply(OPS["transpose"], hit, axes=order)
+    kept = len(shape) - len(axes)
+    flat = (*moved.type.shape[:kept], product(moved.type.shape[kept:]))
+    row = apply(OPS["reshape"], moved, shape=flat)
+    counts = apply(OPS["cumsum"], apply(OPS["cast"], row, dtype="i64"), reverse=False)
+    one = apply(OPS["logical_and"], row, apply(OPS["equal"], counts, 1))
+    return apply(OPS["transpose"], apply(OPS["reshape"], one, shape=moved.type.shape), axes=back)
+
+
 def _extreme_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
     hit = apply(OPS["equal"], x, spread(y, x, axes, keepdims))
+    if first_wins():
+        return apply(OPS["where"], _first(hit, axes), spread(y_bar, x, axes, keepdims), 0.0)
     ties = apply(SUM, apply(OPS["cast"], hit, dtype=x.type.dtype), axes=axes, keepdims=keepdims)
     share = spread(y_bar / ties, x, axes, keepdims)
     return apply(OPS["where"], hit, share, 0.0)
@@ -110,6 +127,9 @@ def _extreme_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = 
 
 def _extreme_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
     hit = apply(OPS["equal"], x, spread(y, x, axes, keepdims))
+    if first_wins():
+        moving = apply(OPS["where"], _first(hit, axes), x_dot, 0.0)
+        return apply(SUM, moving, axes=axes, keepdims=keepdims)
     ties = apply(SUM, apply(OPS["cast"], hit, dtype=x.type.dtype), axes=axes, keepdims=keepdims)
     return apply(SUM, apply(OPS["where"], hit, x_dot, 0.0), axes=axes, keepdims=keepdims) / ties
 

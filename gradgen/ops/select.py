@@ -12,8 +12,18 @@ from typing import Any
 import numpy as np
 
 from gradgen.ir import CONST, Op
-from gradgen.ops.calls import equal, greater, less, less_equal, logical_and, maximum, where
+from gradgen.ops.calls import (
+    equal,
+    greater,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+    maximum,
+    where,
+)
 from gradgen.ops.elementwise import elementwise, literal
+from gradgen.ops.ties import first_wins
 from gradgen.spelling import TERNARY, Expr, call, helper, template
 from gradgen.types import Type, broadcast, promote
 from gradgen.value import Value, unbroadcast
@@ -56,11 +66,11 @@ WHERE = elementwise(
 
 # -- maximum and minimum
 def _share(bar: Value, wins: Value, a: Value, b: Value) -> Value:
-    """What flows to the operand that wins where `wins` is true; at a tie of a and b, half of it.
+    """What flows to the operand that wins where `wins` is true; at a tie of a and b, half of it, or all to the first.
 
-    A constant wins its ties: nothing flows to the other. The policy `ties="first"` would be decided here.
+    A constant wins its ties: nothing flows to the other.
     """
-    if a.op is CONST or b.op is CONST:
+    if a.op is CONST or b.op is CONST or first_wins():
         return where(wins, bar, 0.0)
     return where(wins, bar, where(equal(a, b), 0.5 * bar, 0.0))
 
@@ -79,7 +89,10 @@ def _extremum(name: str, ufunc: Any, beats: Any, symbol: str) -> Op:
     reverse = "<" if symbol == ">" else ">"
 
     def first(bar: Value, y: Value, a: Value, b: Value) -> Value:
-        return _share(bar, beats(a, b), a, b)
+        wins = beats(a, b)
+        if first_wins() and a.op is not CONST and b.op is not CONST:
+            wins = logical_or(wins, equal(a, b))
+        return _share(bar, wins, a, b)
 
     def second(bar: Value, y: Value, a: Value, b: Value) -> Value:
         return _share(bar, beats(b, a), a, b)

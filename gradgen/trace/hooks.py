@@ -208,11 +208,15 @@ def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
 def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     """`fn(*args, **kwargs)`."""
     try:
-        special = CALLS.get(fn)
+        special, known = CALLS.get(fn), FUNCTIONS.get(fn)
     except TypeError:  # an unhashable callable
-        special = None
+        special = known = None
     if special is not None:
         return special(*args, **kwargs)
+    if known is not None and any_value((args, tuple(kwargs.values()))):
+        # An implementation that the user registered is the user's code as any other.
+        own = isinstance(known, types.FunctionType) and is_user_code(known.__code__)
+        return enter(known)(*args, **kwargs) if own else dispatch(fn, args, kwargs)
     if isinstance(getattr(fn, "__self__", None), _GENERATORS):
         _refuse_random(fn)
     cls = type(fn)
