@@ -77,7 +77,7 @@ def build(
     compiler = find_compiler(cc)
     main = next(name for name in files if name.endswith(".c"))
     options = tuple(flags) if flags is not None else flags_for(files[main], math)
-    missing = headers_missing() if calls else "no wrapper was asked for"
+    missing = headers_missing() if calls else "there is no wrapper for it"
     if not missing:
         try:
             return _build(files, main, calls, compiler, options, "")
@@ -173,11 +173,20 @@ def _compile(
             include = [word for path in _includes() for word in ("-isystem", path)]
             try:
                 run(
-                    [*compiler, *CALL_FLAGS, *include, "-fPIC", "-c", "call.c", "-o", "call.o"],
+                    [
+                        *compiler,
+                        *CALL_FLAGS,
+                        *include,
+                        "-fPIC",
+                        "-c",
+                        "gradgen-call.c",
+                        "-o",
+                        "call.o",
+                    ],
                     folder,
                 )
             except BuildError as error:
-                raise CallError(f"call.c does not compile here ({error.what})") from None
+                raise CallError(f"gradgen-call.c does not compile here ({error.what})") from None
             objects.append("call.o")
         threads = [flag for flag in options if flag == "-fopenmp"]
         run([*compiler, *SHARED, "-fPIC", *objects, "-o", "out.so", *threads, *LIBRARIES], folder)

@@ -27,22 +27,22 @@ typedef struct {
 #define ITEMS(...) ((PyObject *[]){__VA_ARGS__})
 
 /* -- arguments */
-static inline int is_array(PyObject *v, int type, int ndim)
+static inline int gg_is_array(PyObject *v, int type, int ndim)
 {
     const int plain = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED;
     return PyArray_CheckExact(v) && PyArray_TYPE(ARRAY(v)) == type && PyArray_NDIM(ARRAY(v)) == ndim
            && (PyArray_FLAGS(ARRAY(v)) & plain) == plain && PyArray_ISNOTSWAPPED(ARRAY(v));
 }
 
-static inline int take_0d(PyObject *v, int type, void *x, size_t bytes)
+static inline int gg_take_0d(PyObject *v, int type, void *x, size_t bytes)
 {
-    if (!is_array(v, type, 0))
+    if (!gg_is_array(v, type, 0))
         return 0;
     memcpy(x, DATA(v), bytes);
     return 1;
 }
 
-static inline int take_integer(PyObject *v, int64_t low, int64_t high, int64_t *x)
+static inline int gg_take_integer(PyObject *v, int64_t low, int64_t high, int64_t *x)
 {
     int overflow;
     if (!PyLong_CheckExact(v))
@@ -52,21 +52,21 @@ static inline int take_integer(PyObject *v, int64_t low, int64_t high, int64_t *
     return !overflow && k >= low && k <= high;
 }
 
-static inline int take_f64(PyObject *v, double *x)
+static inline int gg_take_f64(PyObject *v, double *x)
 {
     int64_t k;
     if (PyFloat_CheckExact(v) || Py_IS_TYPE(v, &PyDoubleArrType_Type)) {
         *x = PyFloat_AS_DOUBLE(v);
         return 1;
     }
-    if (take_integer(v, INT64_MIN, INT64_MAX, &k)) {
+    if (gg_take_integer(v, INT64_MIN, INT64_MAX, &k)) {
         *x = (double)k;
         return 1;
     }
-    return take_0d(v, NPY_DOUBLE, x, sizeof *x);
+    return gg_take_0d(v, NPY_DOUBLE, x, sizeof *x);
 }
 
-static inline int take_f32(PyObject *v, float *x)
+static inline int gg_take_f32(PyObject *v, float *x)
 {
     int64_t k;
     if (PyFloat_CheckExact(v)) {
@@ -77,44 +77,44 @@ static inline int take_f32(PyObject *v, float *x)
         *x = PyArrayScalar_VAL(v, Float);
         return 1;
     }
-    if (take_integer(v, INT64_MIN, INT64_MAX, &k)) {
+    if (gg_take_integer(v, INT64_MIN, INT64_MAX, &k)) {
         *x = (float)k;
         return 1;
     }
-    return take_0d(v, NPY_FLOAT, x, sizeof *x);
+    return gg_take_0d(v, NPY_FLOAT, x, sizeof *x);
 }
 
-static inline int take_i64(PyObject *v, int64_t *x)
+static inline int gg_take_i64(PyObject *v, int64_t *x)
 {
     if (Py_IS_TYPE(v, &PyInt64ArrType_Type)) {
         *x = PyArrayScalar_VAL(v, Int64);
         return 1;
     }
-    return take_integer(v, INT64_MIN, INT64_MAX, x) || take_0d(v, NPY_INT64, x, sizeof *x);
+    return gg_take_integer(v, INT64_MIN, INT64_MAX, x) || gg_take_0d(v, NPY_INT64, x, sizeof *x);
 }
 
-static inline int take_i32(PyObject *v, int32_t *x)
+static inline int gg_take_i32(PyObject *v, int32_t *x)
 {
     int64_t k;
     if (Py_IS_TYPE(v, &PyInt32ArrType_Type)) {
         *x = PyArrayScalar_VAL(v, Int32);
         return 1;
     }
-    if (take_integer(v, INT32_MIN, INT32_MAX, &k)) {
+    if (gg_take_integer(v, INT32_MIN, INT32_MAX, &k)) {
         *x = (int32_t)k;
         return 1;
     }
-    return take_0d(v, NPY_INT32, x, sizeof *x);
+    return gg_take_0d(v, NPY_INT32, x, sizeof *x);
 }
 
-static inline int take_bool(PyObject *v, bool *x)
+static inline int gg_take_bool(PyObject *v, bool *x)
 {
     *x = v == Py_True || v == PyArrayScalar_True;
-    return *x || v == Py_False || v == PyArrayScalar_False || take_0d(v, NPY_BOOL, x, sizeof *x);
+    return *x || v == Py_False || v == PyArrayScalar_False || gg_take_0d(v, NPY_BOOL, x, sizeof *x);
 }
 
 /* Whether every index lies in [-bound, bound). */
-static inline int below_i64(PyObject *v, int64_t bound)
+static inline int gg_below_i64(PyObject *v, int64_t bound)
 {
     const int64_t *x = DATA(v);
     const npy_intp count = PyArray_SIZE(ARRAY(v));
@@ -124,7 +124,7 @@ static inline int below_i64(PyObject *v, int64_t bound)
     return 1;
 }
 
-static inline int below_i32(PyObject *v, int64_t bound)
+static inline int gg_below_i32(PyObject *v, int64_t bound)
 {
     const int32_t *x = DATA(v);
     const npy_intp count = PyArray_SIZE(ARRAY(v));
@@ -134,12 +134,12 @@ static inline int below_i32(PyObject *v, int64_t bound)
     return 1;
 }
 
-static inline int64_t larger0(int64_t a)
+static inline int64_t gg_larger0(int64_t a)
 {
     return a > 0 ? a : 0;
 }
 
-static inline int64_t floor_div(int64_t a, int64_t b)
+static inline int64_t gg_floor_div(int64_t a, int64_t b)
 {
     if (b == 0)
         return -1; /* no array has such an axis */
@@ -147,7 +147,7 @@ static inline int64_t floor_div(int64_t a, int64_t b)
 }
 
 /* The arguments by position and name, in order. */
-static inline int arranged(State *state, PyObject *const *given, Py_ssize_t count, PyObject *named, PyObject **out)
+static inline int gg_arranged(State *state, PyObject *const *given, Py_ssize_t count, PyObject *named, PyObject **out)
 {
     const Py_ssize_t wanted = PyTuple_GET_SIZE(state->names);
     Py_ssize_t place = 0;
@@ -168,34 +168,34 @@ static inline int arranged(State *state, PyObject *const *given, Py_ssize_t coun
 }
 
 /* -- structures: each part is a new reference */
-static inline PyObject *new_ref(PyObject *v)
+static inline PyObject *gg_new_ref(PyObject *v)
 {
     Py_XINCREF(v);
     return v;
 }
 
-static inline int is_dict(PyObject *v, Py_ssize_t count)
+static inline int gg_is_dict(PyObject *v, Py_ssize_t count)
 {
     return v != NULL && PyDict_CheckExact(v) && PyDict_GET_SIZE(v) == count;
 }
 
-static inline int is_sequence(PyObject *v, Py_ssize_t count)
+static inline int gg_is_sequence(PyObject *v, Py_ssize_t count)
 {
     return v != NULL && (PyTuple_CheckExact(v) || PyList_CheckExact(v)) && Py_SIZE(v) == count;
 }
 
-static inline int is_of(PyObject *v, PyObject *cls)
+static inline int gg_is_of(PyObject *v, PyObject *cls)
 {
     return v != NULL && (PyObject *)Py_TYPE(v) == cls;
 }
 
-static inline PyObject *sequence_item(PyObject *v, Py_ssize_t k)
+static inline PyObject *gg_sequence_item(PyObject *v, Py_ssize_t k)
 {
-    return new_ref(PySequence_Fast_GET_ITEM(v, k));
+    return gg_new_ref(PySequence_Fast_GET_ITEM(v, k));
 }
 
 /* -- results: each takes over the references of its items */
-static inline int all_there(Py_ssize_t count, PyObject *const *items)
+static inline int gg_all_there(Py_ssize_t count, PyObject *const *items)
 {
     int there = 1;
     for (Py_ssize_t k = 0; k < count; k++)
@@ -203,17 +203,17 @@ static inline int all_there(Py_ssize_t count, PyObject *const *items)
     return there;
 }
 
-static inline void drop(Py_ssize_t count, PyObject *const *items)
+static inline void gg_drop(Py_ssize_t count, PyObject *const *items)
 {
     for (Py_ssize_t k = 0; k < count; k++)
         Py_XDECREF(items[k]);
 }
 
-static inline PyObject *tuple_of(Py_ssize_t count, PyObject *const *items)
+static inline PyObject *gg_tuple_of(Py_ssize_t count, PyObject *const *items)
 {
-    PyObject *made = all_there(count, items) ? PyTuple_New(count) : NULL;
+    PyObject *made = gg_all_there(count, items) ? PyTuple_New(count) : NULL;
     if (made == NULL) {
-        drop(count, items);
+        gg_drop(count, items);
         return NULL;
     }
     for (Py_ssize_t k = 0; k < count; k++)
@@ -221,11 +221,11 @@ static inline PyObject *tuple_of(Py_ssize_t count, PyObject *const *items)
     return made;
 }
 
-static inline PyObject *list_of(Py_ssize_t count, PyObject *const *items)
+static inline PyObject *gg_list_of(Py_ssize_t count, PyObject *const *items)
 {
-    PyObject *made = all_there(count, items) ? PyList_New(count) : NULL;
+    PyObject *made = gg_all_there(count, items) ? PyList_New(count) : NULL;
     if (made == NULL) {
-        drop(count, items);
+        gg_drop(count, items);
         return NULL;
     }
     for (Py_ssize_t k = 0; k < count; k++)
@@ -233,32 +233,32 @@ static inline PyObject *list_of(Py_ssize_t count, PyObject *const *items)
     return made;
 }
 
-static inline PyObject *dict_of(PyObject *const *keys, Py_ssize_t count, PyObject *const *items)
+static inline PyObject *gg_dict_of(PyObject *const *keys, Py_ssize_t count, PyObject *const *items)
 {
-    PyObject *made = all_there(count, items) ? PyDict_New() : NULL;
+    PyObject *made = gg_all_there(count, items) ? PyDict_New() : NULL;
     for (Py_ssize_t k = 0; k < count && made != NULL; k++)
         if (PyDict_SetItem(made, keys[k], items[k]) < 0)
             Py_CLEAR(made);
-    drop(count, items);
+    gg_drop(count, items);
     return made;
 }
 
 /* cls(*items), or cls(**dict(zip(names, items))). */
-static inline PyObject *made_by(PyObject *cls, PyObject *names, Py_ssize_t count, PyObject *const *items)
+static inline PyObject *gg_made_by(PyObject *cls, PyObject *names, Py_ssize_t count, PyObject *const *items)
 {
     PyObject *made = NULL;
-    if (all_there(count, items))
+    if (gg_all_there(count, items))
         made = PyObject_Vectorcall(cls, items, names == NULL ? (size_t)count : 0, names);
-    drop(count, items);
+    gg_drop(count, items);
     return made;
 }
 
-static inline PyObject *copy_of(PyObject *array)
+static inline PyObject *gg_copy_of(PyObject *array)
 {
     return array == NULL ? NULL : PyArray_NewCopy(ARRAY(array), NPY_CORDER);
 }
 
-static inline PyObject *scalar_of(void *x, int type)
+static inline PyObject *gg_scalar_of(void *x, int type)
 {
     PyArray_Descr *descr = PyArray_DescrFromType(type);
     PyObject *made = PyArray_Scalar(x, descr, NULL);
@@ -267,18 +267,18 @@ static inline PyObject *scalar_of(void *x, int type)
 }
 
 /* A fresh array, or the given one if it is as it should be; a new reference. */
-static inline PyObject *result(PyObject *given, int type, int ndim, npy_intp *dims)
+static inline PyObject *gg_result(PyObject *given, int type, int ndim, npy_intp *dims)
 {
     if (given == NULL)
         return PyArray_SimpleNew(ndim, dims, type);
-    if (!is_array(given, type, ndim) || !PyArray_ISWRITEABLE(ARRAY(given))
+    if (!gg_is_array(given, type, ndim) || !PyArray_ISWRITEABLE(ARRAY(given))
         || !PyArray_CompareLists(PyArray_DIMS(ARRAY(given)), dims, ndim))
         return NULL;
-    return new_ref(given);
+    return gg_new_ref(given);
 }
 
 /* Whether no array of `outs` shares memory with another of them or of `ins`. */
-static inline int apart(int outs_count, PyObject *const *outs, int ins_count, PyObject *const *ins)
+static inline int gg_apart(int outs_count, PyObject *const *outs, int ins_count, PyObject *const *ins)
 {
     for (int i = 0; i < outs_count; i++) {
         if (outs[i] == NULL)
@@ -298,12 +298,12 @@ static inline int apart(int outs_count, PyObject *const *outs, int ins_count, Py
 }
 
 /* -- workspace, aligned to 64 bytes: a call takes the kept block or has its own; a block begins with its size */
-static inline void *aligned(void *block)
+static inline void *gg_aligned(void *block)
 {
     return (void *)(((uintptr_t)block + sizeof(size_t) + 63) & ~(uintptr_t)63);
 }
 
-static inline void *take_work(State *state, size_t bytes)
+static inline void *gg_take_work(State *state, size_t bytes)
 {
     size_t *block = state->work;
 #ifndef Py_GIL_DISABLED
@@ -318,7 +318,7 @@ static inline void *take_work(State *state, size_t bytes)
     return block;
 }
 
-static inline void give_work(State *state, void *block)
+static inline void gg_give_work(State *state, void *block)
 {
 #ifndef Py_GIL_DISABLED
     const size_t bytes = *(size_t *)block;

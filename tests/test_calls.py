@@ -158,7 +158,7 @@ def test_the_wrapper_compiles_without_a_warning(row, tmp_path):
     include = [f"-isystem{p}" for p in (sysconfig.get_paths()["include"], np.get_include())]
     words = ["cc", "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-O1", *include]
     done = subprocess.run(
-        [*words, "-fsyntax-only", "call.c"], cwd=tmp_path, capture_output=True, text=True
+        [*words, "-fsyntax-only", "gradgen-call.c"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
@@ -444,6 +444,24 @@ def test_long_work_lets_other_threads_run():
     assert turns > 1000
 
 
+# Names that the wrapper, its files, Python and NumPy use themselves.
+NAMES = (
+    "call", "run", "invoke", "attempt", "kernel", "gg_kernel", "gg_invoke", "gg_run", "ggg_x", "methods", "into", "State",
+    "main_", "out", "digest", "call_support", "PyInit_gradgen_call", "PyFloat_FromDouble", "ARRAY", "DIM", "KEY",
+)  # fmt: skip
+
+
+@needs_c
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_of_the_users_meets_one_of_the_wrapper(name):
+    fn = gg.compile(lambda x, y: np.sin(x) * np.sum(y), "f64[]", "f64[n]", target="c", name=name)
+    for _ in range(2):
+        assert fn(1.0, X + 2.0) == np.sin(1.0) * 10.0
+    assert fn.caller == (
+        "cffi: there is no wrapper for it" if name.startswith("Py") else "extension"
+    )
+
+
 @needs_c
 @pytest.mark.parametrize("why", ["no headers", "no wrapper"])
 def test_without_the_wrapper_calls_go_through_cffi(why, tmp_path, monkeypatch):
@@ -454,7 +472,7 @@ def test_without_the_wrapper_calls_go_through_cffi(why, tmp_path, monkeypatch):
         says = "cffi: Python.h is not in"
     else:
         monkeypatch.setattr(gradgen.build, "CALL_FLAGS", ("-not-a-flag",))
-        says = "cffi: call.c does not compile here"
+        says = "cffi: gradgen-call.c does not compile here"
     for row in (0, 3, 5, 8, 10, 11):
         f, specs, args = ROWS[row]
         fn = gg.compile(f, *specs, target="c")

@@ -1,6 +1,6 @@
 """The C source that calls an emitted function from Python without conversions: built beside it, never saved with it.
 
-    call_files(interface, work) -> {"call.c": ..., "call_support.h": ..., "call_module.h": ...}
+    call_files(interface) -> {"gradgen-call.c": ..., "gradgen-support.h": ..., "gradgen-module.h": ...}
 
 The text depends on types and structure alone: names, keys and classes of the user's are given to the module when it is bound,
 and the function's symbol, an identifier, stands in one string. Not supported: what needs a conversion; `attempt` then answers
@@ -9,6 +9,7 @@ NULL and Compiled takes its own slow way, which converts or raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,12 +37,23 @@ class Interface:
 
 
 def call_files(interface: Interface) -> dict[str, str]:
-    """The sources of the extension module `gradgen_call` around an emitted function."""
-    return {
-        "call.c": CallFile(interface).text(),
-        "call_support.h": verbatim("call_support.h"),
-        "call_module.h": verbatim("call_module.h"),
+    """The sources of the extension module `gradgen_call` around an emitted function; {} for a name of Python's own.
+
+    The linker knows static names too: ours begin with a prefix that the function's name does not begin with. The hyphens keep
+    the files apart from NAME.c.
+    """
+    if interface.name.startswith(("Py", "_Py")):
+        return {}
+    prefix = "gg_"
+    while interface.name.startswith(prefix):
+        prefix = f"g{prefix}"
+    texts = {
+        "gradgen-call.c": CallFile(interface).text(),
+        "gradgen-support.h": verbatim("call_support.h"),
+        "gradgen-module.h": verbatim("call_module.h"),
     }
+    # Not in quotes: there the function's own symbol stands.
+    return {name: re.sub(r'(?<!")\bgg_', prefix, text) for name, text in texts.items()}
 
 
 class CallFile:
@@ -93,22 +105,25 @@ class CallFile:
         lines = []
         if self.work:
             lines += [
-                f"    const size_t bytes = kernel_work_bytes({', '.join(self.sizes.values())});",
+                f"    const size_t bytes = gg_kernel_work_bytes({', '.join(self.sizes.values())});",
                 f"    size_t small[{SMALL_WORK} / sizeof(size_t) + 16];",
-                f"    void *block = bytes <= {SMALL_WORK} ? small : take_work(state, bytes);",
+                f"    void *block = bytes <= {SMALL_WORK} ? small : gg_take_work(state, bytes);",
                 "    if (block == NULL)",
                 "        return -1;",
             ]
-            call.append("aligned(block)")
+            call.append("gg_aligned(block)")
         else:
             lines.append("    (void)state;")
-        run = f"kernel({', '.join(call)})"
+        run = f"gg_kernel({', '.join(call)})"
         cost = self._cost()
         if isinstance(cost, int) and cost < LONG_WORK:
             lines.append(f"    const int code = {run};")
         else:
             heavy = spell(
-                cost, lambda n: f"(double){self.sizes[n]}", "larger0({0})", "floor_div({0}, {1})"
+                cost,
+                lambda n: f"(double){self.sizes[n]}",
+                "gg_larger0({0})",
+                "gg_floor_div({0}, {1})",
             )
             lines += [
                 f"    PyThreadState *saved = {heavy} >= {LONG_WORK} ? PyEval_SaveThread() : NULL;",
@@ -117,7 +132,7 @@ class CallFile:
                 "        PyEval_RestoreThread(saved);",
             ]
         if self.work:
-            lines += ["    if (block != small)", "        give_work(state, block);"]
+            lines += ["    if (block != small)", "        gg_give_work(state, block);"]
         return [*lines, "    return code;"]
 
     def _cost(self) -> Dim:
@@ -133,7 +148,7 @@ class CallFile:
     # -- a call from Python
     def _attempt(self) -> list[str]:
         if not self.direct:
-            return ["    (void)state, (void)leaf, (void)out, (void)invoke;", "    return NULL;"]
+            return ["    (void)state, (void)leaf, (void)out, (void)gg_invoke;", "    return NULL;"]
         tests, loads = self._arguments()
         lines = ["    (void)state;"]
         lines += [
@@ -156,15 +171,15 @@ class CallFile:
             for k, ty in enumerate(self.outputs)
         ]
         ins = "leaf" if self.entries else "made"
-        failed.append(f"(out != NULL && !apart(OUTPUTS, made, {len(self.entries)}, {ins}))")
+        failed.append(f"(out != NULL && !gg_apart(OUTPUTS, made, {len(self.entries)}, {ins}))")
         failed += [
-            f"(out != NULL && !apart(OUTPUTS, made, {n}, &KEEP(0)))" for n in self._captured()
+            f"(out != NULL && !gg_apart(OUTPUTS, made, {n}, &KEEP(0)))" for n in self._captured()
         ]
-        failed.append(f"invoke(state, {', '.join(arguments)}) != 0")
+        failed.append(f"gg_invoke(state, {', '.join(arguments)}) != 0")
         copies, result = self.structures.result()
         lines += [
             f"    if ({joined(failed, '||')}) {{",
-            "        drop(OUTPUTS, made);",
+            "        gg_drop(OUTPUTS, made);",
             "        return NULL;",
             "    }",
             "    if (out == NULL) {",
@@ -178,7 +193,7 @@ class CallFile:
                     f"    if (made[{k}] != NULL)",
                     f"        memcpy(DATA(made[{k}]), &r{k}, sizeof r{k});",
                 ]
-        return [*lines, "    drop(OUTPUTS, made);", "    return new_ref(Py_None);"]
+        return [*lines, "    gg_drop(OUTPUTS, made);", "    return gg_new_ref(Py_None);"]
 
     def _captured(self) -> list[int]:
         count = len(self.signature.captured_leaves)
@@ -192,7 +207,7 @@ class CallFile:
         for k, entry in enumerate(self.entries):
             if isinstance(entry, SizeSpec):
                 name = self.sizes[next(names)]
-                tests.append(f"take_integer(leaf[{k}], 0, INT64_MAX, &{name})")
+                tests.append(f"gg_take_integer(leaf[{k}], 0, INT64_MAX, &{name})")
                 known[name] = ""
             else:
                 sources.append(f"leaf[{k}]")
@@ -233,7 +248,7 @@ class CallFile:
         return [f"({' | '.join(self.sizes.values())}) < (int64_t)1 << {bits}"]
 
     def _size(self, dim: Dim) -> str:
-        return spell(dim, lambda n: self.sizes[n], "larger0({0})", "floor_div({0}, {1})")
+        return spell(dim, lambda n: self.sizes[n], "gg_larger0({0})", "gg_floor_div({0}, {1})")
 
     def _made(self) -> list[str]:
         """Each output: an array for it, fresh or given; for a scalar the given place, if any."""
@@ -242,18 +257,18 @@ class CallFile:
             dims = ", ".join(self._size(d) for d in ty.shape)
             if ty.shape:
                 out.append(
-                    f"result(out == NULL ? NULL : out[{k}], {NUMBERS[ty.dtype]}, {ty.ndim}, (npy_intp[]){{{dims}}})"
+                    f"gg_result(out == NULL ? NULL : out[{k}], {NUMBERS[ty.dtype]}, {ty.ndim}, (npy_intp[]){{{dims}}})"
                 )
             else:
                 out.append(
-                    f"out == NULL || out[{k}] == NULL ? NULL : result(out[{k}], {NUMBERS[ty.dtype]}, 0, NULL)"
+                    f"out == NULL || out[{k}] == NULL ? NULL : gg_result(out[{k}], {NUMBERS[ty.dtype]}, 0, NULL)"
                 )
         return out
 
     # -- arrays that are prepared
     def _run(self) -> list[str]:
         sizes, first = list(self.sizes.values()), len(self.sizes)
-        tests = [f"take_integer(given[{k}], 0, INT64_MAX, &{s})" for k, s in enumerate(sizes)]
+        tests = [f"gg_take_integer(given[{k}], 0, INT64_MAX, &{s})" for k, s in enumerate(sizes)]
         lines = ["    State *own = state;", *(f"    int64_t {s};" for s in sizes)]
         values = list(sizes)
         for k, ty in enumerate(self.inputs):
@@ -264,20 +279,20 @@ class CallFile:
                 lines.append(f"    {C_NAMES[ty.dtype]} a{k};")
         for k, ty in enumerate(self.outputs):
             source = f"given[{first + len(self.inputs) + k}]"
-            tests.append(f"is_array({source}, {NUMBERS[ty.dtype]}, {ty.ndim})")
+            tests.append(f"gg_is_array({source}, {NUMBERS[ty.dtype]}, {ty.ndim})")
             tests.append(f"PyArray_ISWRITEABLE(ARRAY({source}))")
             values.append(f"DATA({source})")
         lines += unless(tests, "0")
-        return [*lines, f"    *code = invoke(own, {', '.join(values)});", "    return 1;"]
+        return [*lines, f"    *code = gg_invoke(own, {', '.join(values)});", "    return 1;"]
 
 
 def _test(ty: Type, source: str, name: str) -> str:
     if ty.shape:
-        return f"is_array({source}, {NUMBERS[ty.dtype]}, {ty.ndim})"
-    return f"take_{ty.dtype}({source}, &{name})"
+        return f"gg_is_array({source}, {NUMBERS[ty.dtype]}, {ty.ndim})"
+    return f"gg_take_{ty.dtype}({source}, &{name})"
 
 
 def _below(leaf: Leaf, source: str, name: str, bound: str) -> str:
     if leaf.type.shape:
-        return f"below_{leaf.type.dtype}({source}, {bound})"
+        return f"gg_below_{leaf.type.dtype}({source}, {bound})"
     return f"{name} < {bound} && {name} >= -({bound})"

@@ -77,7 +77,7 @@ class Structures:
         leaf = 0
         for k, argument in enumerate(self.signature.passed):
             given = iter(argument.entries)
-            todo: list[tuple[Tree, str]] = [(argument.tree, f"new_ref(given[{k}])")]
+            todo: list[tuple[Tree, str]] = [(argument.tree, f"gg_new_ref(given[{k}])")]
             while todo:
                 tree, source = todo.pop()
                 if tree.kind == "leaf":
@@ -96,23 +96,23 @@ class Structures:
                 parts = [self._part(tree, f"node[{place}]", i) for i in range(len(tree.children))]
                 todo += reversed(list(zip(tree.children, parts, strict=True)))
         self.nodes = spare
-        return [*lines, "    (void)state;", "    return all_there(NODES, node);"]
+        return [*lines, "    (void)state;", "    return gg_all_there(NODES, node);"]
 
     def _is(self, tree: Tree, value: str) -> str:
         count, key = len(tree.children), self.first_key[id(tree)]
         if tree.kind == "dict":
-            return f"is_dict({value}, {count})"
+            return f"gg_is_dict({value}, {count})"
         if tree.kind in ("list", "tuple"):
-            return f"is_sequence({value}, {count})"
-        return f"is_of({value}, KEY({key}))"
+            return f"gg_is_sequence({value}, {count})"
+        return f"gg_is_of({value}, KEY({key}))"
 
     def _part(self, tree: Tree, value: str, k: int) -> str:
         key = self.first_key[id(tree)]
         if tree.kind == "dict":
-            return f"new_ref(PyDict_GetItemWithError({value}, KEY({key + k})))"
+            return f"gg_new_ref(PyDict_GetItemWithError({value}, KEY({key + k})))"
         if tree.kind == "dataclass":
             return f"PyObject_GetAttr({value}, KEY({key + 1 + k}))"
-        return f"sequence_item({value}, {k})"
+        return f"gg_sequence_item({value}, {k})"
 
     def result(self) -> tuple[list[str], str]:
         """Copies of what is returned twice, and the expression of the result's structure."""
@@ -123,17 +123,17 @@ class Structures:
         def leaf() -> str:
             k = next(slots)
             if k is None:
-                return "new_ref(Py_None)"
+                return "gg_new_ref(Py_None)"
             ty = self.outputs[k]
             if not ty.shape:
                 return (
                     f"PyFloat_FromDouble(r{k})"
                     if ty.dtype == "f64"
-                    else f"scalar_of(&r{k}, {NUMBERS[ty.dtype]})"
+                    else f"gg_scalar_of(&r{k}, {NUMBERS[ty.dtype]})"
                 )
             if k in seen:
                 name = f"copy{len(copies)}"
-                copies.append(f"        PyObject *{name} = copy_of(made[{k}]);")
+                copies.append(f"        PyObject *{name} = gg_copy_of(made[{k}]);")
                 return name
             seen.add(k)
             return f"made[{k}]"
@@ -145,10 +145,10 @@ class Structures:
             items = ", ".join(build(child) for child in tree.children) or "NULL"
             key = self.first_key[id(tree)]
             head = {
-                "dict": f"dict_of(&KEY({key}), ",
-                "namedtuple": f"made_by(KEY({key}), NULL, ",
-                "dataclass": f"made_by(KEY({key}), KEY({key + count + 1}), ",
-            }.get(tree.kind, f"{tree.kind}_of(")
+                "dict": f"gg_dict_of(&KEY({key}), ",
+                "namedtuple": f"gg_made_by(KEY({key}), NULL, ",
+                "dataclass": f"gg_made_by(KEY({key}), KEY({key + count + 1}), ",
+            }.get(tree.kind, f"gg_{tree.kind}_of(")
             return f"{head}{count}, ITEMS({items}))"
 
         text = build(self.signature.result)
