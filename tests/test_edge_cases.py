@@ -112,6 +112,7 @@ EDGES = [
          (np.ones((2, 1)), arr(1.0, 2.0, 3.0).reshape(1, 3)), np.full((2, 1), 6.0)),
     Edge("f(x, x)", lambda x: np.sum(x[:, None] * x[None, :]), (arr(1.0, 2.0),), arr(6.0, 6.0)),
     Edge("unused input", lambda x, y: y * y, (arr(1.0, 2.0), 3.0), arr(0.0, 0.0), 9.0),
+    Edge("log of softmax", lambda x: np.log(special.softmax(x))[0], (arr(0.0, 1000.0),), arr(1.0, -1.0), -1000.0, eager=False),
     Edge("cumprod with a zero", lambda x: np.sum(np.cumprod(x)), (arr(2.0, 0.0, 3.0, 4.0),), arr(1.0, 32.0, 0.0, 0.0), 2.0),
     Edge("var of a constant vector", lambda x: np.var(x), (arr(2.0, 2.0, 2.0),), arr(0.0, 0.0, 0.0), 0.0),
     Edge("np.std of a constant vector", lambda x: np.std(x), (arr(2.0, 2.0, 2.0),), arr(0.0, 0.0, 0.0), 0.0),

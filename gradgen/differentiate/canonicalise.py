@@ -7,6 +7,8 @@ Each rule carries its validity; results are never less accurate than the plain f
     sqrt(sum(x * x)), sqrt(x*x + y*y), sqrt(mean(x * x))  ->  root of the same
                                                          all x: the same value, and derivative 0 at 0 instead of nan
     log(sum(exp(x)))                ->  logsumexp(x)     all x
+    log(exp(x))                     ->  x                all x; the plain form over- and underflows
+    square(root(x))                 ->  x                x a sum of squares: a norm squared
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
 """
 
@@ -65,6 +67,8 @@ def _one_plus(value: Value) -> Value | None:
 
 def _log(node: Value, args: tuple[Value, ...]) -> Value | None:
     (x,) = args
+    if x.op.name == "exp" and x.args[0].type is node.type:  # a softmax, then its logarithm
+        return x.args[0]
     rest = _one_plus(x)
     if rest is not None:
         if rest.op.name == "exp":
@@ -73,6 +77,11 @@ def _log(node: Value, args: tuple[Value, ...]) -> Value | None:
     if x.op.name == "sum" and x.args[0].op.name == "exp":
         return apply(OPS["logsumexp"], x.args[0].args[0], **x.params)
     return None
+
+
+def _square(node: Value, args: tuple[Value, ...]) -> Value | None:
+    (x,) = args
+    return x.args[0] if x.op.name == "root" and _is_sum_of_squares(x.args[0]) else None
 
 
 def _log1p(node: Value, args: tuple[Value, ...]) -> Value | None:
@@ -115,5 +124,5 @@ def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:
 
 
 def _rules() -> dict[object, list[Rule]]:
-    table = {"log": _log, "log1p": _log1p, "sqrt": _sqrt, "sub": _sub}
+    table = {"log": _log, "log1p": _log1p, "sqrt": _sqrt, "sub": _sub, "square": _square}
     return {OPS[name]: [rule] for name, rule in table.items()}

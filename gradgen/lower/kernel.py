@@ -316,7 +316,7 @@ class Routine:
         self.meaning = meaning
         self.updates = updates
         self.fails = fails
-        self.dtype = writes[0].buffer.dtype
+        self.dtype = reads[0].buffer.dtype
         self.site = site
 
 

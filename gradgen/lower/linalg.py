@@ -1,4 +1,4 @@
-"""Lowering of linear algebra: one Routine per matrix, in a nest over the stack, on operands copied to plain rows first."""
+"""Lowering of linear algebra and of sorting: one Routine per matrix, in a nest over the stack, on operands in plain rows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import EmitError
-from gradgen.lower.builder import Builder
 from gradgen.lower.kernel import ZERO, Affine, Buffer, Load, Patch, Routine
+from gradgen.lower.scans import Scans
 from gradgen.lower.views import View
 from gradgen.ops.helpers import run
 from gradgen.sizes import Dim, add, mul, nonnegative
-from gradgen.types import Shape, Type
+from gradgen.types import Shape, Type, promote
 
 
-class Linalg(Builder):
+class Linalg(Scans):
     """Mixin of Lowering."""
 
     def linalg(self, node: Any) -> None:
@@ -52,10 +52,11 @@ class Linalg(Builder):
     ) -> None:  # fmt: skip
         """y from a, for every matrix of a stack; an `a` of fewer stacked axes, or of length one, is the same for all."""
         with self.loops(batch) as at:
-            lead = len(a.shape) - 2
+            tail = 1 if name == "merge_argsort" else 2
+            lead = len(a.shape) - tail
             own = at[len(at) - lead :]
             index = [ZERO if d == 1 else c for c, d in zip(own, a.shape, strict=False)]
-            source = Patch(a, (*index, ZERO, ZERO), lead)
+            source = Patch(a, (*index, *(ZERO,) * tail), lead)
             rest = (ZERO,) * (len(y.shape) - len(batch))
             target = Patch(y, (*at, *rest), len(batch))
             writes = (target, *room)
@@ -67,6 +68,41 @@ class Linalg(Builder):
         if node.name:
             buffer.name = node.name
         self.env[id(node)] = View.whole(buffer)
+
+    # -- order: of floats by merging and by bisection; of integers, whose routines would need types of their own, by counting
+    def argsort(self, node: Any) -> None:
+        x = node.args[0]
+        if not x.type.is_float:
+            self.count_order(node)
+            return
+        n, batch = x.type.shape[-1], x.type.shape[:-1]
+        a, out = self._plain(x, x.type.dtype), self.temp(node.type, node.name or "order")
+        room = (self._room("i64", (n,)),)
+        self._each("merge_argsort", batch, [n], a, out, room, node.op.evaluate)
+        self._done(node, out)
+
+    def searchsorted(self, node: Any) -> None:
+        a, v = node.args
+        dtype = promote(a.type.dtype, v.type.dtype)
+        if dtype[0] != "f" or not node.type.shape:
+            self.count_before(node)
+            return
+        table, wanted = self._plain(a, dtype), self._plain(v, dtype)
+        out = self.temp(node.type, node.name or "at")
+        side = node.params["side"]
+        zeros = (ZERO,) * len(node.type.shape)
+        reads = (Patch(table, (ZERO,), 0), Patch(wanted, zeros, 0))
+        self.emit(
+            Routine(
+                f"bisect_{side}",
+                (a.type.shape[0], v.type.size),
+                reads,
+                (Patch(out, zeros, 0),),
+                lambda a, v: np.searchsorted(a, v, side),
+                site=self.site,
+            )
+        )
+        self._done(node, out)
 
     # -- systems
     def _inv(self, node: Any) -> None:

@@ -30,7 +30,6 @@ from gradgen.lower.kernel import (
 from gradgen.lower.linalg import Linalg
 from gradgen.lower.reductions import Reductions
 from gradgen.lower.regions import Regions
-from gradgen.lower.scans import Scans
 from gradgen.lower.views import View
 
 
@@ -41,7 +40,7 @@ def lower(fn: Function, labels: Sequence[str] = (), gemm: bool = False) -> Kerne
     return lowering.run()
 
 
-class Lowering(Regions, Indexing, Reductions, Contractions, Scans, Linalg):
+class Lowering(Regions, Indexing, Reductions, Contractions, Linalg):
     """One Function on its way to a Kernel."""
 
     def run(self) -> Kernel:

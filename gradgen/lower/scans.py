@@ -113,7 +113,7 @@ class Scans(Builder):
             more = self.compare("logical_or", more, self.compare("logical_and", b_known, a_nan))
         return less, self.compare("logical_not", self.compare("logical_or", less, more))
 
-    def argsort(self, node: Any) -> None:
+    def count_order(self, node: Any) -> None:
         """Each element goes to the place that the number of elements before it says; equal ones keep their order."""
         x = node.args[0]
         value, shape = self.value(x), node.type.shape
@@ -136,7 +136,7 @@ class Scans(Builder):
             self.store(out, (*at, Affine.of(place)), row)
         self.env[id(node)] = View.whole(out)
 
-    def searchsorted(self, node: Any) -> None:
+    def count_before(self, node: Any) -> None:
         """A count of the elements that come before v, or are not after it."""
         a, v = node.args
         table, wanted = self.value(a), self.value(v)

@@ -99,12 +99,21 @@ def lu_solve(
     lu_and_piv: Any, b: Any, trans: int = 0, overwrite_b: bool = False, check_finite: bool = True
 ) -> Value:
     lu, pivots = lu_and_piv
-    if pivots is not None:
+    if pivots is None:
+        return solve(t(lu) if trans else lu, b)
+    if isinstance(pivots, Value):
         raise UnsupportedError(
-            "scipy.linalg.lu_solve needs the pair that lu_factor gave inside the traced function",
+            "scipy.linalg.lu_solve needs pivots known at trace time, or the pair of a lu_factor inside the function",
             "Call lu_factor inside the function, or scipy.linalg.solve.",
         )
-    return solve(t(lu) if trans else lu, b)
+    order = np.arange(len(pivots))  # factored outside, by SciPy: its exchanges of rows in turn
+    for k, row in enumerate(np.asarray(pivots)):
+        order[[k, row]] = order[[row, k]]
+    b = as_value(b)
+    if trans:
+        x = solve_triangular(lu, solve_triangular(lu, b, 1), 1, True, True)
+        return getitem(x, np.argsort(order))
+    return solve_triangular(lu, solve_triangular(lu, getitem(b, order), 0, True, True))
 
 
 @implements("scipy.linalg.inv")

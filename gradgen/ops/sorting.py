@@ -16,7 +16,7 @@ import numpy as np
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import CONST, OPS, Op, define
-from gradgen.ops import calls
+from gradgen.ops import calls, sorting_c  # noqa: F401  enters the routines
 from gradgen.ops.index import getitem, zeros
 from gradgen.ops.rearrange import axis_of, flip
 from gradgen.ops.reduce import as_value, as_values, axes_of
