@@ -54,14 +54,17 @@ class Regions(Builder):
     # -- the statements of a region
     def region(self, fn: Function, values: Sequence[Any]) -> list[Any]:
         """The outputs of a region on values, its statements in the open block."""
+        # A region may share nodes with what is around it: what they are here holds here only.
+        saved = self.fn, self.root, self.last, self.position, self.inner, self.env
+        self.env = dict(self.env)
         for v, value in zip(fn.inputs, values, strict=True):
             self.env[id(v)] = value
-        saved = self.fn, self.root, self.last, self.position, self.inner
         self.fn, self.inner = fn, True
         self._roots()
         self.statements(fn.body)
-        self.fn, self.root, self.last, self.position, self.inner = saved
-        return [self.value(v) for v in fn.outputs]
+        results = [self.value(v) for v in fn.outputs]
+        self.fn, self.root, self.last, self.position, self.inner, self.env = saved
+        return results
 
     def temp(self, ty: Type, name: str | None) -> Buffer:
         buffer = super().temp(ty, name)
