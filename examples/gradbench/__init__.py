@@ -2,6 +2,6 @@
 
     python -m examples.gradbench           the tool process: JSON messages on stdin, replies on stdout
 
-Each module gives `FUNCTIONS`, which maps a function's name to `prepare(input) -> run`: what is parsed and compiled before the clock
-starts, and a call without arguments that is timed.
+Each module gives `FUNCTIONS`, which maps a function's name to `prepare(input) -> run`: what is parsed and compiled before the
+clock starts, and a call without arguments that is timed.
 """

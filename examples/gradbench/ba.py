@@ -45,7 +45,12 @@ def _gathered(given):
     n, m, p = (int(given[name]) for name in ("n", "m", "p"))
     cam, x, feat = (np.array(given[name], float) for name in ("cam", "x", "feat"))
     i = np.arange(p)
-    args = (np.tile(cam, (n, 1))[i % n], np.tile(x, (m, 1))[i % m], np.full(p, float(given["w"])), np.tile(feat, (p, 1)))
+    args = (
+        np.tile(cam, (n, 1))[i % n],
+        np.tile(x, (m, 1))[i % m],
+        np.full(p, float(given["w"])),
+        np.tile(feat, (p, 1)),
+    )
     return n, m, p, args
 
 
@@ -69,19 +74,23 @@ def shown(values, count, last=True):
 def _jacobian(given):
     n, m, p, args = _gathered(given)
     fn = compiled(blocks, SPECS)
+    # Where the Jacobian has entries depends on the sizes alone.
+    i = np.arange(p)
+    rows = np.concatenate([15 * np.arange(2 * p + 1), 30 * p + 1 + np.arange(p)])
+    camera = 11 * (i % n)[:, None] + np.arange(11)
+    point = 11 * n + 3 * (i % m)[:, None] + np.arange(3)
+    weight = (11 * n + 3 * m + i)[:, None]
+    columns = np.concatenate([camera, point, weight], axis=1)
+    columns = np.concatenate([np.repeat(columns, 2, axis=0).ravel(), weight.ravel()])
+    values = np.empty(31 * p)
+    data = values[: 30 * p].reshape(p, 2, 15)
 
     def run():
-        data = fn(*args)
-        w_grad = -2.0 * args[2]
-        i = np.arange(p)
-        rows = np.concatenate([15 * np.arange(2 * p + 1), 30 * p + 1 + np.arange(p)])
-        camera = 11 * (i % n)[:, None] + np.arange(11)
-        point = 11 * n + 3 * (i % m)[:, None] + np.arange(3)
-        weight = (11 * n + 3 * m + i)[:, None]
-        columns = np.concatenate([camera, point, weight], axis=1)
-        columns = np.concatenate([np.repeat(columns, 2, axis=0).ravel(), weight.ravel()])
-        values = np.concatenate([data.ravel(), w_grad])
-        return {name: shown(v, 30) for name, v in (("rows", rows), ("cols", columns), ("vals", values))}
+        fn.into(data, *args)
+        values[30 * p :] = -2.0 * args[2]
+        return {
+            name: shown(v, 30) for name, v in (("rows", rows), ("cols", columns), ("vals", values))
+        }
 
     return run
 

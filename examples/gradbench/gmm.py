@@ -1,4 +1,4 @@
-"""gmm: log posterior of a Gaussian mixture with a Wishart prior (F. Srajer et al., arXiv:1807.10129, with GradBench's signs)."""
+"""gmm: log posterior of a Gaussian mixture with a Wishart prior (F. Srajer et al., arXiv:1807.10129; GradBench's signs)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def _arguments(given):
     columns, rows = np.triu_indices(d, 1)  # column by column below the diagonal
     wishart = d + m + 1
     constant = -n * 0.5 * d * math.log(2 * math.pi)
-    constant += k * (wishart * d * math.log(gamma / math.sqrt(2)) - log_gamma_distribution(0.5 * wishart, d))
+    constant += k * (
+        wishart * d * math.log(gamma / math.sqrt(2)) - log_gamma_distribution(0.5 * wishart, d)
+    )
     specs = (
         ("alpha", "f64[k]"), ("mu", f"f64[k,{d}]"), ("q", f"f64[k,{d}]"), ("l", f"f64[k,{len(rows)}]"),
         ("x", f"f64[n,{d}]"), ("gamma", "f64[]"), ("m", "f64[]"),

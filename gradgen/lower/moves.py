@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gradgen.lower.builder import Builder
 from gradgen.lower.kernel import (
     Affine,
@@ -20,6 +22,7 @@ from gradgen.lower.kernel import (
 from gradgen.lower.views import Splat, View
 from gradgen.ops.spans import extents
 from gradgen.sizes import Dim, add
+from gradgen.types import DTYPES
 from gradgen.value import constant
 
 
@@ -83,6 +86,11 @@ class Moves(Builder):
         self.env[id(node)] = View.whole(alias)
 
     def eye(self, node: Any) -> None:
+        n = node.params["n"]
+        if isinstance(n, int) and n <= 32:
+            array = np.eye(n, dtype=DTYPES[node.params["dtype"]])
+            self.env[id(node)] = self._table(array, node.type, "unit")
+            return
         buffer = self.temp(node.type, node.name or "unit")
         dtype = node.params["dtype"]
         with self.loops(node.type.shape) as at:

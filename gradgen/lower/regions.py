@@ -41,7 +41,7 @@ from gradgen.ops.regions import Loop as LoopNode
 from gradgen.passes import optimise
 from gradgen.passes.scalarise import scalarise
 from gradgen.sizes import Dim, Size, add, substitute
-from gradgen.types import BYTES, Type
+from gradgen.types import BYTES, Bundle, Type
 from gradgen.value import constant
 
 SMALL = 4096  # bytes of an array on the stack
@@ -418,14 +418,9 @@ def _stack_view(buffer: Buffer, ty: Type) -> View:
 
 def _as_scalars(body: Function) -> Any:
     """The body as a program of scalars where its arrays are small and of known size."""
-    types = [v.type for v in [*body.inputs, *body.body, *body.outputs]]
-    if any(not ty.static or ty.dtype == "bundle" for ty in types) or any(
-        n.op.regions for n in body.body
-    ):
+    if not any(v.type.shape for v in [*body.inputs, *body.outputs, *body.body]):
         return None
-    if not any(ty.shape for ty in types):
-        return None
-    if sum(int(ty.size) for ty in types if isinstance(ty.size, int)) > SCALARS:
+    if weight(body) > SCALARS:
         return None
     try:
         fn, places, slots = scalarise(body)
@@ -433,3 +428,23 @@ def _as_scalars(body: Function) -> Any:
         return None
     fn = optimise(fn, "fast")
     return (fn, places, slots) if len(fn.body) <= SCALARS else None
+
+
+def weight(fn: Function) -> int:
+    """About how many scalars the statements of a Function or region compute; too many where that is not known."""
+    total = 0
+    for node in [*fn.inputs, *fn.body]:
+        ty = node.type
+        if isinstance(ty, Bundle):
+            length = node.params.get("length", 1)
+            if not isinstance(length, int) or "test" in node.params:
+                return SCALARS + 1
+            total += length * sum(weight(node.params[name]) for name in node.op.regions)
+        elif not ty.static:
+            return SCALARS + 1
+        else:
+            inner = node.args[0].type.shape[-1] if node.op.name == "matmul" else 1
+            total += int(np.prod(ty.lengths, dtype=int)) * (inner if isinstance(inner, int) else 1)
+        if total > SCALARS:
+            break
+    return total

@@ -7,6 +7,7 @@ is computed then; no op of ours fails on data.
 from __future__ import annotations
 
 from gradgen.ir import LEAVES, PARAM, Function
+from gradgen.ops.basis import EYE
 from gradgen.ops.regions import COND, Loop
 from gradgen.rewriting import with_args
 from gradgen.value import NO_PARAMS, Value, new_node
@@ -46,7 +47,8 @@ def _lifted(node: Value) -> tuple[list[Value], Value]:
         free = not n.op.regions and n.op.name != "item" and all(
             id(a) in outer or (a.op in LEAVES and a.op is not PARAM) for a in n.args
         )  # fmt: skip
-        if free and not (n.op.name == "broadcast" and not n.args[0].type.shape):
+        filled = n.op.name == "broadcast" and not n.args[0].type.shape
+        if free and not filled and n.op is not EYE:  # what costs nothing stays where it is seen
             made = with_args(n, tuple([outer.get(id(a), a) for a in n.args]))
             outer[id(n)] = made
             moved.append(made)

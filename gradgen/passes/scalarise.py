@@ -1,25 +1,30 @@
 """Static arrays taken apart into scalars, for targets that have none (python): x of f64[3] becomes x[0], x[1], x[2].
 
 Each statement is carried out on NumPy arrays of Values: moves (reshape, slice, stack ...) by their own meaning,
-elementwise ops element by element, reductions and contractions by + and *. The program grows with the arrays: this is
-for small fixed sizes.
+elementwise ops element by element, reductions and contractions by + and *; loops of few steps are unrolled, branches computed
+both. The directions of a Jacobian are sparse: what is absent in one (a zero of the identity matrix) is not computed with. The
+program grows with the arrays: this is for small fixed sizes.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import EmitError
 from gradgen.ir import CONST, OPS, Function
+from gradgen.ops.basis import EYE
+from gradgen.ops.regions import COND, ITEM, SCAN, Loop
 from gradgen.ops.spans import python_index
-from gradgen.types import Type
-from gradgen.value import Trace, Value, apply, constant
+from gradgen.types import DTYPES, Bundle, Type
+from gradgen.value import Trace, Value, apply, constant, current_trace, new_node
 
 LIMIT = 10_000
+UNROLLED = 32  # steps of a loop, at most
 
 
 def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray]]:
@@ -41,16 +46,7 @@ def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray
                 block[index] = trace.input(Type.of(p.type.dtype), label)
             env[id(p)] = block
             places.append(place)
-        for node in fn.body:
-            _check(node.type, node)
-            trace.site = node.site
-            blocks = [_block(env, a) for a in node.args]
-            out = _evaluate(node, blocks)
-            if node.name:
-                for index, value in np.ndenumerate(out):
-                    if value.name is None and value.op not in (CONST, OPS["param"]):
-                        value.name = "_".join([node.name, *map(str, index)])
-            env[id(node)] = out
+        _statements(fn.body, env)
         outputs: list[Value] = []
         slots = []
         for v in fn.outputs:
@@ -63,6 +59,122 @@ def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray
     result = trace.function(fn.name, outputs, fn.title)
     result.notes = fn.notes
     return result, places, slots
+
+
+def _statements(body: Sequence[Value], env: dict[int, Any]) -> None:
+    """Carry out the statements of a Function or region, in the open trace."""
+    trace = current_trace()
+    assert trace is not None
+    for node in body:
+        trace.site = node.site
+        blocks = [_block(env, a) for a in node.args]
+        if node.op.regions:
+            env[id(node)] = _region(node, blocks)
+            continue
+        if node.op is ITEM:
+            env[id(node)] = env[id(node.args[0])][node.params["k"]]
+            continue
+        _check(node.type, node)
+        out = _evaluate(node, blocks)
+        if node.name:
+            for index, value in np.ndenumerate(out):
+                if value.name is None and value.op not in (CONST, OPS["param"]):
+                    value.name = "_".join([node.name, *map(str, index)])
+        env[id(node)] = out
+
+
+# -- loops of few steps, and branches
+def _outputs(fn: Function, blocks: Sequence[Any]) -> list[Any]:
+    env = {id(v): block for v, block in zip(fn.inputs, blocks, strict=True)}
+    _statements(fn.body, env)
+    return [_block(env, v) for v in fn.outputs]
+
+
+def _region(node: Value, blocks: list[Any]) -> list[Any]:
+    if node.op is COND:
+        pred, *consts = blocks
+        branches = [_outputs(node.params[name], consts) for name in ("then", "otherwise")]
+        return [_chosen(pred[()], a, b) for a, b in zip(*branches, strict=True)]
+    length = node.params.get("length")
+    if node.op is not SCAN or not isinstance(length, int) or length > UNROLLED:
+        raise EmitError(
+            f"small arrays are taken apart only outside of loops of more than {UNROLLED} steps",
+            'Use target="numpy" or "c".',
+            site=node.site,
+        )
+    loop = Loop.of(node)
+    carry, xs = blocks[: loop.carries], blocks[loop.carries : loop.carries + loop.items]
+    consts = blocks[loop.carries + loop.items :]
+    ys: list[list[Any]] = [[] for _ in loop.y_outputs]
+    states = [[carry[k]] for k in loop.kept]
+    for i in reversed(range(length)) if loop.reverse else range(length):
+        index = np.empty((), dtype=object)
+        index[()] = constant(i, "i64")
+        found = _outputs(loop.body, [index, *carry, *(_at(x, i) for x in xs), *consts])
+        carry = found[: loop.carries]
+        for kept, y in zip(ys, found[loop.carries :], strict=True):
+            kept.append(y)
+        for kept, k in zip(states, loop.kept, strict=True):
+            kept.append(carry[k])
+    if loop.reverse:
+        for kept in (*ys, *states):
+            kept.reverse()
+    assert isinstance(node.type, Bundle)
+    stacks = [
+        _stacked(kept, ty)
+        for kept, ty in zip([*ys, *states], node.type.parts[loop.first_y :], strict=True)
+    ]
+    return [*carry, *stacks]
+
+
+def _at(x: Any, i: int) -> Any:
+    item = np.empty(x.shape[1:], dtype=object)
+    item[...] = x[i]
+    return item
+
+
+def _stacked(items: list[Any], ty: Type) -> Any:
+    out = np.empty(ty.lengths, dtype=object)
+    for k, item in enumerate(items):
+        out[k] = item if item.shape else item[()]
+    return out
+
+
+def _chosen(pred: Value, a: Any, b: Any) -> Any:
+    out = np.empty(a.shape, dtype=object)
+    for index in np.ndindex(*a.shape):
+        x, y = a[index], b[index]
+        out[index] = x if x is y else scalar(OPS["where"], pred, x, y)
+    return out
+
+
+# -- zeros that are no numbers but the absence of a direction: rows of an identity matrix
+ZEROS = {
+    dtype: new_node(CONST, (), {"value": np.zeros((), DTYPES[dtype])}, Type.of(dtype), None, None)
+    for dtype in ("f64", "f32")
+}
+_ZERO_IDS = {id(v) for v in ZEROS.values()}
+
+
+def scalar(op: Any, *args: Any, **params: Any) -> Value:
+    """`op` on scalars; an absent direction stays absent through products and drops out of sums."""
+    absent = [id(a) in _ZERO_IDS for a in args]
+    if any(absent):
+        name = op.name
+        first = absent[0]
+        if (
+            name in ("mul", "mulz", "neg")
+            or (name in ("div", "cast") and first)
+            or (name == "where" and absent[1] and absent[2])
+            or (name in ("add", "sub") and all(absent))
+        ):
+            dtype = op.infer(*[a.type for a in args], **params).dtype
+            if dtype in ZEROS:
+                return ZEROS[dtype]
+        if name in ("add", "sub") and not all(absent) and args[0].type is args[1].type:
+            other = args[1] if first else args[0]
+            return apply(OPS["neg"], other) if name == "sub" and first else other
+    return apply(op, *args, **params)
 
 
 def _check(ty: Type, node: Value) -> None:
@@ -90,12 +202,18 @@ def _block(env: dict[int, Any], node: Value) -> Any:
 
 def _evaluate(node: Value, blocks: list[Any]) -> Any:
     op = node.op
+    if op is EYE:
+        dtype = node.params["dtype"]
+        unit = np.empty(node.type.lengths, dtype=object)
+        for i, j in np.ndindex(*unit.shape):
+            unit[i, j] = constant(1, dtype) if i == j else ZEROS[dtype]
+        return unit
     if op.elementwise:
         shape = node.type.lengths
         spread = [np.broadcast_to(b, shape) for b in blocks]
         out = np.empty(shape, dtype=object)
         for index in np.ndindex(*shape):
-            out[index] = apply(op, *[b[index] for b in spread], **node.params)
+            out[index] = scalar(op, *[b[index] for b in spread], **node.params)
         return out
     if op.name in _FOLDS or op.name == "logsumexp":
         return _reduce(node, blocks[0])
@@ -120,6 +238,8 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         return np.moveaxis(out, 0, node.params["axis"])
     if op.name == "recurrence":
         return _recurrence(blocks, **node.params)
+    if op.name == "outer":
+        return _times(blocks[0][:, None], blocks[1][None, :])
     if op.name == "matmul":
         return _matmul(blocks[0], blocks[1], node.type.lengths)
     out = op.evaluate(*blocks, **node.params)
@@ -151,7 +271,7 @@ def _update(node: Value, blocks: list[Any]) -> Any:
     for index in np.ndindex(*places.shape):
         k = int(places[index])
         put = node.op.name in ("slice_set", "scatter_set")
-        flat[k] = spread[index] if put else flat[k] + spread[index]
+        flat[k] = spread[index] if put else scalar(OPS["add"], flat[k], spread[index])
     return flat.reshape(acc.shape)
 
 
@@ -193,7 +313,7 @@ def _fold(node: Value, items: list[Value]) -> Value:
     if not node.args[0].type.is_float and name in ("sum", "prod"):
         items = [apply(OPS["cast"], v, dtype=node.type.dtype) for v in items]
     binary = OPS[_FOLDS[name]]
-    return functools.reduce(lambda a, b: apply(binary, a, b), items)
+    return functools.reduce(lambda a, b: scalar(binary, a, b), items)
 
 
 def _recurrence(blocks: list[Any], reverse: bool, lag: bool, initial: float) -> Any:
@@ -211,6 +331,10 @@ def _recurrence(blocks: list[Any], reverse: bool, lag: bool, initial: float) -> 
     return r
 
 
+_times = np.frompyfunc(lambda a, b: scalar(OPS["mul"], a, b), 2, 1)
+_plus = np.frompyfunc(lambda a, b: scalar(OPS["add"], a, b), 2, 1)
+
+
 def _matmul(a: Any, b: Any, shape: tuple[Any, ...]) -> Any:
     if a.shape[-1] == 0:
         out = np.empty(shape, dtype=object)
@@ -221,6 +345,6 @@ def _matmul(a: Any, b: Any, shape: tuple[Any, ...]) -> Any:
     columns = b if b.ndim > 1 else b[:, None]
     total = None
     for k in range(rows.shape[-1]):
-        term = rows[..., :, k, None] * columns[..., None, k, :]
-        total = term if total is None else total + term
+        term = _times(rows[..., :, k, None], columns[..., None, k, :])
+        total = term if total is None else _plus(total, term)
     return np.asarray(total).reshape(shape)
