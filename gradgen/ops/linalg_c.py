@@ -93,7 +93,7 @@ for (int64_t i = 0; i < n * n; i++)
 sign = lu_factor(n, lu, p);
 det[0] = (double)sign;
 det[1] = (double)sign;
-det[2] = sign == 0 ? -HUGE_VAL : 0.0;
+det[2] = sign == 0 ? -INFINITY : 0.0;
 for (int64_t k = 0; k < n && sign != 0; k++) {
     det[0] *= lu[k * n + k];
     det[1] = lu[k * n + k] < 0.0 ? -det[1] : det[1];
@@ -413,7 +413,7 @@ for (int64_t i = 0; i < n; i++)
     for (int64_t j = 0; j < m; j++) {
         double x = 0.0;
         for (int64_t k = 0; k < n; k++)
-            x += s[k] > 1e-15 * s[0] ? v[i * n + k] / s[k] * svd[j * n + k] : 0.0;
+            x += s[k] > 1.0e-15 * s[0] ? v[i * n + k] / s[k] * svd[j * n + k] : 0.0;
         y[i * m + j] = x;
     }
 """,

@@ -197,3 +197,21 @@ def test_c_target(start, tmp_path):
         _, known = gg.vjp(f, everything(f))(*args)
         for bar, want in zip(bars, known, strict=True):
             np.testing.assert_allclose(bar, want, rtol=1e-8, atol=1e-9, err_msg=title(f))
+
+
+@needs_c
+def test_c_for_float32_has_no_warnings(tmp_path):
+    """Nor anything that computes in double."""
+    for k, f in enumerate(ROWS):
+        if k % 4 and "linalg" not in title(f):
+            continue
+        args = arguments(f)
+        specs = [spec(x, "f32") for x in (*args, np.asarray(f(*args)))]
+        fn = gg.compile(gg.vjp(f, everything(f)), *specs, name=f"row_{k}", target="c")
+        for name, text in fn.files.items():
+            (tmp_path / name).write_text(text)
+    flags = "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wshadow -Wdouble-promotion -Werror -fsyntax-only"
+    sources = sorted(str(p) for p in tmp_path.glob("*.c"))
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    done = subprocess.run([compiler, *flags.split(), *sources], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
