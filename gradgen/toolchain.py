@@ -40,6 +40,7 @@ CALL_FLAGS = ("-O2", "-std=gnu11", "-fwrapv", "-w")
 SHARED = ("-bundle", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)
 # Long straight-line text: -O1 compiles in linear time, and higher levels gain nothing there.
 LONG = 150_000
+STRAIGHT = 20_000  # characters of a text without loops: some 200 statements
 _LONG_FLAGS = ("-O1", *FLAGS[1:])
 
 
@@ -48,7 +49,9 @@ _APART = ("-fno-builtin-sin", "-fno-builtin-cos", "-fno-builtin-sinf", "-fno-bui
 
 
 def flags_for(text: str, math: str) -> tuple[str, ...]:
-    flags: tuple[str, ...] = _LONG_FLAGS if len(text) > LONG else FLAGS
+    kernel = text.partition("_SELFTEST)")[0]
+    limit = LONG if "for (" in kernel else STRAIGHT
+    flags: tuple[str, ...] = _LONG_FLAGS if len(text) > limit else FLAGS
     if all(
         re.search(rf'simd\("notinbranch"\), const.* {name}f?\(', text) for name in ("sin", "cos")
     ):

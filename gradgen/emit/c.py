@@ -184,7 +184,7 @@ class CFile:
         return [p.replace("*restrict ", "*") for p in self.parameters]
 
     def _checks(self) -> list[str]:
-        """The entry checks on sizes; of several bounds by numbers, the largest."""
+        """The entry checks on sizes: none is negative; of several bounds by numbers, the largest."""
         bounds: dict[Any, Any] = {}
         for need in self.kernel.requires:
             number = need.relation == ">=" and isinstance(need.right, int)
@@ -193,6 +193,10 @@ class CFile:
             if known is None or (number and need.right > known.right):
                 bounds[key] = need
         lines = []
+        if self.letters:
+            negative = " || ".join(f"{name} < 0" for name in self.letters.values())
+            lines += fold_line("    ", f"if ({negative})")
+            lines.append(f"        return {self.code}_SIZE;")
         for need in bounds.values():
             left, right = self.body.dim(need.left), self.body.dim(need.right)
             opposite = "<" if need.relation == ">=" else "!="

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -410,3 +411,20 @@ def test_threads_do_not_change_results(tmp_path):
     for a, b, c in zip(several, one, wanted, strict=True):
         close(a, c, "f64")
         np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+def test_negative_sizes_are_refused(tmp_path):
+    def total(x):
+        return np.sum(x)
+
+    fn, signature = make(total, ("f64[n]",), None)
+    for name, text in emit_c(fn, signature).items():
+        (tmp_path / name).write_text(text)
+    command = ["cc", "-std=c99", "-shared", "-fPIC", "total.c", "-o", "total.so", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    function = ctypes.CDLL(str(tmp_path / "total.so")).total
+    function.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    x, value = np.ones(3), np.zeros(1)
+    assert function(-1, x.ctypes.data, value.ctypes.data) == 2  # TOTAL_SIZE
+    assert function(3, x.ctypes.data, value.ctypes.data) == 0
+    assert value[0] == 3.0
