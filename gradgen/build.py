@@ -40,12 +40,12 @@ from gradgen.ir import Function
 from gradgen.sizes import evaluate
 from gradgen.toolchain import (
     CALL_FLAGS,
-    LIBRARIES,
     SHARED,
     cache_folder,
     cpu,
     find_compiler,
     flags_for,
+    libraries_for,
     run,
 )
 from gradgen.trace.spec import Signature
@@ -189,7 +189,19 @@ def _compile(
                 raise CallError(f"gradgen-call.c does not compile here ({error.what})") from None
             objects.append("call.o")
         threads = [flag for flag in options if flag == "-fopenmp"]
-        run([*compiler, *SHARED, "-fPIC", *objects, "-o", "out.so", *threads, *LIBRARIES], folder)
+        run(
+            [
+                *compiler,
+                *SHARED,
+                "-fPIC",
+                *objects,
+                "-o",
+                "out.so",
+                *threads,
+                *libraries_for(files[main]),
+            ],
+            folder,
+        )
         built = Path(folder, "out.so")
         digest = Path(folder, "digest")
         digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest(), encoding="ascii")

@@ -23,7 +23,8 @@ class Options:
     verify: check types after every pass.  ties: equal operands of max and min "split" the
           derivative, or the "first" has it.
     parallel: long loops in C run on several threads where the compiler has OpenMP; results do not depend on their number.
-    blas: "none": products of matrices by emitted code; "auto" is the same so far.
+    blas: "none": large products of matrices by a kernel in the emitted file; "auto": the same, which is as fast; "cblas": by
+          cblas_dgemm, for linking with a BLAS ($GRADGEN_BLAS, else the first of openblas, cblas, blas that is found).
     index, order, profile: one value each so far.
     """
 
@@ -41,7 +42,7 @@ class Options:
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
-            "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none"),
+            "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none", "cblas"),
             "parallel": (False, True), "ties": ("split", "first"), "index": ("i64",), "order": ("C",), "profile": (None,),
         }  # fmt: skip
         for name, values in allowed.items():

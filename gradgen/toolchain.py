@@ -8,6 +8,7 @@ or one that fails (its message is shown).
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import platform
 import re
@@ -63,6 +64,18 @@ def flags_for(text: str, math: str) -> tuple[str, ...]:
     return tuple(
         "-ffp-contract=off" if f.startswith("-ffp") and math == "strict" else f for f in flags
     )
+
+
+def libraries_for(text: str) -> tuple[str, ...]:
+    """What a text is linked with; a BLAS where it calls one: $GRADGEN_BLAS, else the first that is found."""
+    if "cblas_" not in text:
+        return LIBRARIES
+    given = os.environ.get("GRADGEN_BLAS")
+    if given:
+        return (*shlex.split(given), *LIBRARIES)
+    names = ("openblas", "cblas", "blas")
+    name = next((n for n in names if ctypes.util.find_library(n)), names[0])
+    return (f"-l{name}", *LIBRARIES)
 
 
 def find_compiler(cc: str | None = None) -> list[str]:

@@ -237,7 +237,9 @@ class CFile:
                 folded = [part for line in lines for part in _fold_code(line)]
                 texts.setdefault((helper.name, dtype), "\n".join(folded))
         folds = [fold_text(*key) for key in self.body.folds]
-        gemms = [gemm_text(dtype, self.options.parallel) for dtype in self.body.gemms]
+        gemms = [
+            gemm_text(dtype, self.options.parallel, self.options.blas) for dtype in self.body.gemms
+        ]
         return [*texts.values(), *folds, *gemms]
 
     def _tables(self) -> list[str]:
@@ -321,7 +323,8 @@ class CFile:
             if b.storage == "local" or self.kernel.placement.get(id(b), ("",))[0] == "stack"
         ]
         stack = sum(BYTES[b.dtype] * _count(b) for b in arrays if b.shape)
-        stack += max((stack_bytes(dtype) for dtype in self.body.gemms), default=0)
+        if self.options.blas != "cblas":
+            stack += max((stack_bytes(dtype) for dtype in self.body.gemms), default=0)
         work = "Needs no workspace."
         if self.needs_work:
             macro = f"{self.prefix}_WORK_BYTES({', '.join(self.letters.values())})"

@@ -32,8 +32,8 @@ def stack_bytes(dtype: str) -> int:
     return BYTES[dtype] * (HEIGHT * DEPTH + wide * DEPTH + ROWS * wide)
 
 
-def gemm_text(dtype: str, parallel: bool) -> str:
-    """The definitions, callees first."""
+def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
+    """The definitions, callees first. blas="cblas": the product by cblas_dgemm or cblas_sgemm, declared here."""
     f = "f" if dtype == "f32" else ""
     zero = "0.0f" if f else "0.0"
     wide, narrow = COLUMNS[dtype]
@@ -56,7 +56,8 @@ def gemm_text(dtype: str, parallel: bool) -> str:
         "@DEPTH@": str(DEPTH),
         "@HEIGHT@": str(HEIGHT // 4 if parallel else HEIGHT),  # enough blocks for a few threads
     }
-    text = _TEXT
+    words |= {"@LETTER@": "s" if f else "d", "@ONE@": "1.0f" if f else "1.0"}
+    text = _CBLAS if blas == "cblas" else _TEXT
     for word, meaning in words.items():
         text = text.replace(word, meaning)
     return text
@@ -128,8 +129,9 @@ static void gemm_tile@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *
 }
 
 /* c = a b, m x k times k x n; rows of a are a_row elements apart, its columns a_column. */
-static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_row, int64_t a_column,
-    const @REAL@ *b, int64_t b_row, int64_t b_column, @REAL@ *restrict c, int64_t c_row)
+static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_row,
+    int64_t a_column, const @REAL@ *b, int64_t b_row, int64_t b_column, @REAL@ *restrict c,
+    int64_t c_row)
 {
     if (k == 0 || m * n * k < GEMM_SMALL) {
         for (int64_t i = 0; i < m; i++) {
@@ -161,5 +163,36 @@ static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_
                         c + (i0 + i) * c_row + j, c_row);
             }
         }
+    }
+}"""
+# 101 is row-major, 111 as it is, 112 transposed (the enumerators of cblas.h).
+_CBLAS = """\
+/* Of any BLAS: link with -lopenblas, -lcblas or -lblas. */
+void cblas_@LETTER@gemm(int order, int turn_a, int turn_b, int m, int n, int k, @REAL@ alpha,
+    const @REAL@ *a, int lda, const @REAL@ *b, int ldb, @REAL@ beta, @REAL@ *c, int ldc);
+
+/* c = a b, m x k times k x n; rows of a are a_row elements apart, its columns a_column. */
+static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_row,
+    int64_t a_column, const @REAL@ *b, int64_t b_row, int64_t b_column, @REAL@ *restrict c,
+    int64_t c_row)
+{
+    const int turn_a = a_column != 1;
+    const int turn_b = b_column != 1;
+    const int64_t lda = turn_a ? a_column : a_row;
+    const int64_t ldb = turn_b ? b_column : b_row;
+    const int64_t most = INT32_MAX;
+    if (m > 0 && n > 0 && k > 0 && (a_row == 1 || a_column == 1) && (b_row == 1 || b_column == 1) &&
+        lda >= (turn_a ? m : k) && ldb >= (turn_b ? k : n) && m <= most && n <= most && k <= most &&
+        lda <= most && ldb <= most && c_row <= most) {
+        cblas_@LETTER@gemm(101, turn_a ? 112 : 111, turn_b ? 112 : 111, (int)m, (int)n, (int)k,
+            @ONE@, a, (int)lda, b, (int)ldb, @ZERO@, c, (int)c_row);
+        return;
+    }
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++)
+            c[i * c_row + j] = @ZERO@;
+        for (int64_t p = 0; p < k; p++)
+            for (int64_t j = 0; j < n; j++)
+                c[i * c_row + j] += a[i * a_row + p * a_column] * b[p * b_row + j * b_column];
     }
 }"""

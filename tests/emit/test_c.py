@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import ctypes.util
 import os
 import shutil
 import subprocess
@@ -428,3 +428,21 @@ def test_negative_sizes_are_refused(tmp_path):
     assert function(-1, x.ctypes.data, value.ctypes.data) == 2  # TOTAL_SIZE
     assert function(3, x.ctypes.data, value.ctypes.data) == 0
     assert value[0] == 3.0
+
+
+@pytest.mark.skipif(not ctypes.util.find_library("openblas"), reason="no BLAS to link with")
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_products_by_a_linked_blas(dtype):
+    def products(A, B, C):
+        return A @ B, A.T @ C, C @ B.T, A[:, ::2] @ B[::2]
+
+    specs = tuple(dtype + s for s in ("[m,k]", "[k,n]", "[m,n]"))
+    fn, signature = make(products, specs, None)
+    files = emit_c(fn, signature, Options(blas="cblas"))
+    assert "cblas_" in files["products.c"]
+    compiled = CFunction(files, fn, signature, flags=(*FLAGS, *STRICT))
+    for m, n, k in ((0, 3, 2), (3, 2, 0), (1, 1, 1), (33, 17, 40)):
+        sizes = {"m": m, "n": n, "k": k}
+        args = [sample(leaf, sizes, np.random.default_rng(m)) for leaf in signature.leaves]
+        for a, b in zip(compiled.call(args, sizes), interpret(fn, args, sizes), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12 if dtype == "f64" else 1e-4)
