@@ -131,7 +131,8 @@ def _key(
 ) -> str:
     program = os.stat(compiler[0])
     parts = [
-        files[main], files[f"{main[:-2]}.h"], *calls.values(), " ".join(options), " ".join(compiler[1:]),
+        files[main], files[f"{main[:-2]}.h"], *calls.values(), " ".join((*options, *CALL_FLAGS, *SHARED)),
+        " ".join(compiler[1:]),
         os.path.realpath(compiler[0]), str(program.st_mtime_ns), str(program.st_size),
         cpu(), sys.version, np.__version__, platform.platform(),
     ]  # fmt: skip

@@ -38,7 +38,12 @@ _REORDER = ("-fassociative-math", "-freciprocal-math", "-fno-signed-zeros")
 LIBRARIES = ("-lm",)
 # The wrapper that Python calls: short, the same few lines for every function, quick to compile.
 CALL_FLAGS = ("-O2", "-std=gnu11", "-fwrapv", "-w")
-SHARED = ("-bundle", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)
+# -Bsymbolic: our function is called, not one of the process that has its name.
+SHARED = (
+    ("-bundle", "-undefined", "dynamic_lookup")
+    if sys.platform == "darwin"
+    else ("-shared", "-Wl,-Bsymbolic")
+)
 # Long straight-line text: -O1 compiles in linear time, and higher levels gain nothing there.
 LONG = 150_000
 STRAIGHT = 20_000  # characters of a text without loops: some 200 statements

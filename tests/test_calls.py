@@ -444,10 +444,11 @@ def test_long_work_lets_other_threads_run():
     assert turns > 1000
 
 
-# Names that the wrapper, its files, Python and NumPy use themselves.
+# Names that the wrapper, its files, Python, NumPy and the C library use themselves.
 NAMES = (
     "call", "run", "invoke", "attempt", "kernel", "gg_kernel", "gg_invoke", "gg_run", "ggg_x", "methods", "into", "State",
     "main_", "out", "digest", "call_support", "PyInit_gradgen_call", "PyFloat_FromDouble", "ARRAY", "DIM", "KEY",
+    "sbrk", "environ", "dlopen",
 )  # fmt: skip
 
 
