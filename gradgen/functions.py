@@ -117,6 +117,8 @@ def _split_out(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
 
 
 def _function_name(function: Any) -> str:
+    if isinstance(function, np.vectorize):
+        return "np.vectorize"
     if isinstance(function, tuple):
         return f"np.{function[0].__name__}.{function[1]}"
     module = getattr(function, "__module__", None) or (
@@ -143,5 +145,5 @@ _ALTERNATIVES = {
 
 
 def _alternative(function: Any) -> str:
-    name = getattr(function, "__name__", "")
+    name = "vectorize" if isinstance(function, np.vectorize) else getattr(function, "__name__", "")
     return _ALTERNATIVES.get(name, "Write it with the functions in `gradgen ops`.")

@@ -8,6 +8,7 @@ from typing import Any
 from gradgen.errors import GradgenError
 from gradgen.functions import FUNCTIONS
 from gradgen.ir import LEAVES, OPS, Op
+from gradgen.passes.scalarise import LINALG, ORDERS
 from gradgen.spelling import Expr
 
 TARGETS = ("numpy", "python", "c")
@@ -27,7 +28,7 @@ def targets(op: Op) -> list[str]:
     found = []
     if op.numpy is not None or op.store is not None:
         found.append("numpy")
-    if op.python is not None or not op.elementwise:
+    if op.python is not None or not (op.elementwise or op.name in LINALG or op.name in ORDERS):
         found.append("python")
     if op.c is not None or op.nest is not None:
         found.append("c")

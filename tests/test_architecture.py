@@ -142,6 +142,10 @@ LEAVES = {PARAM.name, CONST.name, SIZE.name}
 COMPUTED = sorted(name for name in OPS if name not in LEAVES)
 
 
+# Refused by name in C.
+NUMPY_ALONE = {"expm"}
+
+
 @pytest.mark.parametrize("name", COMPUTED)
 def test_every_op_is_whole(name):
     op = OPS[name]
@@ -153,7 +157,7 @@ def test_every_op_is_whole(name):
     if op.elementwise:
         assert op.python is not None and op.c is not None
     else:
-        assert op.nest is not None, "the C target needs a loop nest"
+        assert op.nest is not None or name in NUMPY_ALONE, "the C target needs a loop nest"
     if op.elementwise:
         assert op.vjp is None or op.partials is None
     assert op.flops >= 0

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import EmitError
 from gradgen.lower.kernel import ZERO, Affine, Buffer, Load, Patch, Routine
 from gradgen.lower.scans import Scans
 from gradgen.lower.views import View
@@ -20,14 +19,7 @@ class Linalg(Scans):
     """Mixin of Lowering."""
 
     def linalg(self, node: Any) -> None:
-        make = getattr(self, f"_{node.op.name}", None)
-        if make is None:
-            raise EmitError(
-                f"target C has no {node.op.name}: its routine is NumPy's alone",
-                'Use target="numpy", or write it with solve, eigh or svd.',
-                site=node.site,
-            )
-        make(node)
+        getattr(self, f"_{node.op.name}")(node)
 
     # -- memory
     def _plain(self, node: Any, dtype: str, turned: bool = False) -> Buffer:

@@ -76,7 +76,11 @@ class Lowering(Regions, Indexing, Reductions, Contractions, Linalg):
             elif op.nest is not None:
                 op.nest(self, node)
             else:
-                raise EmitError(f"target C needs a loop nest for every op, got none for {op}")
+                raise EmitError(
+                    f"target C has no {op}: its routine is NumPy's alone",
+                    'Use target="numpy", or write it with solve, eigh or svd.',
+                    site=node.site,
+                )
 
     def _array(self, node: Any) -> None:
         values = [self.value(a) for a in node.args]

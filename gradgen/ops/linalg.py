@@ -104,7 +104,7 @@ def _enter(
     return define(
         Op(
             name, infer, evaluate, doc, vjp=vjp, jvp=jvp, numpy=numpy, flops=100,
-            nest=lambda lowering, node: lowering.linalg(node), **fields,
+            **{"nest": lambda lowering, node: lowering.linalg(node), **fields},
         )
     )  # fmt: skip
 
@@ -478,5 +478,5 @@ def _expm_slope(direction: Value, y: Value, a: Value) -> Value:
 
 EXPM: Op = _enter(
     "expm", _same("expm"), lambda a: run("expm")(a), "The matrix exponential.",
-    (lambda y_bar, y, a: _expm_slope(y_bar, y, t(a)),), (_expm_slope,), _spell("_expm"),
+    (lambda y_bar, y, a: _expm_slope(y_bar, y, t(a)),), (_expm_slope,), _spell("_expm"), nest=None,
 )  # fmt: skip

@@ -6,6 +6,7 @@ cumprod(x)            over the last axis; differentiated without division, so ze
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from gradgen.errors import SpecError
 from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
 from gradgen.ops import calls
+from gradgen.ops.ranges import band
 from gradgen.ops.rearrange import axis_of
 from gradgen.ops.reduce import RECURRENCE, as_value
-from gradgen.ops.reductions import as_dtype
+from gradgen.ops.reductions import as_dtype, floats, over
 from gradgen.ops.shape import broadcast_to, moveaxis, reshape
 from gradgen.spelling import Expr
 from gradgen.types import Type
@@ -141,6 +143,26 @@ def _accumulate(scan: Any) -> Any:
 
 implements((np.add, "accumulate"))(_accumulate(cumsum))
 implements((np.multiply, "accumulate"))(_accumulate(cumprod))
+
+
+def _running(name: str, start: float) -> Any:
+    """maximum.accumulate and minimum.accumulate: an extreme over each element and those before it, ties as there."""
+
+    def accumulate(x: Any, axis: Any = 0, dtype: Any = None, out: None = None) -> Value:
+        x = floats(x, dtype)
+        k = axis_of(f"np.{name}.accumulate", x, axis)
+        last = moveaxis(x, k, -1)
+        n = last.type.shape[-1]
+        past = band(n, n, 0, "less_equal")
+        row = reshape(last, (*last.type.shape[:-1], 1, n))
+        seen = calls.where(past, row, start)
+        return moveaxis(over(OPS[f"reduce_{name[:3]}"], seen, (seen.type.ndim - 1,)), -1, k)
+
+    return accumulate
+
+
+implements((np.maximum, "accumulate"))(_running("maximum", -math.inf))
+implements((np.minimum, "accumulate"))(_running("minimum", math.inf))
 
 
 @implements(np.nancumsum)

@@ -418,7 +418,7 @@ def copy(x: Any) -> Value:
     return as_value(x)
 
 
-@implements(np.zeros_like)
+@implements(np.zeros_like, np.empty_like)
 def zeros_like(
     x: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None
 ) -> Value:

@@ -217,8 +217,8 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         return out
     if op.name in _FOLDS or op.name == "logsumexp":
         return _reduce(node, blocks[0])
-    if op.name in _ORDERS or op.name in LINALG:
-        why = "which element it takes depends on data" if op.name in _ORDERS else "it needs arrays"
+    if op.name in ORDERS or op.name in LINALG:
+        why = "which element it takes depends on data" if op.name in ORDERS else "it needs arrays"
         raise EmitError(
             f"the python target has no {op.name}: {why}",
             'Use target="numpy" or "c".',
@@ -298,7 +298,7 @@ LINALG = frozenset((
     "inv", "solve", "solve_triangular", "det", "cofactor", "logabsdet", "det_sign", "cholesky", "qr", "eigh", "eigvalsh",
     "svd", "svdvals", "pinv", "expm",
 ))  # fmt: skip
-_ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
+ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
 
 
 def _fold(node: Value, items: list[Value]) -> Value:

@@ -259,6 +259,9 @@ ROWS = [
     lambda A: np.linalg.vector_norm(A, axis=1),
     lambda A: np.linalg.matrix_norm(A),
     # -- scans
+    lambda v: np.maximum.accumulate(v),
+    lambda A: np.minimum.accumulate(A, axis=1),
+    lambda v: np.empty_like(v) * 0.0 + v,
     lambda v: np.cumsum(v),
     lambda A: np.cumsum(A, axis=0),
     lambda A: np.cumsum(A),
