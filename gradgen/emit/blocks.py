@@ -36,6 +36,20 @@ def print_region(printer: Printer, node: Value) -> None:
         _While(printer, node).print()
 
 
+def filled_starts(fn: Function, counts: dict[int, int]) -> set[int]:
+    """np.zeros and the like that only start a carry whose states are kept: the array of states begins with the number."""
+    found: set[int] = set()
+    for node in fn.body:
+        if node.op is SCAN:
+            loop = Loop.of(node)
+            starts = [loop.init[k] for k in loop.kept]
+            found.update(
+                id(v) for v in starts
+                if v.op.name == "broadcast" and not v.args[0].type.shape and counts[id(v)] == 1
+            )  # fmt: skip
+    return found
+
+
 class _Block:
     """What the three have in common: names of results, nested statements as lines."""
 
@@ -277,6 +291,8 @@ class _For(_Loop):
                 text = name
             item_texts.append(text)
         inner = printer.nested(loop.body, [index, *carry_texts, *item_texts, *consts])
+        stored = [loop.carry_outputs[k] for k in loop.kept] + loop.y_outputs
+        inner.unnamed = {id(v) for v in stored if self.body_reads[id(v)] == 1}
         for k, name in enumerate(carry_names):
             if k in kept:
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradgen.emit.blocks import print_region
+from gradgen.emit.blocks import filled_starts, print_region
 from gradgen.emit.guards import guarded
 from gradgen.emit.layout import WIDTH, Group, Item, closes, layout
 from gradgen.emit.lines import Statement
@@ -72,6 +72,7 @@ class Printer:
         self.local_letters: dict[str, str] = {}  # numbers of steps, known inside the function only
         self.owned: set[int] = set()  # inputs of a loop body that are its own to write into
         self.roots: dict[int, str] = {}  # variables that statements are told to assign
+        self.unnamed: set[int] = set()  # values that stand where they are stored, named or not
         self.is_region = False  # results are expressions of the block around it
 
     def nested(self, fn: Function, inputs: list[str], indent: int = 4) -> Printer:
@@ -115,6 +116,7 @@ class Printer:
         body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
         for conditions in self._guards.values():
             self._pinned.update(id(c) for c, _ in conditions)
+        self.unnamed |= filled_starts(fn, counts)
         kept = self._pinned | (set(self.roots) if self.is_region else self._outputs)
         fold, spellings, pending = self.fold, self._spellings, self.pending
         for node in body:
@@ -129,7 +131,8 @@ class Printer:
                 continue
             spelling = spellings.get(op) or self._spelling(node)
             expr, reads = self._spell(node, spelling)
-            if fold and node.name is None and len(expr.text) < 74:
+            nameless = node.name is None or id(node) in self.unnamed
+            if fold and nameless and len(expr.text) < 74:
                 key = id(node)
                 if counts.get(key) == 1 and key not in kept:
                     pending[key] = (expr, reads)
