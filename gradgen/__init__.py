@@ -9,7 +9,7 @@ How the house is built, floor by floor; imports go one way, upwards:
     value  operators  functions  ops/                    Value and apply; one record per op
     rewriting  cse  tree  graph  trace/  engine          front end; interpreter
     differentiate/  symbolic                             reverse, forward, batch, transforms; SymPy at the border
-    passes/                                              Function -> Function
+    passes/  sparse                                      Function -> Function
     lower/  cost                                         Function -> loop IR, and its passes; what both cost
     emit/                                                text
     toolchain  build  checking  quick  flat  runners  compiled  api   callable
@@ -20,13 +20,7 @@ from gradgen import nn
 from gradgen import ops as _ops  # enters every op and NumPy function
 from gradgen.api import check, compile
 from gradgen.compiled import Compiled
-from gradgen.differentiate.jacobians import (
-    hessian,
-    jacobian,
-    value_and_jacobian,
-    value_grad_hessian,
-    vmap,
-)
+from gradgen.differentiate.jacobians import value_and_jacobian, value_grad_hessian, vmap
 from gradgen.differentiate.solvers import fixed_point, minimize, root
 from gradgen.differentiate.transforms import grad, hvp, jvp, value_and_grad, vjp
 from gradgen.errors import (
@@ -41,6 +35,7 @@ from gradgen.errors import (
 )
 from gradgen.functions import register
 from gradgen.options import Options
+from gradgen.sparse import Sparse, hessian, jacobian
 from gradgen.symbolic import define, from_sympy
 from gradgen.trace import branches as _branches  # enters the hooks of tests and loops
 from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
@@ -58,6 +53,7 @@ __all__ = [
     "GradgenError",
     "Options",
     "ShapeError",
+    "Sparse",
     "SpecError",
     "TraceError",
     "UnsupportedError",

@@ -204,7 +204,9 @@ class Jacobian(Transform):
         tree, slots = blocks_tree(inner, chosen, bare, wrt, count)
         labels = jacobian_labels(inner, fn, chosen, "jac")
         if not self.with_value:
-            return pick(joint, inner.operands, slots, tree, labels)
+            picked = pick(joint, inner.operands, slots, tree, labels)
+            picked.function.notes["columns"] = fn.inputs[wrt[0]].type.shape
+            return picked
         values = leaf_names("value", inner.result)
         slots_of = inner.function.notes.get("slots") or list(range(count))
         both = Tree("tuple", (0, 1), (inner.result, tree))
@@ -429,22 +431,9 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Vmap:
     return Vmap(f, in_axes, out_axes)
 
 
-def jacobian(f: Any, wrt: Wrt = 0, mode: str = "auto") -> Jacobian:
-    """The derivative of every element of the result by every element of `wrt`: arrays of shape result + argument.
-
-    mode: "forward" (a direction per element of the argument), "reverse" (one per element of the result), "auto" (the fewer).
-    """
-    return Jacobian(f, wrt, mode)
-
-
 def value_and_jacobian(f: Any, wrt: Wrt = 0, mode: str = "auto") -> ValueAndJacobian:
     """Like `jacobian`, returning (value, jacobian)."""
     return ValueAndJacobian(f, wrt, mode)
-
-
-def hessian(f: Any, wrt: Wrt = 0, part: str = "full") -> Hessian:
-    """The second derivatives of a scalar function, of shape argument + argument (for several, a tuple of tuples)."""
-    return Hessian(f, wrt, part)
 
 
 def value_grad_hessian(f: Any, wrt: Wrt = 0) -> ValueGradHessian:

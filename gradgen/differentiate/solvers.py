@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.differentiate.jacobians import jacobian
+from gradgen.differentiate.jacobians import Jacobian
 from gradgen.differentiate.transforms import as_python, grad, jvp
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError, SpecError
@@ -74,7 +74,7 @@ def minimize(
 
 def newton(x: Any, residual: Residual) -> Any:
     """One step of Newton's method."""
-    return x - solved(jacobian(residual)(x), residual(x), x)
+    return x - solved(Jacobian(residual)(x), residual(x), x)
 
 
 def solved(slope: Any, value: Any, like: Any) -> Any:
@@ -150,7 +150,7 @@ def _solve(
         tangent = jvp(of_parameters, tuple(range(len(moving))))(
             *[parameters[k] for k in moving], tuple(dots[1:][k] for k in moving)
         )[1]
-        return -solved(jacobian(r)(x), tangent, x)
+        return -solved(Jacobian(r)(x), tangent, x)
 
     flat = Tree("list", tuple(range(1 + len(types))), (LEAF,) * (1 + len(types)))
     inputs = [start.type, *types]

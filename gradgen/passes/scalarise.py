@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,12 +28,36 @@ LIMIT = 10_000
 UNROLLED = 32  # steps of a loop, at most
 
 
-def scalarise(fn: Function) -> tuple[Function, list[np.ndarray], list[np.ndarray]]:
+def is_absent(value: Value) -> bool:
+    """Whether a scalar is zero because nothing reaches it, or is the number 0."""
+    return id(value) in _ZERO_IDS or (value.op is CONST and not value.params["value"])
+
+
+def scalarise(
+    fn: Function, unrolled: int = UNROLLED
+) -> tuple[Function, list[np.ndarray], list[np.ndarray]]:
     """The scalar program, and for each old input and output the array of its scalar inputs' and outputs' numbers.
 
-    EmitError for sizes that are symbolic or more than LIMIT elements.
+    EmitError for sizes that are symbolic or more than LIMIT elements, and loops of more than `unrolled` steps.
     """
     env: dict[int, Any] = {}
+    saved, _limits.unrolled = _limits.unrolled, unrolled
+    try:
+        return _scalarised(fn, env)
+    finally:
+        _limits.unrolled = saved
+
+
+class _Limits(threading.local):
+    unrolled = UNROLLED
+
+
+_limits = _Limits()
+
+
+def _scalarised(
+    fn: Function, env: dict[int, Any]
+) -> tuple[Function, list[np.ndarray], list[np.ndarray]]:
     with Trace(trusted=True) as trace:
         trace.requires = dict.fromkeys(fn.requires)
         places = []
@@ -96,9 +121,9 @@ def _region(node: Value, blocks: list[Any]) -> list[Any]:
         branches = [_outputs(node.params[name], consts) for name in ("then", "otherwise")]
         return [_chosen(pred[()], a, b) for a, b in zip(*branches, strict=True)]
     length = node.params.get("length")
-    if node.op is not SCAN or not isinstance(length, int) or length > UNROLLED:
+    if node.op is not SCAN or not isinstance(length, int) or length > _limits.unrolled:
         raise EmitError(
-            f"small arrays are taken apart only outside of loops of more than {UNROLLED} steps",
+            f"small arrays are taken apart only outside of loops of more than {_limits.unrolled} steps",
             'Use target="numpy" or "c".',
             site=node.site,
         )
@@ -129,7 +154,7 @@ def _region(node: Value, blocks: list[Any]) -> list[Any]:
 
 def _at(x: Any, i: int) -> Any:
     item = np.empty(x.shape[1:], dtype=object)
-    item[...] = x[i]
+    item[() if x.ndim == 1 else ...] = x[i]
     return item
 
 
