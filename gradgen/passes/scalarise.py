@@ -183,7 +183,13 @@ _ZERO_IDS = {id(v) for v in ZEROS.values()}
 
 def scalar(op: Any, *args: Any, **params: Any) -> Value:
     """`op` on scalars; an absent direction stays absent through products and drops out of sums."""
-    absent = [id(a) in _ZERO_IDS for a in args]
+    trace = current_trace()
+    site = trace.site if trace is not None else None
+    # In a statement that differentiation made, the number 0 is where a tangent starts that nothing reaches.
+    derived = site is not None and len(site) > 2
+    absent = [
+        id(a) in _ZERO_IDS or (derived and a.op is CONST and not a.params["value"]) for a in args
+    ]
     if any(absent):
         name = op.name
         first = absent[0]
