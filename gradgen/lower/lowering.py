@@ -78,7 +78,7 @@ class Lowering(Regions, Indexing, Reductions, Contractions, Linalg):
             else:
                 raise EmitError(
                     f"target C has no {op}: its routine is NumPy's alone",
-                    'Use target="numpy", or write it with solve, eigh or svd.',
+                    'Use target="numpy".',
                     site=node.site,
                 )
 

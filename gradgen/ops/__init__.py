@@ -17,7 +17,7 @@ for _module in (
     "arithmetic", "power", "transcendental", "special", "bessel", "select", "logic", "compose",
     "reduce", "shape", "index", "contract", "reductions", "norms", "rearrange", "padding", "ranges", "diagonals",
     "scans", "selecting", "assign", "sorting", "signal", "einsum", "algebra", "numbers", "scipy_special",
-    "linalg", "matrices", "scipy_linalg", "scipy_stats",
+    "linalg", "matrices", "scipy_linalg", "scipy_stats", "fourier",
     "regions", "barriers", "basis",
 ):  # fmt: skip
     importlib.import_module(f"gradgen.ops.{_module}")

@@ -327,7 +327,7 @@ _FOLDS = {
 }  # fmt: skip
 LINALG = frozenset((
     "inv", "solve", "solve_triangular", "det", "cofactor", "logabsdet", "det_sign", "cholesky", "qr", "eigh", "eigvalsh",
-    "svd", "svdvals", "pinv", "expm",
+    "svd", "svdvals", "pinv", "expm", "dft",
 ))  # fmt: skip
 ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
 
