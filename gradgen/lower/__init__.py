@@ -8,6 +8,7 @@
     hoist       scalars that do not depend on a loop are computed before it
     gather      additions to neighbouring places are collected place by place, and stored once
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
+    masks       small arrays of truth values are kept as numbers
     lanes       sums are collected in lanes that do not wait for each other
     share       with parallel=True: long loops are cut into parts for threads
     split       a long top level is cut into parts, to be functions of their own
@@ -32,6 +33,7 @@ from gradgen.lower.inspect import show, verify
 from gradgen.lower.kernel import Kernel
 from gradgen.lower.lanes import lanes
 from gradgen.lower.lowering import lower
+from gradgen.lower.masks import masks
 from gradgen.lower.split import split
 from gradgen.lower.storage import storage
 from gradgen.lower.threads import share
@@ -44,7 +46,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
-        fuse, forward, sweep, contract, hoist, forward, sweep, gather, forward, sweep, block, lanes,
+        fuse, forward, sweep, contract, hoist, forward, sweep, gather, forward, sweep, block, masks,
+        lanes,
         split, storage,
     ),
 }  # fmt: skip

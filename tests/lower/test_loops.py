@@ -10,7 +10,7 @@ from gradgen.engine import interpret
 from gradgen.errors import GradgenError
 from gradgen.lower import compile_loops, show, stages
 from gradgen.lower.inspect import verify
-from gradgen.lower.kernel import Let, Load, Loop, Store, walk
+from gradgen.lower.kernel import Declare, Let, Load, Loop, Store, walk
 from gradgen.lower.run import run
 from gradgen.options import Options
 
@@ -214,3 +214,17 @@ def test_a_long_loop_is_cut_into_parts_whose_sums_are_added_in_order():
     long = [loop for loop in threads if any(type(s) is Let for s in walk([loop]))]
     assert len(long) == 1
     assert not any(type(s) is Store and s.buffer is gradient for s in walk(long))
+
+
+def test_masks_of_a_block_are_numbers():
+    def relu(X, W1, W2):
+        return np.sum(np.maximum(np.maximum(X @ W1, 0.0) @ W2, 0.0))
+
+    fn, signature = make(relu, ("f64[n,2]", "f64[2,16]", "f64[16,16]"), ("W1", "W2"))
+    found = dict(stages(fn, signature.results))
+    small = [
+        {s.buffer.dtype for s in walk(found[name].body) if type(s) is Declare and s.buffer.shape}
+        for name in ("block", "masks")
+    ]
+    assert "bool" in small[0]
+    assert "bool" not in small[1]
