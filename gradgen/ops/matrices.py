@@ -65,7 +65,10 @@ def both(a: Any, b: Any) -> tuple[Value, Value]:
 
 def with_columns(op: Any, a: Value, b: Value) -> Value:
     """`op(a, b)` for a b that may be a vector."""
-    return op(a, expand_dims(b, 1))[..., 0] if b.type.ndim == 1 else op(a, b)
+    if b.type.ndim != 1:
+        return op(a, b)
+    found = op(a, expand_dims(b, 1))
+    return reshape(found, found.type.shape[:-1])
 
 
 @implements(np.linalg.solve)
