@@ -35,15 +35,19 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 }
 
 WHOLE_ARRAYS = ("numpy",)
+FOR_REGIONS = (inline, invariant)  # what a Function without loops, branches and calls needs not
 
 
 def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy") -> Function:
     """`fn` after the passes of `level` (lecture, readable, fast); verified after each with `check`, once otherwise."""
     steps = PASSES[level]
-    if any(node.op.regions for node in fn.body):
+    regions = any(node.op.regions for node in fn.body)
+    if regions:
         steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)
+    else:
+        steps = tuple(step for step in steps if step not in FOR_REGIONS)
     for step in steps:
-        fn = step(within(fn, step))
+        fn = step(within(fn, step)) if regions else step(fn)
         if check:
             verify(fn, step.__name__)
     if not check:
