@@ -117,6 +117,22 @@ def is_plain(nodes: Sequence[ast.stmt]) -> bool:
     return True
 
 
+class _Unannotated(ast.NodeTransformer):
+    """`name: T = v` as `name = v`: a closure cannot annotate a variable that is not its own."""
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if not isinstance(node.target, ast.Name):
+            return node
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def _scope(self, node: ast.AST) -> ast.AST:
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _scope
+
+
 class Flow:
     """Rewrites the control flow of one function, in place; `stem` begins all names of ours."""
 
@@ -324,7 +340,8 @@ class Flow:
         at: ast.AST,
         parameters: Sequence[str] = (),
     ) -> ast.stmt:
-        stored = set(assigned(list(body)))
+        body = [_Unannotated().visit(s) for s in body]
+        stored = set(assigned(body))
         mine = [n for n in names if n in stored]
         statements = self.block(body)
         if mine:

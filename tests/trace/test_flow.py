@@ -126,7 +126,33 @@ def through_a_helper(x):
     return helper(x, 0.6) * helper(2 * x, 0.6)
 
 
-SCALARS = [
+def annotated(x):
+    total: float = 0.0
+    for k in range(3):
+        step: float = x * k
+        if step > 0.5:
+            total = total + step
+            import math
+
+            total = total * math.e
+        late = [lambda: k]
+    return total + late[0]()
+
+
+def caught(x):
+    y = x
+    for k in (0, 1, 2):
+        try:
+            y = y + 1.0 / k
+        except ZeroDivisionError as error:
+            y = y * len(str(error))
+        if y > 3.0:
+            del k
+            y = y - 1.0
+    return y
+
+
+SCALARS = [annotated, caught,
     if_else, early_returns, counted_while, break_and_continue, expressions, return_from_a_loop, writes_in_branches,
     endless_with_break, largest, tuples_and_dicts, nested, through_a_helper,
 ]  # fmt: skip
