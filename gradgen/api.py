@@ -30,6 +30,8 @@ from gradgen.errors import SpecError
 from gradgen.graph import from_graph
 from gradgen.ir import Function
 from gradgen.ops.helpers import HELPERS
+from gradgen.ops.index import SLICE
+from gradgen.ops.regions import ITEM, is_stack
 from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
 from gradgen.passes import optimise
@@ -202,11 +204,30 @@ def emit(
         return emit_c(fn, signature, options, selftest)
     from gradgen.emit.numpy import emit_python
 
-    if target == "python" and any(v.type.shape for v in [*fn.inputs, *fn.body, *fn.outputs]):
+    if target == "python" and not is_scalar(fn):
         from gradgen.emit.lists import emit_lists
 
         return emit_lists(fn, signature, level, selftest)
     return emit_python(fn, signature, target, level, options.checks, selftest)
+
+
+def is_scalar(fn: Function) -> bool:
+    """Whether a Function computes with numbers alone: its only arrays are what loops keep of each step for other loops."""
+    if any(v.type.shape for v in [*fn.inputs, *fn.outputs]):
+        return False
+    stacks: set[int] = set()
+    for node in fn.body:
+        kept = node.op is ITEM and is_stack(node)
+        sliced = node.op is SLICE and id(node.args[0]) in stacks
+        if node.type.shape:
+            if node.type.ndim > 1 or not (kept or sliced):
+                return False
+            stacks.add(id(node))
+        elif any(id(a) in stacks for a in node.args) and not node.op.regions and not sliced:
+            return False
+        if node.op.regions and not all(is_scalar(node.params[name]) for name in node.op.regions):
+            return False
+    return True
 
 
 # -- graphs that are already built

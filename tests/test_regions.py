@@ -146,6 +146,19 @@ def test_numpy_target(f, level):
     same(gradient, gg.grad(f, (0, 1))(X, W), 1e-12)
 
 
+def test_plain_loops_in_the_python_target():
+    def f(w, v):
+        s = gg.while_loop(lambda s: s < 10.0, lambda s: s * w, v)
+        return gg.fori_loop(0, 100, lambda i, c: np.sin(c) * v + 0.01 * i, s)
+
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), w="f64[]", v="f64[]", target="python")
+    value, gradient = fn(1.7, 0.9)
+    np.testing.assert_allclose(value, f(1.7, 0.9), rtol=1e-13)
+    same(gradient, gg.grad(f, (0, 1))(1.7, 0.9), 1e-11)
+    body = fn.source.partition("def f_grad")[2]
+    assert "np." not in body and body.count("for i in") == 2 and body.count("while") == 1
+
+
 def bounded(f):
     """The same program with while loops of at most 50 steps: what a C tape needs to know."""
     return {while_loop: bounded_while, while_in_scan: bounded_while_in_scan}.get(f, f)

@@ -144,7 +144,10 @@ class _Block:
         )
 
     def empty(self, ty: Type) -> str:
-        """A new array to be filled."""
+        """A new array to be filled; a list of numbers where the target has no arrays."""
+        if self.printer.spelling == "python":
+            size = self.printer.size(ty.shape[0])
+            return f"[0.0] * {size if size.isalnum() else f'({size})'}"
         dtype = "" if ty.dtype == "f64" else f", {self.printer.dtype(ty.dtype)}"
         shape = (
             self.printer.shape(ty.shape) if len(ty.shape) > 1 else self.printer.size(ty.shape[0])

@@ -114,6 +114,7 @@ SLICE: Op = define(
         view=True,
         flops=0,
         numpy=_slice_spell,
+        python=_slice_spell,  # of a list, which loops keep their steps in
         nest=lambda lowering, node: lowering.slice(node),
     )
 )
