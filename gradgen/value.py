@@ -261,6 +261,10 @@ LEAF = Op("leaf", _leaf_type, _leaf_type, "An eager Value made by the user.")
 
 
 # -- traces
+class ForeignValue(TraceError):
+    """A Value of a trace that is over, or of another function's."""
+
+
 class Trace:
     """A Function under construction; `with Trace(...) as trace:` makes it the one that `apply` appends to.
 
@@ -325,7 +329,7 @@ class Trace:
         while outer is not None and outer is not owner:
             outer = outer.parent
         if outer is None:
-            raise TraceError(
+            raise ForeignValue(
                 f"a traced function needs its own Values, got {value!r} of another trace",
                 "Pass it as an argument, or return it from the function that made it.",
             )

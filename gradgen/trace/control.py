@@ -29,6 +29,7 @@ from gradgen.trace.regions import (
     trace_region,
     words,
 )
+from gradgen.trace.steady import check_steady
 from gradgen.tree import LEAF, NONE, Tree, flatten, leaf_names, unflatten
 from gradgen.types import BOOL, I64, Type, promote
 from gradgen.value import (
@@ -66,6 +67,7 @@ def _settle(
                 f"got {tree} in and {found} out"
             )
         if all(a.type is b.type for a, b in zip(init, outputs, strict=True)):
+            check_steady(what, made[0], lambda: build([v.type for v in init])[2][0])
             return init, made
         for k, (a, b) in enumerate(zip(init, outputs, strict=True)):
             if a.type is b.type:
@@ -297,9 +299,9 @@ def fori_loop(lo: Any, hi: Any, body: Callable[..., Any], init: Any) -> Any:
             return found
 
         region = trace_region(step, "body", words(body), [LEAF, tree], [[I64], types])
-        return region.outputs, shapes[0], region
+        return region.outputs, shapes[0], (region,)
 
-    start, region = _settle("fori_loop", build, start, weak, tree)
+    start, (region,) = _settle("fori_loop", build, start, weak, tree)
     (function,), consts = close(region)
     made = apply(
         SCAN, *start, *consts, body=function, carries=len(start), items=0, length=steps, reverse=False, kept=()
@@ -345,9 +347,9 @@ def while_loop(
             return found
 
         region = trace_region(step, "body", labels, [LEAF, tree], [[I64], types])
-        return region.outputs, shapes[0], region
+        return region.outputs, shapes[0], (region,)
 
-    start, region = _settle("while_loop", build, start, weak, tree)
+    start, (region,) = _settle("while_loop", build, start, weak, tree)
     check = trace_region(
         lambda i, carry: scalar_bool("while_loop", enter(cond)(carry)),
         "test", labels, [LEAF, tree], [[I64], [v.type for v in start]],
