@@ -89,7 +89,17 @@ def branch_in_map(x, w):
     return np.sum(gg.map(lambda v: gg.cond(v > 0.5, lambda: v * v * w, lambda: np.sin(v)), x))
 
 
+def two_names_of_one_array(x, w):
+    a = np.zeros(len(x))
+    b = a
+    for i in range(len(x)):
+        a[i] = x[i] * w
+        b[i] = b[i] + a[i]
+    return np.sum(b * x)
+
+
 PROGRAMS = [
+    two_names_of_one_array,
     scan_final, scan_results, scan_backwards, scan_vector_carry, nested_scans, counted, while_loop,
     while_in_scan, branches, guarded_branch, mapped, mapped_pairs, branch_in_map,
 ]  # fmt: skip

@@ -183,6 +183,8 @@ def _pull_loop(
     with Trace(trusted=True) as trace:
         trace.site = node.site and (node.site[0], node.site[1], "reverse")
         trace.body = statements
+        # A cotangent that is zero was cut off with the other zeros: the adjoint makes its own.
+        finals = [zeros(v.type) if is_zeros(v) else v for v in finals]
         for k, item in extra:
             j = targets.index(k)
             finals[j] = apply(OPS["add"], finals[j], item)
