@@ -8,8 +8,8 @@ block is traced from the same state, and the variables that it leaves are joined
     bound in one branch only                                      unbound afterwards, as it may be in Python
     other objects that differ                                     refused by name
 
-A block that is captured is run while it is traced, more than once perhaps: what it does beside its variables (appending to an
-outer list, printing) happens then, not when the emitted code runs.
+A block that is captured is run while it is traced, more than once perhaps: what it prints is printed then, not when the
+emitted code runs. What it changes beside its variables (an attribute, an outer list) is refused: `effects`, `steady`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.control import branch as cond_of
 from gradgen.trace.control import scalar_bool, scan_numbered
 from gradgen.trace.control import while_loop as traced_while
+from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import CALLS, hook
 from gradgen.trace.regions import Region
 from gradgen.tree import NONE, Tree, flatten, unflatten
@@ -145,6 +146,7 @@ class _Run:
     def __init__(self, block: Callable[[], Any], state: State, before: list[Any]) -> None:
         setter = state[2]
         setter(before)
+        held = contents(block)
         with Trace(region=True) as self.trace, _Borrowed(before) as arrays:
             for handle in arrays:
                 handle.state = self.trace.operand(handle.resolve())
@@ -152,6 +154,7 @@ class _Run:
             self.after = read(state)
             self.written = {id(h): h.resolve() for h in arrays}
         setter(before)
+        check_unchanged(held)
 
 
 class _Borrowed:

@@ -22,6 +22,7 @@ from gradgen.ops.regions import COND, SCAN, WHILE, items, unstacked
 from gradgen.ops.shape import concatenate, reshape, stack
 from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.calls import checkpoint as checkpointed
+from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import enter
 from gradgen.trace.regions import (
     Region,
@@ -388,7 +389,10 @@ def cond(pred: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
 
     def closed(f: Any) -> Region:
         # Arguments reach the branch as what they are: static ones stay static, traced ones become operands.
-        return trace_region(lambda: enter(f)(*args), "branch")
+        held = contents(f, *args)
+        region = trace_region(lambda: enter(f)(*args), "branch")
+        check_unchanged(held)
+        return region
 
     regions = [closed(then), closed(otherwise)]
     return branch(test, regions)

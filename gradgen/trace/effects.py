@@ -1,0 +1,81 @@
+"""What a branch changes beside its variables: both branches are traced, so that a change made in one would be made always.
+
+Looked at are the objects that a block reaches through its closure: cells, lists, dicts, sets and attributes of the user's
+objects. Arrays and traced values have their own rules (`branches`), and modules and classes are left alone.
+"""
+
+from __future__ import annotations
+
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import UnsupportedError
+from gradgen.value import Handle, Value
+
+_LEAF = (Value, Handle, np.ndarray, np.generic, ModuleType, type, BuiltinFunctionType, str, bytes,
+         int, float, complex, type(None), range, slice)  # fmt: skip
+_LIBRARIES = frozenset(("gradgen", "numpy", "scipy", "builtins"))
+MOST = 10_000  # containers looked at: a block that reaches more is a program with large tables
+
+Contents = list[tuple[Any, tuple[Any, ...]]]
+
+
+def _inside(obj: Any) -> tuple[Any, ...] | None:
+    """What an object holds, keys before values; None where it holds nothing of the user's."""
+    if isinstance(obj, CellType):
+        try:
+            return (obj.cell_contents,)
+        except ValueError:  # not bound yet
+            return ()
+    if isinstance(obj, dict):
+        return (*obj, *obj.values())
+    if isinstance(obj, (list, tuple, set, frozenset)):
+        return tuple(obj)
+    if isinstance(obj, FunctionType):
+        return obj.__closure__ or ()
+    if isinstance(obj, MethodType):
+        return (obj.__self__, obj.__func__)
+    if type(obj).__module__.partition(".")[0] in _LIBRARIES or not hasattr(obj, "__dict__"):
+        return None
+    return (obj.__dict__,)
+
+
+def contents(*roots: Any) -> Contents:
+    """Every container that is reached from the roots, with what it holds now."""
+    found: Contents = []
+    seen: set[int] = set()
+    todo = list(roots)
+    while todo and len(found) < MOST:
+        obj = todo.pop()
+        if isinstance(obj, _LEAF) or id(obj) in seen:
+            continue
+        seen.add(id(obj))
+        held = _inside(obj)
+        if held is None:
+            continue
+        found.append((obj, held))
+        todo.extend(held)
+    return found
+
+
+def check_unchanged(before: Contents) -> None:
+    """UnsupportedError where a container no longer holds what it held."""
+    for obj, held in before:
+        now = _inside(obj)
+        if (
+            now is None
+            or len(now) != len(held)
+            or any(a is not b for a, b in zip(now, held, strict=True))
+        ):
+            raise UnsupportedError(
+                "a captured branch changes more than its variables: "
+                f"{'a variable of an enclosing function' if isinstance(obj, CellType) else _described(obj)}",
+                "Both branches are traced. Assign to a local variable in the branch, and store it after the `if`.",
+            )
+
+
+def _described(obj: Any) -> str:
+    words: dict[type, str] = {dict: "a dict or an attribute", list: "a list", set: "a set"}
+    return words.get(type(obj)) or type(obj).__name__
