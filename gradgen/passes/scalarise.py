@@ -188,7 +188,9 @@ def scalar(op: Any, *args: Any, **params: Any) -> Value:
     # In a statement that differentiation made, the number 0 is where a tangent starts that nothing reaches.
     derived = site is not None and len(site) > 2
     absent = [
-        id(a) in _ZERO_IDS or (derived and a.op is CONST and not a.params["value"]) for a in args
+        id(a) in _ZERO_IDS
+        or (derived and isinstance(a, Value) and a.op is CONST and not a.params["value"])
+        for a in args
     ]
     if any(absent):
         name = op.name
