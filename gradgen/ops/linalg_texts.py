@@ -10,7 +10,8 @@ enter(Helper(
 n = s.shape[-1]
 others = np.where(np.eye(n, dtype=bool), 1.0, s[..., None, :])
 sign = np.linalg.det(u) * np.linalg.det(vt)
-return (np.rint(sign)[..., None, None] * (u * np.prod(others, axis=-1)[..., None, :]) @ vt).astype(a.dtype)
+minors = np.rint(sign)[..., None] * np.prod(others, axis=-1)
+return ((u * minors[..., None, :]) @ vt).astype(a.dtype)
 """,
 ))  # fmt: skip
 enter(Helper(
@@ -30,9 +31,20 @@ return np.concatenate((u, s[..., None, :], np.swapaxes(vt, -1, -2)), axis=-2)
 enter(Helper(
     "expm", ("a",), "The matrix exponential, by scaling, squaring and a Pade approximant (Higham 2005).",
     numpy="""b = (
-    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
-    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0,
-    40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+    64764752532480000.0,
+    32382376266240000.0,
+    7771770303897600.0,
+    1187353796428800.0,
+    129060195264000.0,
+    10559470521600.0,
+    670442572800.0,
+    33522128640.0,
+    1323241920.0,
+    40840800.0,
+    960960.0,
+    16380.0,
+    182.0,
+    1.0,
 )
 norm = np.max(np.sum(np.abs(a), axis=-2), initial=0.0)
 squarings = int(max(0.0, np.ceil(np.log2(max(norm, 1e-300) / 5.371920351148152))))
@@ -41,9 +53,10 @@ eye = np.eye(a.shape[-1], dtype=a.dtype)
 a2 = a @ a
 a4 = a2 @ a2
 a6 = a4 @ a2
-odd = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * eye
-even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * eye
-odd = a @ odd
+odd = b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * eye
+odd = a @ (odd + a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2))
+even = b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * eye
+even = even + a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2)
 y = np.linalg.solve(even - odd, even + odd)
 for _ in range(squarings):
     y = y @ y
