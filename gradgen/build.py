@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.emit.c_call import Interface, call_files
+from gradgen.emit.c_call import TAPE_FULL, TAPE_START, Interface, call_files
 from gradgen.emit.c_structures import keys_of
 from gradgen.errors import BuildError, ShapeError
 from gradgen.ir import Function
@@ -244,7 +244,8 @@ class CFunction:
         self.inputs = [v.type for v in fn.inputs]
         self.outputs = [v.type for v in fn.outputs]
         work = f"{self.name}_work_bytes(" in header
-        interface = Interface(self.name, signature, self.inputs, self.outputs, work)
+        tape = TAPE_FULL in self.codes
+        interface = Interface(self.name, signature, self.inputs, self.outputs, work, tape)
         built = build(files, math, cc, flags, call_files(interface))
         self.caller = f"cffi: {built.missing}" if built.missing else "extension"
         try:
@@ -362,9 +363,19 @@ class _Foreign:
                 arguments.append(
                     self.ffi.from_buffer(pointer, array, require_writable=k >= by_value)
                 )
-        if self.work_bytes is not None:
-            bytes_ = self.work_bytes(*sizes)
-            work = np.empty(bytes_ + 64, np.uint8)
-            start = -work.ctypes.data % 64
-            arguments.append(self.ffi.from_buffer(work[start : start + bytes_]))
-        return int(self.function(*arguments))
+        if not self.interface.tape:
+            return self._invoke(sizes, arguments, ())
+        tape = TAPE_START
+        while (code := self._invoke(sizes, arguments, (tape,))) == TAPE_FULL:
+            tape *= 2
+        return code
+
+    def _invoke(self, sizes: Sequence[int], arguments: Sequence[Any], tape: tuple[int, ...]) -> int:
+        if self.work_bytes is None:
+            return int(self.function(*arguments, *tape))
+        bytes_ = self.work_bytes(*sizes, *tape)
+        work = np.empty(bytes_ + 64, np.uint8)
+        start = -work.ctypes.data % 64
+        return int(
+            self.function(*arguments, *tape, self.ffi.from_buffer(work[start : start + bytes_]))
+        )

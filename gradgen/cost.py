@@ -21,7 +21,7 @@ from typing import Any
 
 from gradgen.errors import SpecError
 from gradgen.ir import LEAVES, Function
-from gradgen.lower.kernel import Buffer, Fold, Kernel, Load, Store, walk
+from gradgen.lower.kernel import TAPE_STEPS, Buffer, Fold, Kernel, Load, Store, walk
 from gradgen.ops.regions import COND, ITEM, WHILE
 from gradgen.sites import cite
 from gradgen.sizes import (
@@ -36,10 +36,12 @@ from gradgen.sizes import (
     nonnegative,
     product,
     spell,
+    substitute,
 )
 from gradgen.types import BYTES, Bundle, Type
 
 STEPS = letter("steps")
+TAPE = {TAPE_STEPS: letter("tape_steps")}
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def cost(fn: Function, kernel: Kernel | None = None) -> Cost:
     """The cost of a Function; in C, where the kernel made of it is given."""
     statements = tuple(_statements(fn))
     moved = total(s.bytes for s in statements) if kernel is None else kernel_bytes(kernel)
-    workspace: Dim = 0 if kernel is None else kernel.work_bytes
+    workspace: Dim = 0 if kernel is None else substitute(kernel.work_bytes, TAPE)
     held = None
     if kernel is None:
         peak: Dim = 0
@@ -272,7 +274,7 @@ def kernel_bytes(kernel: Kernel) -> Dim:
                 key = (id(inner.buffer.memory), write)
                 touched.setdefault(key, (inner.buffer, set()))[1].add((inner.buffer.shape, pattern))
         found += [_touched_bytes(buffer, patterns) for buffer, patterns in touched.values()]
-    return total(found)
+    return substitute(total(found), TAPE)
 
 
 def _touched_bytes(buffer: Buffer, patterns: set[Any]) -> Dim:

@@ -136,11 +136,15 @@ class Exhausted(GradgenError):
 
 
 @contextmanager
-def at_most(steps: int) -> Iterator[None]:
-    """Within, all loops together take so many steps, or raise Exhausted: a while loop need not end on inputs of ours."""
-    token = _left.set([steps])
+def at_most(steps: int) -> Iterator[list[int]]:
+    """Within, all loops together take so many steps, or raise Exhausted: a while loop need not end on inputs of ours.
+
+    Gives a list of one number: the steps that are left.
+    """
+    left = [steps]
+    token = _left.set(left)
     try:
-        yield
+        yield left
     finally:
         _left.reset(token)
 

@@ -285,7 +285,7 @@ class Trace:
         self.consts: dict[Any, Value] = {}
         self.free: dict[int, tuple[Value, Value]] = {}
         self.parent: Trace | None = None
-        self.letters = 0  # sizes named so far in this trace and those inside it
+        self.letters: set[str] | None = None  # names of sizes in an outermost trace, once asked for
         self.views: dict[int, list[Value]] = {}
         self.stale: set[int] = set()
         self.requires: dict[Requirement, None] = {}

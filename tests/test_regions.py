@@ -169,27 +169,20 @@ def test_plain_loops_in_the_python_target():
     assert "np." not in body and body.count("for i in") == 3 and body.count("while") == 1
 
 
-def bounded(f):
-    """The same program with while loops of at most 50 steps: what a C tape needs to know."""
-    return {while_loop: bounded_while, while_in_scan: bounded_while_in_scan}.get(f, f)
-
-
 def bounded_while(x, w):
     body = lambda s: s * (1.5 + w) + np.sin(x[0]) * s
     return gg.while_loop(lambda s: s < 20.0, body, 1.0 + w, max_steps=50)
 
 
-def bounded_while_in_scan(x, w):
-    def step(h, v):
-        start = h * 0.2 + v
-        return gg.while_loop(lambda s: s < 4.0, lambda s: s * 1.4 + w, start, max_steps=50), None
+def captured_while(x, w):
+    y = w
+    while y < 20.0:
+        y = y * (1.5 + x[0]) + np.sin(y)
+    return y + w
 
-    return gg.scan(step, 1.0, x)[0]
 
-
-@pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("f", [*PROGRAMS, bounded_while, captured_while], ids=lambda f: f.__name__)
 def test_c_target(f):
-    f = bounded(f)
     expected = gg.grad(f, (0, 1))(X, W)
     fn = gg.compile(gg.value_and_grad(f, (0, 1)), X, W, target="c", options={"verify": True})
     for name, kernel in stages(fn.ir):
@@ -290,6 +283,84 @@ def test_max_steps():
         assert fn(10.0) == (100.0, 20.0)
         with pytest.raises(ValueError, match="steps"):
             fn(1.5)
+
+
+def slow(w):
+    """A loop of about 1/w steps."""
+    s, total = 0.0, 0.0
+    while s < 1.0:
+        s = s + w * np.cos(s * w)
+        total = total + w * s * s
+    return total
+
+
+def test_the_tape_of_a_while_in_c_grows_until_it_is_long_enough():
+    fn = gg.compile(gg.value_and_grad(slow), w="f64[]", target="c")
+    other = gg.compile(gg.value_and_grad(slow), w="f64[]")
+    for w in (0.7, 1e-2, 1e-4, 3e-3, 2.0):
+        same(fn(w), other(w), 1e-9)
+    header = fn.files["slow_grad.h"]
+    assert "SLOW_GRAD_TAPE = 5" in header and "int64_t tape_steps, void *work);" in header
+    assert "WORK_BYTES(tape_steps)" in header
+    assert fn.cost(tape_steps=1000, steps=1).workspace < 3 * 8 * 1000 + 200
+
+
+def test_second_order_of_a_while_in_c():
+    """Arrays whose length is a loop's number of steps have room for as many as its tape."""
+    fn = gg.compile(gg.grad(gg.grad(slow)), w="f64[]", target="c", options={"verify": True})
+    slope = gg.compile(gg.grad(slow), w="f64[]")
+    w, h = 0.0123, 1e-7  # no step more or less within h
+    np.testing.assert_allclose(fn(w), (slope(w + h) - slope(w - h)) / (2 * h), rtol=1e-5)
+    np.testing.assert_allclose(fn(w), gg.compile(gg.grad(gg.grad(slow)), w="f64[]")(w), rtol=1e-9)
+
+
+def test_a_full_tape_is_a_code_and_nothing_is_written_behind_it(tmp_path):
+    """Called as C code would: too little room, then enough; the bytes behind the workspace stay as they were."""
+    import cffi
+
+    from gradgen.build import build, cdef_of
+
+    fn = gg.compile(gg.value_and_grad(slow), w="f64[]", target="c")
+    ffi = cffi.FFI()
+    ffi.cdef(cdef_of(fn.files["slow_grad.h"]))
+    library = ffi.dlopen(str(build(fn.files).path))
+    value, w_bar = np.zeros(1), np.zeros(1)
+    pointers = [ffi.from_buffer("double[]", v) for v in (value, w_bar)]
+    expected, slope = fn(1e-2)
+    codes = []
+    for steps in (0, 1, 50, 1000, -1):
+        size = library.slow_grad_work_bytes(max(steps, 0))
+        memory = np.full(size + 64 + 1024, 7, np.uint8)
+        start = -memory.ctypes.data % 64
+        work = ffi.from_buffer(memory[start:])
+        codes.append(library.slow_grad(1e-2, *pointers, steps, work))
+        assert (memory[start + size :] == 7).all()
+    assert codes == [5, 5, 5, 0, 2]
+    assert (value[0], w_bar[0]) == (expected, slope)
+
+
+def test_the_tape_grows_without_the_extension_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr("gradgen.build.headers_missing", lambda: "no headers")
+    fn = gg.compile(gg.value_and_grad(slow), w="f64[]", target="c")
+    same(fn(1e-4), gg.value_and_grad(slow)(1e-4), 1e-9)
+    assert fn.caller.startswith("cffi")
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_a_size_that_the_user_calls_steps(target):
+    """The letter that a taped while makes for its trip count is another one."""
+
+    def f(w, x):
+        y = w
+        while y < 20.0:
+            y = y * (1.5 + np.sum(x)) + np.sin(y)
+        return y
+
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), w="f64[]", x="f64[steps]", target=target)
+    _, (w_bar, x_bar) = fn(0.4, X)
+    assert x_bar.shape == X.shape
+    same((w_bar, x_bar), numeric(lambda x, w: f(w, x), X, 0.4)[::-1])
 
 
 # -- functions with a derivative of their own

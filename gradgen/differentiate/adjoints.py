@@ -20,11 +20,11 @@ from gradgen.differentiate.calls import Pulled, Reverse, item_of, pull_call
 from gradgen.differentiate.residuals import split
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import SLICE, is_zeros, zeros
-from gradgen.ops.regions import CALL, COND, ITEM, SCAN, WHILE, Loop
+from gradgen.ops.regions import CALL, COND, ITEM, SCAN, WHILE, Loop, all_letters
 from gradgen.ops.shape import reshape, transpose
 from gradgen.ops.spans import Span
 from gradgen.rewriting import with_args
-from gradgen.sizes import Dim, Size, letter, mul
+from gradgen.sizes import Dim, Size, letter, letters, mul
 from gradgen.types import Bundle, Type
 from gradgen.value import Trace, Value, apply, current_trace, new_node
 
@@ -450,5 +450,12 @@ def fresh_letter() -> Size:
     assert trace is not None
     while trace.parent is not None:
         trace = trace.parent
-    trace.letters += 1
-    return letter("steps" if trace.letters == 1 else f"steps_{trace.letters}")
+    if trace.letters is None:
+        trace.letters = {x for v in trace.inputs for dim in v.type.shape for x in letters(dim)}
+        trace.letters |= all_letters(trace.body)
+    name, count = "steps", 1
+    while name in trace.letters:
+        count += 1
+        name = f"steps_{count}"
+    trace.letters.add(name)
+    return letter(name)

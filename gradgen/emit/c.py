@@ -6,9 +6,10 @@ The C name is the signature's, changed if C or libm has taken it: it is the stem
 
     int NAME(sizes as int64_t, inputs in fn.inputs order (scalars by value), outputs as pointers[, void *work])
 
-`work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed. Returns 0 or a code of the
-enum in the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails), NAME_STEPS (a while loop
-needs more than its max_steps).
+`work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed; `int64_t tape_steps` stands
+before it, and among the sizes of the two, where a while loop is taped that nothing bounds. Returns 0 or a code of the enum in
+the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails), NAME_STEPS (a while loop needs more
+than its max_steps), NAME_SINGULAR, NAME_TAPE (a while loop needs more than tape_steps: call again with more).
 Not supported: outputs that overlap inputs.
 """
 
@@ -31,7 +32,7 @@ from gradgen.emit.names import _LIBM, Names
 from gradgen.emit.selftest import SelfTest
 from gradgen.ir import Function
 from gradgen.lower import compile_loops
-from gradgen.lower.kernel import Buffer, Kernel, Loop, walk
+from gradgen.lower.kernel import TAPE_STEPS, Buffer, Kernel, Loop, walk
 from gradgen.lower.lanes import LANES
 from gradgen.ops.helpers import with_needs
 from gradgen.options import Options
@@ -80,7 +81,7 @@ class CFile:
         self.names.reserve(
             *(
                 f"{self.prefix}_{word}"
-                for word in ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "H", "WORK_BYTES")
+                for word in ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "TAPE", "H", "WORK_BYTES")
             )
         )
         self.names.reserve(
@@ -96,7 +97,9 @@ class CFile:
         self.results = [self.names.fresh(label) for label in signature.results]
         steps = {letter: self.names.fresh(letter) for letter in self.kernel.letters}
         self.steps = list(steps.values())
-        self.body = CBody(self.kernel, self.names, {**self.letters, **steps}, self.name, self.code)
+        self.tape = {TAPE_STEPS: self.names.fresh(TAPE_STEPS)} if self.kernel.tape else {}
+        self.sizes = {**self.letters, **self.tape}
+        self.body = CBody(self.kernel, self.names, {**self.sizes, **steps}, self.name, self.code)
 
     def files(self) -> dict[str, str]:
         main = self._main()
@@ -104,7 +107,7 @@ class CFile:
             "header.h.j2", mark=f"{MARK} {VERSION}", title=self._one_line_title(), name=self.name, guard=f"{self.prefix}_H",
             prefix=self.prefix, codes=self._codes(), notes=self._notes(), prototype=self._prototype(";"),
             boolean=any("bool" in p for p in self.parameters),
-            work=self._work_text(), letters=", ".join(self.letters.values()), sizes=self._size_parameters(),
+            work=self._work_text(), letters=", ".join(self.sizes.values()), sizes=self._size_parameters(),
             selftest=self.selftest_code != "",
         )  # fmt: skip
         build = render(
@@ -138,7 +141,7 @@ class CFile:
         lines += body.lines
         self.codes_used = {
             "INDEX": body.exits, "SIZE": bool(checks), "STEPS": "STEPS" in body.failures,
-            "SINGULAR": "SINGULAR" in body.failures,
+            "SINGULAR": "SINGULAR" in body.failures, "TAPE": "TAPE" in body.failures,
         }  # fmt: skip
         self.selftest_code = selftest_text(self)
         unused = self._unused("\n".join([*lines, *body.sizes.values()]))
@@ -166,6 +169,7 @@ class CFile:
         for buffer, name in zip(self.kernel.outputs, self.results, strict=True):
             self.body.pointer[id(buffer.memory)] = name
             parts.append(f"{C_NAMES[buffer.dtype]} *restrict {name}")
+        parts += [f"int64_t {name}" for name in self.tape.values()]
         if self.needs_work:
             parts.append("void *work")
         return parts
@@ -193,8 +197,8 @@ class CFile:
             if known is None or (number and need.right > known.right):
                 bounds[key] = need
         lines = []
-        if self.letters:
-            negative = " || ".join(f"{name} < 0" for name in self.letters.values())
+        if self.sizes:
+            negative = " || ".join(f"{name} < 0" for name in self.sizes.values())
             lines += fold_line("    ", f"if ({negative})")
             lines.append(f"        return {self.code}_SIZE;")
         for need in bounds.values():
@@ -275,16 +279,18 @@ class CFile:
             codes.append(f"{self.code}_STEPS = 3")
         if self.codes_used["SINGULAR"]:
             codes.append(f"{self.code}_SINGULAR = 4")
+        if self.codes_used["TAPE"]:
+            codes.append(f"{self.code}_TAPE = 5")
         return ", ".join(codes)
 
     def _work_text(self) -> str:
         if not self.needs_work:
             return ""
         clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / {1})"
-        if any(name in _divisors(self.kernel.work_bytes) for name in self.letters):
+        if any(name in _divisors(self.kernel.work_bytes) for name in self.sizes):
             quotient = "(({1}) != 0 ? ({0}) / ({1}) : 0)"
         text = spell(
-            self.kernel.work_bytes, lambda n: f"(int64_t)({self.letters[n]})", clip, quotient
+            self.kernel.work_bytes, lambda n: f"(int64_t)({self.sizes[n]})", clip, quotient
         )
         return " \\\n".join(fold_line("    ", f"((size_t)({text}))", 98))
 
@@ -293,12 +299,12 @@ class CFile:
         if not self.needs_work:
             return []
         used = self._work_text()
-        idle = [n for n in self.letters.values() if f"({n})" not in used]
+        idle = [n for n in self.sizes.values() if f"({n})" not in used]
         return [
             f"size_t {self.name}_work_bytes({self._size_parameters()})",
             "{",
             *[f"    (void){n};" for n in idle],
-            f"    return {self.prefix}_WORK_BYTES({', '.join(self.letters.values())});",
+            f"    return {self.prefix}_WORK_BYTES({', '.join(self.sizes.values())});",
             "}",
         ]
 
@@ -327,9 +333,13 @@ class CFile:
             stack += max((stack_bytes(dtype) for dtype in self.body.gemms), default=0)
         work = "Needs no workspace."
         if self.needs_work:
-            macro = f"{self.prefix}_WORK_BYTES({', '.join(self.letters.values())})"
+            macro = f"{self.prefix}_WORK_BYTES({', '.join(self.sizes.values())})"
             work = f"Workspace: {macro} bytes, aligned to 64."
         lines = [f"{work} Stack: {stack} bytes of arrays." if stack else work]
+        lines += [
+            f"{name}: steps that a while loop's tape has room for; {self.code}_TAPE asks for more."
+            for name in self.tape.values()
+        ]
         lines.append("Arrays are row-major. Inputs may alias each other; outputs overlap nothing.")
         return lines
 
@@ -343,7 +353,7 @@ class CFile:
         return lines
 
     def _size_parameters(self) -> str:
-        return ", ".join(f"int64_t {n}" for n in self.letters.values()) or "void"
+        return ", ".join(f"int64_t {n}" for n in self.sizes.values()) or "void"
 
 
 def _fold_code(line: str) -> list[str]:

@@ -23,17 +23,26 @@ from gradgen.types import C_NAMES, Type
 LONG_WORK = 20_000
 # Workspaces up to this size are on the stack.
 SMALL_WORK = 4096
+# The code of a function whose tape has too little room.
+TAPE_FULL = 5
+# How many steps a tape has room for at first.
+TAPE_START = 256
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a caller in C needs: the signature, and the types of the function's inputs (captured arrays last) and outputs."""
+    """What a caller in C needs: the signature, and the types of the function's inputs (captured arrays last) and outputs.
+
+    work: the function has a workspace.  tape: it is told how many steps the tapes of its loops have room for, and says when
+    they are too few.
+    """
 
     name: str
     signature: Signature
     inputs: Sequence[Type]
     outputs: Sequence[Type]
     work: bool
+    tape: bool = False
 
 
 def call_files(interface: Interface) -> dict[str, str]:
@@ -65,6 +74,7 @@ class CallFile:
         self.inputs = list(interface.inputs)
         self.outputs = list(interface.outputs)
         self.work = interface.work
+        self.tape = interface.tape
         self.sizes = {letter: f"s{k}" for k, letter in enumerate(signature.letters)}
         self.structures = Structures(signature, self.outputs)
         self.entries = [
@@ -88,8 +98,9 @@ class CallFile:
         ]
         outputs = [f"{C_NAMES[ty.dtype]} *r{k}" for k, ty in enumerate(self.outputs)]
         return render(
-            "call.c.j2", name=self.name, work=self.work, parameters=[*sizes, *inputs, *outputs],
-            size_parameters=sizes, sizes=len(self.sizes), arguments=len(self.signature.passed),
+            "call.c.j2", name=self.name, work=self.work, tape=self.tape, parameters=[*sizes, *inputs, *outputs],
+            size_parameters=[*sizes, *["int64_t tape"] * self.tape], sizes=len(self.sizes),
+            arguments=len(self.signature.passed),
             leaves=len(self.inputs), outputs=len(self.outputs), nodes=self.structures.nodes,
             invoke=self._invoke(), attempt=self._attempt(), unpack=self.structures.unpack,
             places=self.structures.places(), run=self._run(),
@@ -103,9 +114,11 @@ class CallFile:
             *(f"r{k}" for k in range(len(self.outputs))),
         ]
         lines = []
+        tape = ["tape"] * self.tape
+        call += tape
         if self.work:
             lines += [
-                f"    const size_t bytes = gg_kernel_work_bytes({', '.join(self.sizes.values())});",
+                f"    const size_t bytes = gg_kernel_work_bytes({', '.join([*self.sizes.values(), *tape])});",
                 f"    size_t small[{SMALL_WORK} / sizeof(size_t) + 16];",
                 f"    void *block = bytes <= {SMALL_WORK} ? small : gg_take_work(state, bytes);",
                 "    if (block == NULL)",
@@ -133,6 +146,17 @@ class CallFile:
             ]
         if self.work:
             lines += ["    if (block != small)", "        gg_give_work(state, block);"]
+        if self.tape:
+            # Twice the room until it is enough; the next call begins with what this one needed.
+            return [
+                f"    for (int64_t tape = state->tape > 0 ? state->tape : {TAPE_START};; tape *= 2) {{",
+                *[f"    {line}" for line in lines],
+                f"        if (code != {TAPE_FULL} || tape > INT64_MAX / 2) {{",
+                "            state->tape = tape;",
+                "            return code;",
+                "        }",
+                "    }",
+            ]
         return [*lines, "    return code;"]
 
     def _cost(self) -> Dim:

@@ -8,6 +8,7 @@ from typing import Any
 from gradgen.emit.c_text import literal, parameter_lines
 from gradgen.emit.files import render
 from gradgen.emit.selftest import STEP
+from gradgen.lower.kernel import TAPE_STEPS
 from gradgen.sizes import evaluate
 from gradgen.types import C_NAMES, DTYPES
 
@@ -47,8 +48,9 @@ def selftest_text(file: Any) -> str:
         lines.append(f"    {C_NAMES[buffer.dtype]} {name}[{max(count, 1)}];")
         arguments.append(name)
         total += count
+    arguments += [str(test.steps) for _ in file.tape]
     if file.needs_work:
-        work = evaluate(file.kernel.work_bytes, sizes)
+        work = evaluate(file.kernel.work_bytes, {**sizes, TAPE_STEPS: test.steps})
         lines.append(f"    double work[{-(-work // 8)}];")
         arguments.append("work")
         total += work // 8

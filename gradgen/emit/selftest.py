@@ -38,11 +38,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Sizes by letter, a Sample for each input of the Function, and the checksum of each result."""
+    """Sizes by letter, a Sample for each input of the Function, the checksum of each result, and the steps of all loops."""
 
     sizes: dict[str, int]
     samples: tuple[Sample, ...]
     checksums: tuple[float, ...]
+    steps: int
 
 
 def weyl(first: int, count: int) -> np.ndarray:
@@ -86,14 +87,14 @@ def record(fn: Function, signature: Signature) -> SelfTest | None:
                 low, high = 0.0, 3.0 if leaf.below is None else float(evaluate(leaf.below, sizes))
             samples.append(Sample(leaf.label, leaf.type.dtype, shape, low, high))
         try:
-            with at_most(LIMIT):
+            with at_most(LIMIT) as left:
                 outputs = interpret(fn, arrays(tuple(samples), signature), sizes)
         except Exhausted:
             return None
         except (GradgenError, IndexError, ValueError):
             continue
         sums = tuple(float(f"{checksum(v):.9g}") for v in outputs)
-        return SelfTest(sizes, tuple(samples), sums)
+        return SelfTest(sizes, tuple(samples), sums, LIMIT - left[0])
     return None
 
 

@@ -57,7 +57,8 @@ class Builder:
         self.inner = False  # inside a loop's body or a branch
         self.declared: list[list[Any]] = [[]]
         self.bundles: dict[int, list[Any]] = {}
-        self.local_letters: list[str] = []  # numbers of steps
+        self.local_letters: dict[str, Dim] = {}  # numbers of steps, and the most that each can be
+        self.tape = False  # whether the caller says how many steps tapes have room for
 
     def statements(self, body: Sequence[Any]) -> None:
         """Lower the statements of a Function or region."""

@@ -91,6 +91,7 @@ Index = tuple[Affine, ...]
 
 
 IOTA = "iota"
+TAPE_STEPS = "tape steps"  # no letter of a spec
 FOREVER = 2**62  # the extent of a loop that only a Break ends
 
 
@@ -352,7 +353,7 @@ class Break:
 
 
 class Fail:
-    """Leave the kernel with a code of its header: "STEPS", a loop of more steps than it has room for."""
+    """Leave the kernel with a code of its header: "STEPS", a loop of more than max_steps; "TAPE", of more than its tape has."""
 
     __slots__ = ("code", "site")
 
@@ -388,7 +389,8 @@ class Kernel:
 
     outputs: a Buffer each (0-d for scalars). prologue: checks, before anything is written.
     placement: by id, where a temporary lives: ("stack", 0) or ("work", its offset in bytes); set by the last pass, with
-    work_bytes, the size of the workspace. letters: sizes that the body names itself (Bind).
+    work_bytes, the size of the workspace. letters: sizes that the body names itself (Bind), with the most that each can be.
+    tape: whether a loop has a tape whose room the caller says, in steps (the letter TAPE_STEPS); one of more leaves with TAPE.
     """
 
     name: str
@@ -399,7 +401,8 @@ class Kernel:
     requires: tuple[Requirement, ...] = ()
     placement: dict[int, tuple[str, Dim]] = field(default_factory=dict)
     work_bytes: Dim = 0
-    letters: list[str] = field(default_factory=list)
+    letters: dict[str, Dim] = field(default_factory=dict)
+    tape: bool = False
 
     def with_body(self, body: list[Any]) -> Kernel:
         """The same interface with another body: what a pass returns."""
@@ -413,6 +416,7 @@ class Kernel:
             self.placement,
             self.work_bytes,
             self.letters,
+            self.tape,
         )
 
     def buffers(self) -> list[Buffer]:

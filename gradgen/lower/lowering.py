@@ -10,7 +10,6 @@ What a statement of the array IR becomes:
 
 The methods are in moves, indexing, reductions, contractions, scans, linalg and regions; `builder` makes the statements, `views`
 says what a value is.
-Not supported: a while loop whose tape has no max_steps.
 """
 
 from __future__ import annotations
@@ -60,6 +59,7 @@ class Lowering(Regions, Indexing, Reductions, Contractions, Linalg):
         outputs = [self._output(v, label) for v, label in zip(fn.outputs, self.labels, strict=True)]
         kernel = Kernel(fn.name, inputs, outputs, self.top, self.prologue, fn.requires)
         kernel.letters = self.local_letters
+        kernel.tape = self.tape
         return kernel
 
     def statements(self, body: Sequence[Any]) -> None:

@@ -2,7 +2,7 @@
 
     scan    a sequential loop (a map: a parallel one). Carries are scalar variables or arrays that the loop writes anew in each
             step; states and per-step results are arrays with one more axis
-    while   a loop that a Break ends; a tape has room for max_steps steps
+    while   a loop that a Break ends; a tape has room for max_steps steps, or as many as the caller says (the letter tape_steps)
     cond    an If, whose branches store the results
 
 Arrays that a body makes are declared in it where their size is known and small. A map over small arrays of known sizes has a
@@ -23,6 +23,7 @@ from gradgen.lower.builder import Builder
 from gradgen.lower.kernel import (
     FOREVER,
     IOTA,
+    TAPE_STEPS,
     Affine,
     Bind,
     Break,
@@ -40,9 +41,9 @@ from gradgen.ops.regions import ITEM, SCAN
 from gradgen.ops.regions import Loop as LoopNode
 from gradgen.passes import optimise
 from gradgen.passes.scalarise import scalarise
-from gradgen.sizes import Dim, Size, add, substitute
+from gradgen.sizes import Dim, Size, add, letter, substitute
 from gradgen.types import BYTES, Bundle, Type
-from gradgen.value import constant
+from gradgen.value import Extent, constant
 
 SMALL = 4096  # bytes of an array on the stack
 SCALARS = 4096  # statements of a body of scalars, at most
@@ -276,14 +277,11 @@ class Regions(Builder):
     # -- while
     def loop_while(self, node: Any) -> None:
         loop, test = LoopNode.of(node), node.params["test"]
-        most = node.params.get("max_steps")
         steps = loop.length
-        if steps is not None and most is None:
-            raise EmitError(
-                "the C target needs max_steps for a while loop that is differentiated in reverse",
-                "Pass max_steps=... to gg.while_loop: the tape has room for so many steps.",
-                site=node.site,
-            )
+        most, code = node.params.get("max_steps"), "STEPS"
+        if most is None and steps is not None:
+            most, code = letter(TAPE_STEPS), "TAPE"
+            self.tape = True
         kept = {k: j for j, k in enumerate(loop.kept)}
         consts = [self.value(x) for x in loop.consts]
         stacks = []
@@ -319,8 +317,9 @@ class Regions(Builder):
             (going,) = self.region(test, [*values, *consts])
             self.emit(Break(self.cast(going, "bool"), self.site))
             if most is not None:
-                full = self.compare_numbers("greater_equal", values[0], constant(most, "i64"))
-                self.emit(If(full, [Fail("STEPS", self.site)], [], self.site))
+                room = constant(most, "i64") if isinstance(most, int) else Extent(most)
+                full = self.compare_numbers("greater_equal", values[0], room)
+                self.emit(If(full, [Fail(code, self.site)], [], self.site))
             results = self.region(loop.body, [*values, *consts])
             for k in range(len(stacks) - len(states)):
                 self.put(stacks[k], (step,), results[loop.carries + k], loop.y_outputs[k].type)
@@ -335,7 +334,7 @@ class Regions(Builder):
             found = [self.emit(Load(count, (), None, self.site))]
             if isinstance(steps, Size):
                 self.emit(Bind(str(steps), found[0], self.site))
-                self.local_letters.append(str(steps))
+                self.local_letters[str(steps)] = most
         for k, buffer in enumerate(carried):
             ty = loop.init[k].type
             found.append(

@@ -15,6 +15,7 @@ from gradgen.errors import GradgenError
 from gradgen.ir import CONST, SIZE
 from gradgen.lower.kernel import (
     IOTA,
+    TAPE_STEPS,
     Affine,
     Bind,
     Break,
@@ -41,8 +42,11 @@ from gradgen.types import DTYPES
 
 
 def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[np.ndarray]:
-    """The outputs of `kernel` on arrays, with the letters' values in `given`. IndexError for a bad index."""
-    sizes = dict(given)
+    """The outputs of `kernel` on arrays, with the letters' values in `given`. IndexError for a bad index.
+
+    Tapes have room for given[TAPE_STEPS] steps, or 1000.
+    """
+    sizes = {TAPE_STEPS: 1000, **given}
     env: dict[int, Any] = {}
     memory: dict[int, np.ndarray] = {}
     for (node, buffer), array in zip(kernel.inputs, args, strict=True):

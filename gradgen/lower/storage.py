@@ -2,7 +2,8 @@
 
     stack   at most SMALL bytes each and TOTAL together
     work    one argument; every buffer starts at a multiple of 64 bytes; two whose lives do not overlap and whose sizes are
-            equal share a place. `work_bytes` is the whole, a formula in the sizes.
+            equal share a place. `work_bytes` is the whole, a formula in the sizes; one that the kernel names itself counts as
+            the most that it can be.
 
 A life is counted in statements of the kernel's top level.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 from gradgen.lower.kernel import Buffer, Kernel, accessed, walk
-from gradgen.sizes import Dim, add, floordiv, mul
+from gradgen.sizes import Dim, add, floordiv, mul, substitute
 from gradgen.types import BYTES
 
 SMALL = 4096
@@ -38,7 +39,7 @@ def storage(kernel: Kernel) -> Kernel:
     total: Dim = 0
     for key, buffer in buffers.items():  # in the order of first use
         first, last = lives[key]
-        size = mul(BYTES[buffer.dtype], buffer.size)
+        size = mul(BYTES[buffer.dtype], substitute(buffer.size, kernel.letters))
         if isinstance(size, int) and size <= SMALL and used + size <= TOTAL:
             used += size
             placed[key] = ("stack", 0)

@@ -208,6 +208,18 @@ def letters_of(node: Value) -> set[str]:
     return found
 
 
+def all_letters(body: Sequence[Value]) -> set[str]:
+    """Letters of the sizes in statements and in their regions, those that loops name themselves too."""
+    found: set[str] = set()
+    for node in body:
+        found |= letters_of(node)
+        for name in node.op.regions:
+            found |= all_letters(node.params[name].body)
+        if node.op is WHILE and node.params["steps"] is not None:
+            found.add(str(node.params["steps"]))
+    return found
+
+
 # -- reading a loop statement
 @dataclass(frozen=True)
 class Loop:

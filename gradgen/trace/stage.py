@@ -6,7 +6,7 @@ perturbation confusion. What a function reads from an enclosing trace becomes an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from gradgen.errors import SpecError
 from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.reduce import as_value
+from gradgen.sizes import letters
 from gradgen.trace.hooks import enter
 from gradgen.trace.spec import Static
 from gradgen.tree import Tree, flatten, paths, unflatten
@@ -60,6 +61,7 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
         labels += ["_".join([root, *map(str, path)]) for path in paths(tree)]
     operands = [leaf for leaf in leaves if is_dynamic(leaf)]
     with Trace() as trace:
+        trace.letters = {name for leaf in leaves for name in _letters(leaf)}
         inner = [
             trace.input(leaf_type(leaf), _input_name(leaf, label))
             if is_dynamic(leaf)
@@ -78,6 +80,15 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
         for need in trace.requires:
             parent.requires.setdefault(need)
     return Staged(function, operands, tree)
+
+
+def _letters(leaf: Any) -> Iterator[str]:
+    """The letters of an argument's shape, or of the size that it is."""
+    dims = (leaf.params["size"],) if isinstance(leaf, Extent) else getattr(leaf, "shape", ())
+    if isinstance(leaf, Value) and not isinstance(leaf, Extent):
+        dims = leaf.type.shape
+    for dim in dims:
+        yield from letters(dim)
 
 
 def _input_name(leaf: Any, label: str) -> str:
