@@ -1,7 +1,8 @@
 """The product of matrices in emitted C: a packed kernel that keeps a tile of the result in registers, in plain C99.
 
 A block of `a` and a strip of `b` are copied in the order in which they are read; a tile of ROWS x COLUMNS sums is then
-collected in registers (one line per row: a form that gcc and clang turn into vector instructions for all of the widths).
+collected in registers (one line per row: a form that gcc and clang turn into vector instructions for all of the widths): 8 rows
+of two vectors where there are 32 registers (AVX-512), 4 rows of three where there are 16.
 The scheme is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008). Small
 products are three plain loops. Every sum adds its terms in order of depth, within blocks of DEPTH.
 """
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 from gradgen.types import BYTES, C_NAMES
 
-ROWS, DEPTH, HEIGHT = 8, 128, 128
-COLUMNS = {"f64": (16, 4), "f32": (32, 8)}  # with 32 vector registers of 64 bytes; otherwise
+DEPTH, HEIGHT = 128, 128
+ROWS = (8, 4)  # with 32 vector registers of 64 bytes; with 16 of 32 bytes
+COLUMNS = {"f64": (16, 12), "f32": (32, 24)}
 NAMES = ("gemm", "gemm_tile", "gemm_pack")
 
 
@@ -29,7 +31,7 @@ def reserved() -> list[str]:
 def stack_bytes(dtype: str) -> int:
     """Bytes of the copies that a call holds on the stack."""
     wide = COLUMNS[dtype][0]
-    return BYTES[dtype] * (HEIGHT * DEPTH + wide * DEPTH + ROWS * wide)
+    return BYTES[dtype] * (HEIGHT * DEPTH + wide * DEPTH + ROWS[0] * wide)
 
 
 def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
@@ -39,7 +41,11 @@ def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
     wide, narrow = COLUMNS[dtype]
 
     def lines(text: str) -> str:
-        return "\n".join(text.format(r=r) for r in range(ROWS))
+        few, many = (
+            "\n".join(text.format(r=r) for r in rows)
+            for rows in (range(ROWS[1]), range(ROWS[1], ROWS[0]))
+        )
+        return f"{few}\n#if GEMM_ROWS > {ROWS[1]}\n{many}\n#endif"
 
     words = {
         "@PRAGMA@\n": _PRAGMA if parallel else "",
@@ -52,7 +58,8 @@ def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
         "@ZERO@": zero,
         "@WIDE@": str(wide),
         "@NARROW@": str(narrow),
-        "@ROWS@": str(ROWS),
+        "@MANY@": str(ROWS[0]),
+        "@FEW@": str(ROWS[1]),
         "@DEPTH@": str(DEPTH),
         "@HEIGHT@": str(HEIGHT // 4 if parallel else HEIGHT),  # enough blocks for a few threads
     }
@@ -74,12 +81,14 @@ _TEXT = """\
 #else
 #define GEMM_UNROLL
 #endif
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) /* a tile of sums, in registers: as many as there are, but for a few */
+#define GEMM_ROWS @MANY@
 enum { GEMM_COLUMNS = @WIDE@ };
 #else
+#define GEMM_ROWS @FEW@
 enum { GEMM_COLUMNS = @NARROW@ };
 #endif
-enum { GEMM_ROWS = @ROWS@, GEMM_DEPTH = @DEPTH@, GEMM_HEIGHT = @HEIGHT@, GEMM_SMALL = 4096 };
+enum { GEMM_DEPTH = @DEPTH@, GEMM_HEIGHT = @HEIGHT@, GEMM_SMALL = 4096 };
 
 /* to[p][r] = x[r * across + p * along] for `used` of `width` r; the others are 0. */
 static void gemm_pack@F@(int64_t width, int64_t used, int64_t depth, const @REAL@ *x,
