@@ -228,6 +228,17 @@ def matrices(A, B, C):
     return np.sum((C @ D) ** 2) + np.sum(D.T @ A)
 
 
+def turns(q, target):
+    """Columns of a matrix through sines: column 1 once, column 3 never."""
+    x = np.cos(q[:, 0]) + np.cos(q[:, 0] + q[:, 2])
+    y = np.sin(q[:, 0]) * q[:, 1]
+    return np.sum((x - target[:, 0]) ** 2 + (y - target[:, 1]) ** 2)
+
+
+def strided(x):
+    return np.exp(x[:, 1]) * x[:, 0], np.sin(x[::2, 0])
+
+
 PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b")),
     (logistic, ("f32[d]", "f32[]", "f32[n,d]", "f32[n]"), ("w", "b", "X")),
@@ -291,6 +302,9 @@ PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (taps, ("f64[n]",), 0),
     (rosenbrock, ("f64[1]",), 0),
     (rosenbrock, ("f32[n]",), 0),
+    (turns, ("f64[n,4]", "f64[n,2]"), ("q", "target")),
+    (turns, ("f32[n,3]", "f32[n,2]"), "q"),
+    (strided, ("f64[n,3]",), None),
 ]
 IDS = [f"{f.__name__}-{','.join(s)}-{w}".replace(" ", "") for f, s, w in PROGRAMS]
 

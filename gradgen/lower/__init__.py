@@ -6,6 +6,7 @@
     sweep       stores and scalars that nothing reads go
     contract    temporaries of one iteration become scalars or small arrays of their block
     hoist       scalars that do not depend on a loop are computed before it
+    firsts      rows of zeros that are added to place by place start with what is added first
     gather      additions to neighbouring places are collected place by place, and stored once
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
     masks       small arrays of truth values are kept as numbers
@@ -26,6 +27,7 @@ from typing import Any
 from gradgen.ir import Function
 from gradgen.lower.block import block
 from gradgen.lower.contract import contract, forward, sweep
+from gradgen.lower.firsts import firsts
 from gradgen.lower.fuse import fuse
 from gradgen.lower.gather import gather
 from gradgen.lower.hoist import hoist
@@ -46,9 +48,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
-        fuse, forward, sweep, contract, hoist, forward, sweep, gather, forward, sweep, block, masks,
-        lanes,
-        split, storage,
+        fuse, forward, sweep, contract, hoist, forward, sweep, firsts, gather, forward, sweep, block,
+        masks, lanes, split, storage,
     ),
 }  # fmt: skip
 

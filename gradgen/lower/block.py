@@ -9,6 +9,8 @@ becomes, for blocks of ROWS rows that stay in cache,
 so that the scalars of many rows are computed side by side, and what the inner loops read is read once. A scalar that crosses
 from one task to the next becomes a small array of the block, and so does a small array of the row; a load of memory that the
 loop does not write is made again instead. A sum over rows is collected in ROWS lanes, which are added up after the loop.
+Where neighbouring rows are not neighbours in memory (the columns of a row-major matrix), loads and stores of a loop with
+mathematical functions go with the inner loops, so that the mathematics runs over arrays of the block.
 
 Legal because the rows are independent but for sums: statements that touch memory in ways that depend on the order of rows stay
 in one task (see `fuse` for when an element is touched by one row alone). Linear in the statements of the loop, and in the
@@ -82,7 +84,25 @@ def _suits(loop: Loop) -> bool:
     if nested and isinstance(loop.extent, int) and loop.extent <= WHOLE:
         return any(type(s) is Let for s in loop.body)
     maths = any(type(s) is Let and s.op.flops >= MATHS for s in loop.body)
-    return maths and (nested or bool(_accumulators(loop.body, loop)))
+    return maths and (nested or bool(_accumulators(loop.body, loop)) or bool(_far(loop)))
+
+
+def _far(loop: Loop) -> set[int]:
+    """By id, loads and stores of the loop's own that go from row to row by more than one element; with mathematics only."""
+    if not any(type(s) is Let and s.op.flops >= MATHS for s in loop.body):
+        return set()
+    return {
+        id(s)
+        for s in loop.body
+        if (type(s) is Load or type(s) is Store) and s.index and _is_strided(s, loop.var)
+    }
+
+
+def _is_strided(stmt: Load | Store, var: Var) -> bool:
+    *head, last = stmt.index
+    if any(t is var for a in head for t, _ in a.terms):
+        return True
+    return any(t is var and c != 1 for t, c in last.terms)
 
 
 def _accumulators(body: list[Any], loop: Loop) -> dict[int, Buffer]:
@@ -148,20 +168,20 @@ def _tasks(loop: Loop) -> list[list[Any]]:
                     leader[find(k)] = find(j)
             seen.setdefault(memory, []).append((k, mode, places))
     # A cluster that must both follow and precede another is one task with it, and with all between.
-    times = _times(body, after, find)
+    times = _times(body, after, find, _far(loop))
     tasks: dict[int, list[Any]] = {}
     for k, stmt in enumerate(body):
         tasks.setdefault(times[find(k)], []).append(stmt)
     return [tasks[t] for t in sorted(tasks)]
 
 
-def _times(body: list[Any], after: list[list[int]], find: Any) -> dict[int, int]:
-    """A time per cluster: scalars at odd ones, loops at even ones, each as early as what it follows allows.
+def _times(body: list[Any], after: list[list[int]], find: Any, far: set[int]) -> dict[int, int]:
+    """A time per cluster: scalars at odd ones, loops and what is far at even ones, each as early as what it follows allows.
 
     Times only grow; where clusters wait for each other they would grow for ever, so that a time past the number of
     statements means that the loop is one task.
     """
-    loops = {find(k) for k, s in enumerate(body) if type(s) is Loop}
+    loops = {find(k) for k, s in enumerate(body) if type(s) is Loop or id(s) in far}
     times: dict[int, int] = {find(k): 0 if find(k) in loops else -1 for k in range(len(body))}
     changed = True
     while changed:
@@ -217,6 +237,7 @@ class _Split:
                     uses.setdefault(id(stmt.buffer), set()).add(t)
         self.expanded = {key: arrays[key] for key, where in uses.items() if len(where) > 1}
         self.lanes = _accumulators(loop.body, loop)
+        self.far = _far(loop)
         kept = [s for s in self.crossing.values() if not self._again(s)]
         self.bytes_per_row = sum(BYTES[s.type.dtype] for s in kept)
         for buffer in self.expanded.values():
@@ -225,6 +246,8 @@ class _Split:
 
     def _again(self, stmt: Any) -> bool:
         """Whether a scalar that crosses is loaded (again) where it is needed."""
+        if id(stmt) in self.far:
+            return False
         if id(stmt) in self.stands:
             return True
         return (

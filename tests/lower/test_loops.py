@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from c_programs import IDS, PROGRAMS, close, logistic, make, rosenbrock, sample, size_sets
+from c_programs import IDS, PROGRAMS, close, logistic, make, rosenbrock, sample, size_sets, turns
 
 from gradgen.engine import interpret
 from gradgen.errors import GradgenError
@@ -228,3 +228,21 @@ def test_masks_of_a_block_are_numbers():
     ]
     assert "bool" in small[0]
     assert "bool" not in small[1]
+
+
+def test_columns_of_a_matrix_are_brought_side_by_side_for_mathematics():
+    fn, signature = make(turns, ("f64[n,3]", "f64[n,2]"), "q")
+    kernel = compile_loops(fn, signature.results)
+    (blocks,) = [loop for loop in _loops(kernel.body) if str(loop.extent) == "n"]
+    before, maths, after = _loops(blocks.body)
+    assert {s.op.name for s in maths.body if type(s) is Let} >= {"sin", "cos"}
+    # Nothing but the block's own arrays, element by element: a compiler makes vectors of that.
+    for stmt in walk(maths.body):
+        if type(stmt) is Load or type(stmt) is Store:
+            assert stmt.buffer.storage == "local" and len(stmt.index) == 1
+    matrices = {id(buffer) for _, buffer in kernel.inputs}
+    assert {id(s.buffer) for s in walk([before]) if type(s) is Load} == matrices
+    # q_bar starts with what is added first, not with zeros.
+    stores = [s for s in walk([after]) if type(s) is Store]
+    assert len(stores) == 3 and {s.buffer for s in stores} == {kernel.outputs[1]}
+    assert not any(s.accumulate for s in stores)
