@@ -14,7 +14,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradgen.checking import Report, Row, check_compiled, relative_error
@@ -23,15 +23,13 @@ from gradgen.cost import flops
 from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
+from gradgen.emit.entry import Entry, Heading, heading_of
 from gradgen.emit.header import dim_text, one_line
-from gradgen.emit.names import C_FUNCTION_RESERVED, FUNCTION_RESERVED, Names
+from gradgen.emit.names import Names, function_names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
 from gradgen.graph import from_graph
 from gradgen.ir import Function
-from gradgen.ops.helpers import HELPERS
-from gradgen.ops.index import SLICE
-from gradgen.ops.regions import ITEM, is_stack
 from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
 from gradgen.passes import optimise
@@ -66,25 +64,58 @@ def compile(
 
     Raises SpecError, ShapeError, TraceError, UnsupportedError with the user's line; EmitError where the target cannot hold it.
     """
-    if target not in TARGETS:
-        raise SpecError(f"target needs one of {', '.join(TARGETS)}, got {target!r}")
-    chosen = Options.of(options)
+    chosen = checked(target, options)
     named = {**named, **(specs or {})}
-    if isinstance(f, Value):
-        return _compile_graph(f, args, wrt, target, name, chosen)
     for word, value in (("wrt", wrt), ("args", args)):
         if value is not None:
             named[word] = value
+    made = prepare(f, positional, named, target, name, None, chosen)
+    files = emit([made], heading_of(made.entry), target, chosen)
+    return Compiled(made.entry.signature, target, chosen, files, made.stages, RUNNERS[target])
+
+
+def checked(target: str, options: Any) -> Options:
+    """The options, where target and options are ones that there are."""
+    if target not in TARGETS:
+        raise SpecError(f"target needs one of {', '.join(TARGETS)}, got {target!r}")
+    return Options.of(options)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A function traced, differentiated and optimised, and the stages on the way."""
+
+    entry: Entry
+    stages: dict[str, Any]
+
+
+def prepare(
+    f: Any,
+    positional: Sequence[Any],
+    named: dict[str, Any],
+    target: str,
+    name: str | None,
+    symbol: str | None,
+    options: Options,
+) -> Prepared:
+    """All stages before emission. symbol: the name of the emitted function where it is settled already."""
+    if isinstance(f, Value):
+        return _prepare_graph(f, positional, named, target, name, symbol, options)
     if not callable(f):
         raise SpecError(f"compile needs a function or a Value, got {type(f).__name__}")
     names = parameters(f)
     arguments = arguments_of(f, names, positional, named)
     dummies = placeholders(arguments)
-    with canonical(chosen.rewrite), ties(chosen.ties), paused_collector():
+    with canonical(options.rewrite), ties(options.ties), paused_collector():
         staged = trace(f, dummies, names)
-        staged.function.notes["ties"] = chosen.ties
-        signature = _signature(f, name, arguments, staged, target, chosen)
-        return finish(staged.function, signature, target, chosen, _inner_trace(f, dummies, names))
+        staged.function.notes["ties"] = options.ties
+        chosen = symbol or function_name(name, base_name(f))
+        signature = _signature(chosen, arguments, staged)
+        signature.title = title(f)
+        signature.command = command(f, arguments, target, name, options)
+        return _optimised(
+            staged.function, signature, target, options, _inner_trace(f, dummies, names)
+        )
 
 
 @contextlib.contextmanager
@@ -131,19 +162,8 @@ def _result_names(staged: Staged) -> list[str]:
     return labels
 
 
-def _signature(
-    f: Any,
-    name: str | None,
-    arguments: list[Argument],
-    staged: Staged,
-    target: str,
-    options: Options,
-) -> Signature:
-    chosen = name or base_name(f)
-    if not chosen.isidentifier():
-        raise SpecError(f"name needs an identifier, got {name!r}")
+def _signature(name: str, arguments: list[Argument], staged: Staged) -> Signature:
     check_keys("the result", staged.result)
-    symbol = function_name(chosen, target)
     fn = staged.function
     slots = fn.notes.get("slots")
     labels = fn.notes["labels"]
@@ -153,27 +173,24 @@ def _signature(
     for k, label in zip(slots, labels, strict=True):
         if k is not None and not results[k]:
             results[k] = label
-    signature = Signature(symbol, arguments, staged.result, slots, results)
-    signature.title = title(f)
-    signature.command = command(f, arguments, target, name, options)
-    return signature
+    return Signature(name, arguments, staged.result, slots, results)
 
 
-def function_name(chosen: str, target: str) -> str:
-    """The name of the emitted function: no reserved word, no routine of the file's own, of libc's or of cffi's wrapper."""
-    names = Names(C_FUNCTION_RESERVED if target == "c" else FUNCTION_RESERVED)
-    names.reserve(*(f"_{helper}" for helper in HELPERS))
-    return names.fresh(chosen)
+def function_name(name: str | None, usual: str) -> str:
+    """The name of the function of a file of its own: as asked for, else the usual one, where no language has taken it."""
+    chosen = name or usual
+    if not chosen.isidentifier():
+        raise SpecError(f"name needs an identifier, got {name!r}")
+    return function_names([chosen])[0]
 
 
-def finish(
+def _optimised(
     fn: Function, signature: Signature, target: str, options: Options, traced: Any = None
-) -> Compiled:
-    """Optimise and emit a traced Function."""
-    level = options.level(target)
+) -> Prepared:
+    """A traced Function after its passes."""
     adjoint = fn
     fn.name = signature.name
-    fn = optimise(fn, level, options.verify, target)
+    fn = optimise(fn, options.level(target), options.verify, target)
     fn, captures, lifted = lift_captures(fn)
     signature.captures = captures
     signature.result_types = [v.type for v in fn.outputs]
@@ -181,59 +198,45 @@ def finish(
     signature.captured_leaves = [Leaf(str(v.name), v.type) for v in lifted]
     stages: dict[str, Any] = {"adjoint": adjoint, "optimized": fn}
     stages["trace"] = traced if traced is not None else adjoint
-    files = emit(fn, signature, target, level, options, stages)
-    return Compiled(signature, target, options, files, stages, RUNNERS[target])
-
-
-def emit(
-    fn: Function,
-    signature: Signature,
-    target: str,
-    level: str,
-    options: Options,
-    stages: dict[str, Any],
-) -> dict[str, str]:
-    """The files of a target, the main one first."""
-    selftest = record(fn, signature)
     if target == "c":
-        from gradgen.emit.c import emit_c
         from gradgen.lower import compile_loops, show
 
         stages["kernel"] = lambda: compile_loops(fn, signature.results, options)
         stages["loops"] = lambda: show(stages["kernel"]())
-        return emit_c(fn, signature, options, selftest)
-    from gradgen.emit.numpy import emit_python
-
-    if target == "python" and not is_scalar(fn):
-        from gradgen.emit.lists import emit_lists
-
-        return emit_lists(fn, signature, level, selftest)
-    return emit_python(fn, signature, target, level, options.checks, selftest)
+    return Prepared(Entry(fn, signature, record(fn, signature)), stages)
 
 
-def is_scalar(fn: Function) -> bool:
-    """Whether a Function computes with numbers alone: its only arrays are what loops keep of each step for other loops."""
-    if any(v.type.shape for v in [*fn.inputs, *fn.outputs]):
-        return False
-    stacks: set[int] = set()
-    for node in fn.body:
-        kept = node.op is ITEM and is_stack(node)
-        sliced = node.op is SLICE and id(node.args[0]) in stacks
-        if node.type.shape:
-            if node.type.ndim > 1 or not (kept or sliced):
-                return False
-            stacks.add(id(node))
-        elif any(id(a) in stacks for a in node.args) and not node.op.regions and not sliced:
-            return False
-        if node.op.regions and not all(is_scalar(node.params[name]) for name in node.op.regions):
-            return False
-    return True
+def emit(
+    functions: Sequence[Prepared], heading: Heading, target: str, options: Options
+) -> dict[str, str]:
+    """The files of a target, the main one first."""
+    entries = [function.entry for function in functions]
+    if target == "c":
+        from gradgen.emit.c import emit_c_file
+
+        return emit_c_file(entries, heading, options)
+    from gradgen.emit.python_file import emit_python
+
+    return emit_python(entries, heading, target, options.level(target), options.checks)
 
 
 # -- graphs that are already built
-def _compile_graph(
-    root: Value, args: Any, wrt: Any, target: str, name: str | None, options: Options
-) -> Compiled:
+def _prepare_graph(
+    root: Value,
+    positional: Sequence[Any],
+    named: dict[str, Any],
+    target: str,
+    name: str | None,
+    symbol: str | None,
+    options: Options,
+) -> Prepared:
+    unknown = [word for word in named if word not in ("wrt", "args")]
+    if positional or unknown:
+        raise SpecError(
+            "compiling a graph takes wrt=[...] and args=[...], no specs",
+            "Its leaves have types already.",
+        )
+    wrt, args = named.get("wrt"), named.get("args")
     leaves = list(args if args is not None else (wrt if wrt is not None else ()))
     asked = list(wrt if wrt is not None else leaves)
     if not asked:
@@ -269,7 +272,7 @@ def _compile_graph(
         f"Value and gradient of a graph with respect to {', '.join(labels[k] for k in unique)}"
     )
     signature = Signature(
-        function_name(name or "graph_grad", target),
+        symbol or function_name(name, "graph_grad"),
         arguments,
         tree,
         slots,
@@ -277,7 +280,7 @@ def _compile_graph(
         title=title_text,
     )
     signature.command = f'gg.compile(value, wrt=[...], target="{target}")'
-    return finish(derived, signature, target, options)
+    return _optimised(derived, signature, target, options)
 
 
 # -- check

@@ -34,7 +34,9 @@ from typing import Any
 import numpy as np
 
 from gradgen.emit.c_call import TAPE_FULL, TAPE_START, Interface, call_files
+from gradgen.emit.c_function import CODES
 from gradgen.emit.c_structures import keys_of
+from gradgen.emit.names import c_prefix
 from gradgen.errors import BuildError, ShapeError
 from gradgen.ir import Function
 from gradgen.sizes import evaluate
@@ -236,15 +238,12 @@ class CFunction:
         self.name = next(name for name in files if name.endswith(".c"))[:-2]
         self.signature = signature
         header = files[f"{self.name}.h"]
-        self.codes = {
-            int(v): k
-            for k, v in re.findall(rf"\b{self.name.upper()}_(?:CODE_)?(\w+) = (\d+)", header)
-        }
+        self.codes = {number: word for word, number in CODES.items()}
         self.letters = list(signature.letters)
         self.inputs = [v.type for v in fn.inputs]
         self.outputs = [v.type for v in fn.outputs]
         work = f"{self.name}_work_bytes(" in header
-        tape = TAPE_FULL in self.codes
+        tape = f" {c_prefix(self.name)}_TAPE = " in header
         interface = Interface(self.name, signature, self.inputs, self.outputs, work, tape)
         built = build(files, math, cc, flags, call_files(interface))
         self.caller = f"cffi: {built.missing}" if built.missing else "extension"

@@ -1,54 +1,37 @@
-"""A Function as standalone C99: NAME.c, NAME.h and NAME_build.py.
+"""Functions as standalone C99: NAME.c, NAME.h and NAME_build.py.
 
-    emit_c(fn, signature, options=None, selftest=None) -> {"NAME.c": ..., "NAME.h": ..., "NAME_build.py": ...}
+    emit_c(fn, signature, options=None, selftest=None)     -> {"NAME.c": ..., "NAME.h": ..., "NAME_build.py": ...}
+    emit_c_file(entries, heading, options)                 the same for several functions: helper routines once
 
-The C name is the signature's, changed if C or libm has taken it: it is the stem of the first file. The interface is plain:
-
-    int NAME(sizes as int64_t, inputs in fn.inputs order (scalars by value), outputs as pointers[, void *work])
-
-`work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed; `int64_t tape_steps` stands
-before it, and among the sizes of the two, where a while loop is taped that nothing bounds. Returns 0 or a code of the enum in
-the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails), NAME_STEPS (a while loop needs more
-than its max_steps), NAME_SINGULAR, NAME_TAPE (a while loop needs more than tape_steps: call again with more).
-Not supported: outputs that overlap inputs.
+Names are those of the signatures: identifiers that neither C nor libm has taken (`names.function_names`). What a function's
+interface is, `c_function` says.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-
-from gradgen.emit.c_body import CBody
-from gradgen.emit.c_folds import fold_name, fold_text
-from gradgen.emit.c_gemm import gemm_text, reserved, stack_bytes
+from gradgen.emit.c_folds import fold_text
+from gradgen.emit.c_function import CFunction
+from gradgen.emit.c_gemm import gemm_text
 from gradgen.emit.c_maths import vector_lines
-from gradgen.emit.c_selftest import selftest_text
-from gradgen.emit.c_text import fold_line, literal, parameter_lines
+from gradgen.emit.c_selftest import selftest_file
+from gradgen.emit.c_text import comment_text, fold_line, parameter_lines
+from gradgen.emit.entry import Entry, Heading, contents, heading_of
 from gradgen.emit.files import MARK, render
-from gradgen.emit.header import LICENCE, header_lines, one_line
-from gradgen.emit.names import _LIBM, Names
+from gradgen.emit.header import LICENCE, one_line
+from gradgen.emit.names import _LIBM
 from gradgen.emit.selftest import SelfTest
 from gradgen.ir import Function
-from gradgen.lower import compile_loops
-from gradgen.lower.kernel import TAPE_STEPS, Buffer, Kernel, Loop, walk
-from gradgen.lower.lanes import LANES
 from gradgen.ops.helpers import with_needs
 from gradgen.options import Options
-from gradgen.sizes import Dim, Opaque, letters, spell
-from gradgen.spelling import COMPARE, Expr
 from gradgen.trace.spec import Signature
-from gradgen.types import BYTES, C_NAMES, DTYPES
 from gradgen.version import VERSION
 
 _MATH = re.compile(
     rf"\b(?:{'|'.join(f'{n}f?' for n in sorted(_LIBM))})\(|\b(?:NAN|INFINITY|HUGE_VAL)\b"
 )
-
-
-# Of <unistd.h>, which Python.h includes: a function f has no enumerator F_OK.
-_MACROS = frozenset(("F_OK", "R_OK", "W_OK", "X_OK"))
 
 
 def emit_c(
@@ -57,329 +40,120 @@ def emit_c(
     options: Options | None = None,
     selftest: SelfTest | None = None,
 ) -> dict[str, str]:
-    """The files, main file first."""
-    return CFile(fn, signature, options or Options(), selftest).files()
+    """The files of one function, main file first."""
+    entry = Entry(fn, signature, selftest)
+    return emit_c_file([entry], heading_of(entry), options or Options())
+
+
+def emit_c_file(entries: Sequence[Entry], heading: Heading, options: Options) -> dict[str, str]:
+    """The files of several functions, main file first."""
+    return CFile(entries, heading, options).files()
 
 
 class CFile:
-    def __init__(
-        self, fn: Function, signature: Signature, options: Options, selftest: SelfTest | None
-    ) -> None:
-        self.fn = fn
-        self.signature = signature
-        self.selftest = selftest
-        self.options = options
-        self.kernel: Kernel = compile_loops(fn, signature.results, options)
-        self.names = Names()
-        self.names.reserve("sample", *(f"differs_{dtype}" for dtype in DTYPES))
-        self.name = self.names.fresh(signature.name)
+    def __init__(self, entries: Sequence[Entry], heading: Heading, options: Options) -> None:
+        self.heading = heading
+        self.name = heading.name
         self.prefix = self.name.upper()
-        self.code = f"{self.prefix}_CODE" if f"{self.prefix}_OK" in _MACROS else self.prefix
-        self.names.reserve(
-            f"{self.name}_selftest", f"{self.name}_work_bytes", "sample", "check_sum"
-        )
-        self.names.reserve(
-            *(
-                f"{self.prefix}_{word}"
-                for word in ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "TAPE", "H", "WORK_BYTES")
-            )
-        )
-        self.names.reserve(
-            *(
-                fold_name(op, dtype, LANES[dtype])
-                for op in ("add", "mul", "maximum", "minimum")
-                for dtype in LANES
-            )
-        )
-        self.names.reserve(*reserved())
-        self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
-        self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
-        self.results = [self.names.fresh(label) for label in signature.results]
-        steps = {letter: self.names.fresh(letter) for letter in self.kernel.letters}
-        self.steps = list(steps.values())
-        self.tape = {TAPE_STEPS: self.names.fresh(TAPE_STEPS)} if self.kernel.tape else {}
-        self.sizes = {**self.letters, **self.tape}
-        self.body = CBody(self.kernel, self.names, {**self.sizes, **steps}, self.name, self.code)
+        self.options = options
+        self.entries = entries
+        self.functions: list[CFunction] = []
+        taken = [*heading.entries]
+        for entry in entries:
+            self.functions.append(CFunction(entry, options, self.name, taken))
+            taken += self.functions[-1].outer
 
     def files(self) -> dict[str, str]:
-        main = self._main()
+        functions, title = self.functions, comment_text(one_line(self.heading.title))
+        mark = f"{MARK} {VERSION}"
+        selftest = selftest_file(functions, self.heading)
         header = render(
-            "header.h.j2", mark=f"{MARK} {VERSION}", title=self._one_line_title(), name=self.name, guard=f"{self.prefix}_H",
-            prefix=self.prefix, codes=self._codes(), notes=self._notes(), prototype=self._prototype(";"),
-            boolean=any("bool" in p for p in self.parameters),
-            work=self._work_text(), letters=", ".join(self.sizes.values()), sizes=self._size_parameters(),
-            selftest=self.selftest_code != "",
+            "header.h.j2", mark=mark, title=title, name=self.name, guard=f"{self.prefix}_H", prefix=self.prefix,
+            functions=[self._declaration(f) for f in functions], selftest=selftest != "",
+            boolean=self._boolean, work=any(f.needs_work for f in functions),
         )  # fmt: skip
         build = render(
-            "build.py.j2", name=self.name, title=self._one_line_title(), mark=f"{MARK} {VERSION}", licence=LICENCE,
-            prototypes=self._cdef(), command=one_line(self.signature.command),
+            "build.py.j2", name=self.name, title=title, mark=mark, licence=LICENCE, prototypes=self._cdef(),
+            command=one_line(self.heading.command),
         )  # fmt: skip
-        texts = {f"{self.name}.c": main, f"{self.name}.h": header, f"{self.name}_build.py": build}
+        texts = {
+            f"{self.name}.c": self._main(selftest),
+            f"{self.name}.h": header,
+            f"{self.name}_build.py": build,
+        }
         return {name: text.rstrip() + "\n" for name, text in texts.items()}
 
-    # -- the function
-    def _main(self) -> str:
-        self.parameters = self._parameters()
-        body = self.body
-        body.scope = {p.split()[-1].lstrip("*"): p for p in self.parameters}
-        self.buffers = self.kernel.buffers()
-        for buffer in self.buffers:
-            if buffer.storage != "local":
-                name = (
-                    self.names.temporary() if buffer.name == "t" else self.names.fresh(buffer.name)
-                )
-                body.pointer[id(buffer)] = name
-                if buffer.storage != "const":
-                    body.scope[name] = f"{C_NAMES[buffer.dtype]} *{name}"
-        body.block([*self.kernel.prologue, *self.kernel.body], 1)
-        checks = self._checks()
-        memory = self._memory()
-        counters = [f"    int64_t {name} = 0;" for name in self.steps]
-        lines = [*[f"    {line}" for line in body.sizes.values()], *checks, *memory, *counters]
-        if lines and body.lines:
-            lines.append("")
-        lines += body.lines
-        self.codes_used = {
-            "INDEX": body.exits, "SIZE": bool(checks), "STEPS": "STEPS" in body.failures,
-            "SINGULAR": "SINGULAR" in body.failures, "TAPE": "TAPE" in body.failures,
-        }  # fmt: skip
-        self.selftest_code = selftest_text(self)
-        unused = self._unused("\n".join([*lines, *body.sizes.values()]))
-        lines = [f"    (void){name};" for name in unused] + lines
+    def _main(self, selftest: str) -> str:
         helpers = self._helpers()
-        tables = self._tables()
-        text = "\n".join([*lines, *body.parts, *helpers, *tables])
+        text = "\n".join([*(f.text for f in self.functions), *helpers])
+        loops = any(f.loops for f in self.functions) and self.options.math != "strict"
         return render(
-            "function.c.j2", header=self._header(), name=self.name, includes=self._includes(text),
-            vector=self._vector(text),
-            helpers=helpers, tables=tables, parts=body.parts, prototype=self._prototype(""), body="\n".join(lines),
-            ok=f"{self.code}_OK", selftest=self.selftest_code, prefix=self.prefix,
-            work=self._work_lines(),
+            "file.c.j2", name=self.name, prefix=self.prefix, header=self._header(), includes=self._includes(text),
+            vector=vector_lines(text) if loops else [], helpers=helpers,
+            functions=[self._function(f) for f in self.functions], selftest=selftest,
         )  # fmt: skip
 
-    def _parameters(self) -> list[str]:
-        parts = [f"int64_t {name}" for name in self.letters.values()]
-        for (node, buffer), name in zip(self.kernel.inputs, self.labels, strict=True):
-            if buffer is None:
-                self.body.variable[id(node)] = Expr(name)
-                parts.append(f"{C_NAMES[node.type.dtype]} {name}")
-            else:
-                self.body.pointer[id(buffer)] = name
-                parts.append(f"const {C_NAMES[buffer.dtype]} *{name}")
-        for buffer, name in zip(self.kernel.outputs, self.results, strict=True):
-            self.body.pointer[id(buffer.memory)] = name
-            parts.append(f"{C_NAMES[buffer.dtype]} *restrict {name}")
-        parts += [f"int64_t {name}" for name in self.tape.values()]
-        if self.needs_work:
-            parts.append("void *work")
-        return parts
+    def _function(self, f: CFunction) -> str:
+        header = [] if self.heading.alone else [comment_text(line) for line in f.header()]
+        return render(
+            "function.c.j2", header=header, tables=f.tables, parts=f.body.parts, work=f.work_lines(),
+            prototype=f.prototype(""), body="\n".join(f.lines), ok=f"{f.code}_OK",
+        ).rstrip()  # fmt: skip
 
-    @property
-    def needs_work(self) -> bool:
-        work = self.kernel.work_bytes
-        return not (isinstance(work, int) and work == 0)
+    def _header(self) -> list[str]:
+        if self.heading.alone:
+            lines = self.functions[0].header()
+        else:
+            lines = [f"{one_line(self.heading.title)}.", "", *contents(self.entries), ""]
+        lines += [f"{MARK} {VERSION}:", f"    {self.heading.command}", LICENCE]
+        return [comment_text(line) for line in lines]
 
-    def _prototype(self, ending: str) -> str:
-        """The head of the function; its declaration (ending ";") is for C++ too, which has no `restrict`."""
-        parts = self._declared() if ending else self.parameters
-        return "\n".join(parameter_lines(f"int {self.name}(", parts, ending))
+    def _declaration(self, f: CFunction) -> dict[str, object]:
+        """What the header says of a function."""
+        notes = f.notes()
+        if not self.heading.alone:
+            notes = [f"{comment_text(one_line(f.signature.title))}.", *notes]
+        return {
+            "codes": f.codes(), "notes": notes, "prototype": f.prototype(";"), "work": f.work_text(),
+            "name": f.name, "prefix": f.prefix, "letters": ", ".join(f.sizes.values()), "sizes": f.size_parameters(),
+        }  # fmt: skip
 
-    def _declared(self) -> list[str]:
-        return [p.replace("*restrict ", "*") for p in self.parameters]
-
-    def _checks(self) -> list[str]:
-        """The entry checks on sizes: none is negative; of several bounds by numbers, the largest."""
-        bounds: dict[Any, Any] = {}
-        for need in self.kernel.requires:
-            number = need.relation == ">=" and isinstance(need.right, int)
-            key = (need.left, "number") if number else (need.left, need.relation, need.right)
-            known = bounds.get(key)
-            if known is None or (number and need.right > known.right):
-                bounds[key] = need
-        lines = []
-        if self.sizes:
-            negative = " || ".join(f"{name} < 0" for name in self.sizes.values())
-            lines += fold_line("    ", f"if ({negative})")
-            lines.append(f"        return {self.code}_SIZE;")
-        for need in bounds.values():
-            left, right = self.body.dim(need.left), self.body.dim(need.right)
-            opposite = "<" if need.relation == ">=" else "!="
-            test = f"{left.at(COMPARE + 1)} {opposite} {right.at(COMPARE + 1)}"
-            lines += [f"    if ({test})", f"        return {self.code}_SIZE;"]
-        return lines
-
-    def _memory(self) -> list[str]:
-        lines = []
-        places = [self.kernel.placement.get(id(b)) for b in self.buffers]
-        for buffer in self.buffers:
-            name = self.body.pointer.get(id(buffer))
-            kind = C_NAMES[buffer.dtype]
-            where, start = self.kernel.placement.get(id(buffer), ("", 0))
-            if where == "stack":
-                lines.append(f"    {kind} {name}[{buffer.size}];")
-            elif where == "work":
-                offset = self.body.dim(start)
-                place = (
-                    "work" if offset.text == "0" else f"(void *)((char *)work + {offset.at(11)})"
-                )
-                alone = places.count((where, start)) == 1
-                qualifier = "restrict const" if alone else "const"
-                lines += fold_line("    ", f"{kind} *{qualifier} {name} = {place};")
-        return lines
-
-    def _unused(self, text: str) -> list[str]:
-        words = set(re.findall(r"\w+", text))
-        names = [p.split()[-1].lstrip("*") for p in self.parameters]
-        return [name for name in names if name not in words]
-
-    # -- around it
     def _helpers(self) -> list[str]:
+        """The routines that the functions use, each once."""
         texts: dict[tuple[str, str], str] = {}
-        for name, dtype in self.body.helpers:
+        bodies = [f.body for f in self.functions]
+        for name, dtype in dict.fromkeys(key for body in bodies for key in body.helpers):
             for helper in with_needs([name], "c"):
                 lines = helper.source("c", dtype).rstrip().split("\n")
                 folded = [part for line in lines for part in _fold_code(line)]
                 texts.setdefault((helper.name, dtype), "\n".join(folded))
-        folds = [fold_text(*key) for key in self.body.folds]
+        folds = [fold_text(*key) for key in dict.fromkeys(k for body in bodies for k in body.folds)]
         gemms = [
-            gemm_text(dtype, self.options.parallel, self.options.blas) for dtype in self.body.gemms
+            gemm_text(dtype, self.options.parallel, self.options.blas)
+            for dtype in dict.fromkeys(d for body in bodies for d in body.gemms)
         ]
         return [*texts.values(), *folds, *gemms]
 
-    def _tables(self) -> list[str]:
-        out = []
-        for buffer in self.buffers:
-            if buffer.storage == "const":
-                values = ", ".join(literal(v).text for v in np.asarray(buffer.data).reshape(-1))
-                name = self.body.pointer[id(buffer)]
-                head = f"static const {C_NAMES[buffer.dtype]} {name}[{buffer.size}] = {{{values}}};"
-                out.append("\n".join(fold_line("", head)))
-        return out
+    @property
+    def _boolean(self) -> bool:
+        """Whether the header mentions bool."""
+        return any("bool" in p for f in self.functions for p in f.parameters)
 
     def _includes(self, text: str) -> list[str]:
         found = ["math.h"] if _MATH.search(text) else []
-        if re.search(r"\bbool\b|\btrue\b|\bfalse\b", text) and not any(
-            "bool" in p for p in self.parameters
-        ):
+        if re.search(r"\bbool\b|\btrue\b|\bfalse\b", text) and not self._boolean:
             found.append("stdbool.h")
         return found
 
-    def _vector(self, text: str) -> list[str]:
-        """Vector versions of libm's functions, for kernels that have loops."""
-        loops = any(type(s) is Loop for s in walk(self.kernel.body))
-        return vector_lines(text) if loops and self.options.math != "strict" else []
-
-    def _codes(self) -> str:
-        codes = [f"{self.code}_OK = 0"]
-        if self.codes_used["INDEX"]:
-            codes.append(f"{self.code}_INDEX = 1")
-        if self.codes_used["SIZE"]:
-            codes.append(f"{self.code}_SIZE = 2")
-        if self.codes_used["STEPS"]:
-            codes.append(f"{self.code}_STEPS = 3")
-        if self.codes_used["SINGULAR"]:
-            codes.append(f"{self.code}_SINGULAR = 4")
-        if self.codes_used["TAPE"]:
-            codes.append(f"{self.code}_TAPE = 5")
-        return ", ".join(codes)
-
-    def _work_text(self) -> str:
-        if not self.needs_work:
-            return ""
-        clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / {1})"
-        if any(name in _divisors(self.kernel.work_bytes) for name in self.sizes):
-            quotient = "(({1}) != 0 ? ({0}) / ({1}) : 0)"
-        text = spell(
-            self.kernel.work_bytes, lambda n: f"(int64_t)({self.sizes[n]})", clip, quotient
-        )
-        return " \\\n".join(fold_line("    ", f"((size_t)({text}))", 98))
-
-    def _work_lines(self) -> list[str]:
-        """The function that gives the bytes of the workspace, where there is one."""
-        if not self.needs_work:
-            return []
-        used = self._work_text()
-        idle = [n for n in self.sizes.values() if f"({n})" not in used]
-        return [
-            f"size_t {self.name}_work_bytes({self._size_parameters()})",
-            "{",
-            *[f"    (void){n};" for n in idle],
-            f"    return {self.prefix}_WORK_BYTES({', '.join(self.sizes.values())});",
-            "}",
-        ]
-
-    def _header(self) -> list[str]:
-        call = f"{self.name}({', '.join(p.split()[-1].lstrip('*') for p in self.parameters)})"
-        names = dict(zip([leaf.label for leaf in self.signature.leaves], self.labels, strict=True))
-        lines = header_lines(
-            self.fn,
-            self.signature,
-            call,
-            lambda n: names.get(n, self.letters.get(n, n)),
-            self.kernel,
-        )
-        lines += self._notes()
-        lines += [f"{MARK} {VERSION}:", f"    {self.signature.command}", LICENCE]
-        return [_comment(line) for line in lines]
-
-    def _notes(self) -> list[str]:
-        arrays = [
-            b
-            for b in self.buffers
-            if b.storage == "local" or self.kernel.placement.get(id(b), ("",))[0] == "stack"
-        ]
-        stack = sum(BYTES[b.dtype] * _count(b) for b in arrays if b.shape)
-        if self.options.blas != "cblas":
-            stack += max((stack_bytes(dtype) for dtype in self.body.gemms), default=0)
-        work = "Needs no workspace."
-        if self.needs_work:
-            macro = f"{self.prefix}_WORK_BYTES({', '.join(self.sizes.values())})"
-            work = f"Workspace: {macro} bytes, aligned to 64."
-        lines = [f"{work} Stack: {stack} bytes of arrays." if stack else work]
-        lines += [
-            f"{name}: steps that a while loop's tape has room for; {self.code}_TAPE asks for more."
-            for name in self.tape.values()
-        ]
-        lines.append("Arrays are row-major. Inputs may alias each other; outputs overlap nothing.")
-        return lines
-
-    def _one_line_title(self) -> str:
-        return _comment(one_line(self.signature.title or self.signature.name))
-
     def _cdef(self) -> list[str]:
-        lines = parameter_lines(f"    int {self.name}(", self._declared(), ";")
-        if self.needs_work:
-            lines.append(f"    size_t {self.name}_work_bytes({self._size_parameters()});")
+        lines: list[str] = []
+        for f in self.functions:
+            lines += parameter_lines(f"    int {f.name}(", f.declared(), ";")
+            if f.needs_work:
+                lines.append(f"    size_t {f.name}_work_bytes({f.size_parameters()});")
         return lines
-
-    def _size_parameters(self) -> str:
-        return ", ".join(f"int64_t {n}" for n in self.sizes.values()) or "void"
 
 
 def _fold_code(line: str) -> list[str]:
     text = line.lstrip()
     return [line] if text.startswith("/*") else fold_line(" " * (len(line) - len(text)), text)
-
-
-def _count(buffer: Buffer) -> int:
-    size = buffer.size
-    assert isinstance(size, int)
-    return size
-
-
-def _divisors(dim: Dim) -> set[str]:
-    """Letters in the divisors of a size."""
-    found: set[str] = set()
-    atoms = [
-        a for monomial, _ in getattr(dim, "terms", ()) for a in monomial if isinstance(a, Opaque)
-    ]
-    for atom in atoms:  # nested as deep as a user writes //
-        found.update(*[_divisors(a) for a in atom.args])
-        if atom.kind == "floordiv":
-            found.update(letters(atom.args[1]))
-    return found
-
-
-def _comment(text: str) -> str:
-    """Text safe inside a C comment."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").replace("\\", "/")

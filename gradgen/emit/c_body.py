@@ -85,6 +85,7 @@ class CBody(CPlaces):
         self.results = {b.memory.name for b in kernel.outputs}
         self.lines: list[str] = []
         self.parts: list[str] = []
+        self.part_names: list[str] = []
         self.scope: dict[str, str] = {}  # what the kernel's parts can mention: name -> declaration
         self.exits = False
         self.failures: dict[str, None] = {}  # codes that the kernel may leave with
@@ -420,6 +421,7 @@ class CBody(CPlaces):
         used = {name: text for name, text in self.scope.items() if name in words}
         used |= {name: f"int64_t {name}" for name in self.sizes if name in words}
         name = self.names.fresh(f"{self.function}_part_{len(self.parts) + 1}")
+        self.part_names.append(name)
         head = parameter_lines(f"static void {name}(", list(used.values()), "")
         self.parts.append("\n".join([*head, "{", *inner, "}"]))
         self.lines += parameter_lines("    " * depth + f"{name}(", list(used), ";")

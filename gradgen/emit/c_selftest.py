@@ -1,11 +1,14 @@
-"""The C text of a self-test: inputs from the Weyl sequence of `emit.selftest`, results compared with recorded checksums."""
+"""The C text of self-tests: inputs from the Weyl sequence of `emit.selftest`, results compared with recorded checksums."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gradgen.emit.c_text import literal, parameter_lines
+from gradgen.emit.entry import Heading
 from gradgen.emit.files import render
 from gradgen.emit.selftest import STEP
 from gradgen.lower.kernel import TAPE_STEPS
@@ -15,11 +18,22 @@ from gradgen.types import C_NAMES, DTYPES
 LIMIT = 100_000  # elements: the arrays lie on the stack
 
 
-def selftest_text(file: Any) -> str:
-    """Declarations, fills, the call and the comparisons, for a `c.CFile`; empty where it has no self-test."""
+@dataclass(frozen=True)
+class CTest:
+    """The body of a function's test: declarations, fills, the call and the comparisons, counted in the variable `failed`."""
+
+    name: str
+    failed: str
+    body: str
+    kinds: tuple[tuple[str, str], ...]
+    single: bool
+
+
+def selftest_text(file: Any) -> CTest | None:
+    """The test of a `c_function.CFunction`, None where it has none."""
     test = file.selftest
     if test is None or file.signature.captured_leaves:
-        return ""
+        return None
     sizes = test.sizes
     k, failed = map(file.names.fresh, ("k", "failed"))
     lines: list[str] = []
@@ -55,7 +69,7 @@ def selftest_text(file: Any) -> str:
         arguments.append("work")
         total += work // 8
     if total > LIMIT:
-        return ""
+        return None
     lines += [*after, *parameter_lines(f"    {failed} += {file.name}(", arguments, ";")]
     single = any(v.type.dtype == "f32" for v in (*file.fn.inputs, *file.fn.outputs))
     for buffer, name, recorded in zip(
@@ -66,15 +80,28 @@ def selftest_text(file: Any) -> str:
         lines.append(
             f'    {failed} += differs_{buffer.dtype}("{name}", {count}, {name}, {expected});'
         )
+    kinds = dict.fromkeys((C_NAMES[b.dtype], b.dtype) for b in file.kernel.outputs)
+    return CTest(
+        file.names.fresh(f"{file.name}_test"), failed, "\n".join(lines), tuple(kinds), single
+    )
+
+
+def selftest_file(functions: Sequence[Any], heading: Heading) -> str:
+    """The self-test of a file: that of its function, or of all its functions, one after the other."""
+    tests = [f.test for f in functions if f.test is not None]
+    if not tests:
+        return ""
+    alone = heading.alone
     return render(
         "selftest.c.j2",
         step=repr(STEP),
-        tolerance="1e-4" if single else "1e-7",
-        kinds=list(dict.fromkeys((C_NAMES[b.dtype], b.dtype) for b in file.kernel.outputs)),
-        name=file.name,
-        prefix=file.prefix,
-        failed=failed,
-        body="\n".join(lines),
+        tolerance="1e-4" if any(t.single for t in tests) else "1e-7",
+        kinds=list(dict.fromkeys(kind for t in tests for kind in t.kinds)),
+        name=heading.name,
+        prefix=heading.name.upper(),
+        tests=[] if alone else tests,
+        failed=tests[0].failed if alone else "failed",
+        body=tests[0].body if alone else "\n".join(f"    failed += {t.name}();" for t in tests),
     ).rstrip()
 
 

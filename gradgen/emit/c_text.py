@@ -155,3 +155,8 @@ def _is_bracketed(text: str) -> bool:
         if depth == 0:
             return k == len(text) - 1
     return False
+
+
+def comment_text(text: str) -> str:
+    """Text safe inside a C comment."""
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").replace("\\", "/")

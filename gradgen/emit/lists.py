@@ -10,26 +10,26 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.emit.entry import Entry, Heading
 from gradgen.emit.layout import Group, Item, flat, layout
-from gradgen.emit.numpy import Module
+from gradgen.emit.numpy import PythonFunction
 from gradgen.emit.printer import Printed, Printer
 from gradgen.emit.python_text import literal_key
-from gradgen.emit.selftest import SelfTest
 from gradgen.ir import Function
+from gradgen.ops.index import SLICE
+from gradgen.ops.regions import ITEM, is_stack
 from gradgen.passes import optimise
 from gradgen.passes.scalarise import scalarise
-from gradgen.trace.spec import Signature
 
 
-class ListModule(Module):
-    """A Module whose array arguments and results are nested lists."""
+class ListFunction(PythonFunction):
+    """A PythonFunction whose array arguments and results are nested lists. EmitError where they are not small and static."""
 
-    def __init__(
-        self, fn: Function, signature: Signature, level: str, selftest: SelfTest | None
-    ) -> None:
-        scalars, self.places, self.outputs = scalarise(fn)
+    def __init__(self, entry: Entry, heading: Heading, level: str) -> None:
+        scalars, self.places, self.outputs = scalarise(entry.fn)
         self.scalars = optimise(scalars, level)
-        super().__init__(fn, signature, "python", level, False, selftest, len(self.scalars.body))
+        super().__init__(entry, heading, "python", level, length=len(self.scalars.body))
+        signature = self.signature
         self.scalar_names = [
             self.labels[leaf.label] if not place.shape else ""
             for leaf, place in zip(signature.leaves, self.places, strict=True)
@@ -95,8 +95,20 @@ class ListModule(Module):
         return Group("{", entries, "}")
 
 
-def emit_lists(
-    fn: Function, signature: Signature, level: str, selftest: SelfTest | None
-) -> dict[str, str]:
-    """The file of the python target for a function of small static arrays. EmitError where they are not."""
-    return {f"{signature.name}.py": ListModule(fn, signature, level, selftest).text()}
+def is_scalar(fn: Function) -> bool:
+    """Whether a Function computes with numbers alone: its only arrays are what loops keep of each step for other loops."""
+    if any(v.type.shape for v in [*fn.inputs, *fn.outputs]):
+        return False
+    stacks: set[int] = set()
+    for node in fn.body:
+        kept = node.op is ITEM and is_stack(node)
+        sliced = node.op is SLICE and id(node.args[0]) in stacks
+        if node.type.shape:
+            if node.type.ndim > 1 or not (kept or sliced):
+                return False
+            stacks.add(id(node))
+        elif any(id(a) in stacks for a in node.args) and not node.op.regions and not sliced:
+            return False
+        if node.op.regions and not all(is_scalar(node.params[name]) for name in node.op.regions):
+            return False
+    return True

@@ -11,6 +11,7 @@ import functools
 import keyword
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import gradgen.ops  # noqa: F401  (enters every helper routine)
 from gradgen.ops.helpers import HELPERS
@@ -68,8 +69,6 @@ _CFFI = ["result", "pyresult", "datasize", "large_args_free", "noarg", "arg", "a
 FUNCTION_RESERVED = RESERVED.union(
     _CFFI, OWN, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100))
 )
-# F_OK, R_OK, W_OK, X_OK are macros of unistd.h, which Python.h includes: NAME_OK of ours would be one of them.
-C_FUNCTION_RESERVED = FUNCTION_RESERVED | {"f", "r", "w", "x"}
 _GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", str.split(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron "
     "pi rho sigma tau upsilon phi chi psi omega"
@@ -140,3 +139,45 @@ class Names:
         self._next["t"] = count + 1
         self._taken.add(name)
         return name
+
+
+# Of <unistd.h>, which Python.h includes: a function f has no enumerator F_OK.
+_UNISTD = frozenset(("F_OK", "R_OK", "W_OK", "X_OK"))
+_CODES = ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "TAPE")
+
+
+def c_prefix(name: str) -> str:
+    """What the codes that the C function `name` returns begin with."""
+    prefix = name.upper()
+    return f"{prefix}_CODE" if f"{prefix}_OK" in _UNISTD else prefix
+
+
+def owned_in_c(name: str) -> list[str]:
+    """Names that come with a C function: its codes, its workspace."""
+    codes = [f"{c_prefix(name)}_{word}" for word in _CODES]
+    return [*codes, f"{name.upper()}_WORK_BYTES", f"{name}_work_bytes"]
+
+
+def function_names(wanted: Sequence[str], file: str = "") -> list[str]:
+    """Names for the functions of one file, in all targets the same.
+
+    None is a reserved word, a routine of the file's own, of libc's or of cffi's wrapper; none of a function's own names
+    (its checks, its codes, ...) is another's.
+    """
+    names = Names(FUNCTION_RESERVED)
+    names.reserve(*(f"_{helper}" for helper in HELPERS))
+    if file:
+        names.reserve(f"{file}_selftest", f"{file.upper()}_H", f"{file}_build")
+    found = []
+    for hint in wanted:
+        name = names.fresh(hint)
+        while not all(map(names.is_free, _owned(name))):
+            name = names.fresh(hint)
+        names.reserve(*_owned(name))
+        found.append(name)
+    return found
+
+
+def _owned(name: str) -> list[str]:
+    python = [f"_{name}_{stem}" for stem in ("arguments", "self_test", "part_1")]
+    return [*owned_in_c(name), *python, f"{name}_test", f"{name}_part_1"]

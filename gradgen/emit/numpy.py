@@ -1,69 +1,78 @@
-"""A Function as a standalone Python module: `numpy` target (imports numpy) and `python` target (scalars; imports math).
+"""One function of an emitted Python module: `numpy` target (imports numpy) and `python` target (scalars; imports math).
 
-The module holds the function, the helpers that it uses, the conversion and checks of its arguments, and its self-test, which
-`python NAME.py --check` runs. Bodies of more than `PART` statements are split into functions of that size, since CPython's
-compiler is far from linear in the length of one function.
+Its text, the helpers that it uses, the conversion and checks of its arguments, and its self-test; `python_file` puts them
+together. Bodies of more than `PART` statements are split into functions of that size, since CPython's compiler is far from
+linear in the length of one function.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gradgen.emit.files import MARK, render
-from gradgen.emit.header import LICENCE, dim_text, header_lines, one_line
+from gradgen.emit.entry import Entry, Heading
+from gradgen.emit.header import header_lines, one_line
 from gradgen.emit.layout import Group, Item, flat, layout
 from gradgen.emit.names import OWN, Names
 from gradgen.emit.parts import PART, section_title, split, statement_lines
 from gradgen.emit.printer import Printed, Printer
-from gradgen.emit.python_selftest import python_selftest
-from gradgen.emit.python_text import (
-    accesses,
-    assign_many,
-    command_lines,
-    literal_key,
-    quote,
-    raise_lines,
-)
-from gradgen.emit.selftest import SelfTest
-from gradgen.ir import CONST, PARAM, Function
-from gradgen.ops.helpers import HELPERS, with_needs
+from gradgen.emit.python_arguments import arguments_text
+from gradgen.emit.python_selftest import selftest_function
+from gradgen.emit.python_text import accesses, assign_many, literal_key
+from gradgen.ir import CONST, PARAM
+from gradgen.ops.helpers import HELPERS
 from gradgen.ops.regions import ITEM, is_stack
-from gradgen.sizes import Size, letters, spell
+from gradgen.sizes import Size
 from gradgen.spelling import Expr
-from gradgen.trace.spec import Argument, Leaf, Signature
+from gradgen.trace.spec import Argument, Leaf
 from gradgen.tree import Tree
 from gradgen.types import DTYPES
 from gradgen.value import Value
-from gradgen.version import VERSION
 
 
-class Module:
-    """Prints one module: `Module(fn, signature, options, target).files()`."""
+@dataclass(frozen=True)
+class PythonText:
+    """A printed function: parts are the functions that its body is split into, helpers the names of routines."""
+
+    name: str
+    parameters: str
+    docstring: str
+    body: str
+    parts: list[str]
+    helpers: list[str]
+    arguments: str
+    selftest: str
+
+
+class PythonFunction:
+    """Prints one function of a file. `own(stem)` names the routines of the file that are this function's."""
 
     def __init__(
         self,
-        fn: Function,
-        signature: Signature,
+        entry: Entry,
+        heading: Heading,
         target: str,
         level: str,
-        checks: bool,
-        selftest: SelfTest | None,
-        length: int,
+        checks: bool = True,
+        length: int | None = None,
     ) -> None:
-        self.fn = fn
-        self.signature = signature
+        self.fn = entry.fn
+        self.signature = signature = entry.signature
+        self.selftest = entry.selftest
+        self.heading = heading
         self.target = target
         self.level = level
         self.checks = checks
-        self.selftest = selftest
         self.names = Names()
-        self.names.reserve(*OWN, *(f"_{helper}" for helper in HELPERS), signature.name)
+        self.names.reserve(*OWN, *(f"_{helper}" for helper in HELPERS), *heading.entries)
+        self.names.reserve(*(self.own(stem) for stem in ("arguments", "self_test")))
+        length = len(self.fn.body) if length is None else length
         if length > PART:
             count = length // PART + 2
-            self.names.reserve(*(f"{stem}{k}" for stem in ("_part_", "p") for k in range(1, count)))
+            stems = (self.own("part_"), "p")
+            self.names.reserve(*(f"{stem}{k}" for stem in stems for k in range(1, count)))
         self.arguments = {a.name: self.names.fresh(a.name) for a in signature.passed}
         self.labels: dict[str, str] = {}
         for argument in signature.passed:
@@ -81,31 +90,28 @@ class Module:
             for letter in signature.letters
         }
 
-    def text(self) -> str:
-        printed = self.printed()
-        helpers = [h.source(self.target).rstrip() for h in with_needs(printed.helpers, self.target)]
-        parts, body = self._body(printed)
-        arguments = self._arguments_text() if self.target == "numpy" and self.checks else ""
-        selftest = self._selftest_text()
-        return render(
-            "module.py.j2",
-            header="\n".join(self._header()),
-            imports=self._imports("\n".join([*body, *parts, *helpers, arguments, selftest])),
-            name=self.signature.name,
-            parameters=self._parameters(),
-            summary=self._summary(),
-            body="\n".join(body),
-            helpers=parts + helpers,
-            arguments=arguments,
-            selftest=selftest,
-        )
+    def own(self, stem: str) -> str:
+        """The name of a routine of this function's alone."""
+        return f"_{stem}" if self.heading.alone else f"_{self.signature.name}_{stem}"
 
-    def _imports(self, text: str) -> str:
-        """What the text uses of NumPy or math: nothing, perhaps."""
-        module, line = (
-            ("np", "import numpy as np") if self.target == "numpy" else ("math", "import math")
+    def said(self, label: str) -> str:
+        """What the messages of shared routines call an argument."""
+        return label if self.heading.alone else f"{label} of {self.signature.name}"
+
+    def print(self) -> PythonText:
+        printed = self.printed()
+        parts, body = self._body(printed)
+        checked = self.target == "numpy" and self.checks
+        return PythonText(
+            self.signature.name,
+            self.parameters(),
+            self._docstring(),
+            "\n".join(body),
+            parts,
+            list(printed.helpers),
+            arguments_text(self) if checked else "",
+            self._selftest_text(),
         )
-        return line if re.search(rf"\b{module}\.", text) else ""
 
     def printed(self) -> Printed:
         """The body's statements."""
@@ -126,7 +132,7 @@ class Module:
         return [self.labels[leaf.label] for leaf in self.signature.leaves]
 
     # -- interface
-    def _parameters(self) -> str:
+    def parameters(self) -> str:
         items = [self.arguments[a.name] for a in self.signature.passed]
         items += [self.labels[leaf.label] for leaf in self.signature.captured_leaves]
         line = ", ".join(items)
@@ -144,11 +150,16 @@ class Module:
             self._structure(self.signature.result, iter(self._slots(self.signature.results)), True)
         )
 
-    def _summary(self) -> str:
+    def _docstring(self) -> str:
+        """What it returns; in a file of several functions all that the head of a file of one says."""
+        if not self.heading.alone:
+            lines = [f"    {line}" if line else "" for line in self.header()]
+            return "\n".join([lines[0].lstrip(), *lines[1:], "    "])
         text = one_line(f"Return {self._returned_text()}; shapes and conventions above.")
         return text if len(text) <= 90 else "Return the results listed above."
 
-    def _header(self) -> list[str]:
+    def header(self) -> list[str]:
+        """What it computes, its arguments and results, conventions, cost."""
         call = one_line(f"{self._call_text()} -> {self._returned_text()}")  # dict keys stand in it
         if len(call) > 92:
             call = f"{self.signature.name}(...) -> the results below"
@@ -159,7 +170,6 @@ class Module:
             lines += [
                 "Poles raise Python's own exceptions (ZeroDivisionError, ValueError, OverflowError)."
             ]
-        lines += [f"{MARK} {VERSION}:", *command_lines(self.signature.command), LICENCE]
         return lines
 
     # -- body
@@ -212,7 +222,7 @@ class Module:
         if self.target == "numpy" and self.checks:
             names = [self.labels[leaf.label] for leaf in self.signature.leaves]
             names += [self.arguments[n] for n in self.signature.size_arguments]
-            passed = Group("_arguments(", [self.arguments[a.name] for a in self.signature.passed] + [
+            passed = Group(f"{self.own('arguments')}(", [self.arguments[a.name] for a in self.signature.passed] + [
                 self.labels[leaf.label] for leaf in self.signature.captured_leaves
             ], ")")  # fmt: skip
             if names:
@@ -220,7 +230,7 @@ class Module:
         elif unpacked:
             for argument in self.signature.passed:
                 if argument.tree.kind != "leaf":
-                    lines += [f"    {line}" for line in self._unpack(argument)]
+                    lines += [f"    {line}" for line in self.unpack(argument)]
         for letter, name in sorted(
             printed.letters.items(), key=lambda kv: self.signature.letters.index(kv[0])
         ):
@@ -230,7 +240,7 @@ class Module:
             lines.append("")
         return lines
 
-    def _unpack(self, argument: Argument) -> list[str]:
+    def unpack(self, argument: Argument) -> list[str]:
         lines = []
         base = self.arguments[argument.name]
         for entry, access in zip(argument.entries, accesses(argument.tree), strict=True):
@@ -304,162 +314,8 @@ class Module:
             out.append(text)
         return out
 
-    # -- arguments
-    def _arguments_text(self) -> str:
-        name = self.signature.name
-        params = self._parameters()
-        lines = [
-            f"def _arguments({params}):",
-            '    """Convert safely and hold the sizes against each other."""',
-        ]
-        for argument in self.signature.passed:
-            if argument.tree.kind == "leaf":
-                continue
-            for line in self._unpack(argument):
-                lines.append(f"    {line}")
-        for leaf in self.signature.leaves:
-            label = self.labels[leaf.label]
-            given: list[Item] = [quote(leaf.label), label, self._np_type(leaf), str(leaf.type.ndim)]
-            lines += layout(4, f"{label} = ", Group("_array(", given, ")"))
-        for size in self.signature.size_arguments:
-            target = self.arguments[size]
-            lines.append(f"    {target} = _size({quote(size)}, {target})")
-        lines += self._shape_checks()
-        names = [self.labels[leaf.label] for leaf in self.signature.leaves]
-        names += [self.arguments[n] for n in self.signature.size_arguments]
-        if names:
-            lines += layout(
-                4, "return ", Group("(", names, ")", True) if len(names) > 1 else names[0]
-            )
-        helpers = [named(ARRAY, name)]
-        if self.signature.size_arguments:
-            helpers.append(named(SIZE, name))
-        return "\n".join(lines) + "\n\n\n" + "\n\n\n".join(helpers)
-
-    def _np_type(self, leaf: Leaf) -> str:
-        return f"np.{DTYPES[leaf.type.dtype]}" if leaf.type.dtype != "bool" else "np.bool_"
-
-    def _shape_checks(self) -> list[str]:
-        """Sizes read off the arguments, then every other axis held against them."""
-        source: dict[str, tuple[str, str]] = {n: (n, "") for n in self.signature.size_arguments}
-        compared: list[Leaf] = []
-        for leaf in self.signature.leaves:
-            fresh = 0
-            for axis, dim in enumerate(leaf.type.shape):
-                if isinstance(dim, Size) and str(dim) in self.letters and str(dim) not in source:
-                    source[str(dim)] = (leaf.label, f"{self.labels[leaf.label]}.shape[{axis}]")
-                    fresh += 1
-            if fresh < leaf.type.ndim:
-                compared.append(leaf)
-        used: set[str] = set()
-
-        def name(letter: str) -> str:
-            used.add(letter)
-            return self.letters[letter]
-
-        lines: list[str] = []
-        function = self.signature.name
-        for leaf in compared:
-            label, dims = self.labels[leaf.label], leaf.type.shape
-            comma = "," if len(dims) == 1 else ""
-            wanted = ", ".join(spell(d, name) for d in dims)
-            shown = ", ".join(dim_text(d) for d in dims)
-            origin = sorted(
-                {
-                    f"{n} from {source[n][0]}"
-                    for d in dims
-                    for n in letters(d)
-                    if source[n][0] != leaf.label
-                }
-            )
-            note = f" ({', '.join(origin)})" if origin else ""
-            lines.append(f"    if {label}.shape != ({wanted}{comma}):")
-            message = f"{function} needs {leaf.label} of shape ({shown}{comma})"
-            if leaf.type.static:
-                lines += raise_lines("ValueError", f"{message}, got ", f"{label}.shape", "", "")
-            else:
-                lines += raise_lines(
-                    "ValueError",
-                    f"{message} = ",
-                    f"({wanted}{comma})",
-                    f"{note}, got ",
-                    f"{label}.shape",
-                )
-        for need in self.fn.requires:
-            left, right = spell(need.left, name), spell(need.right, name)
-            opposite = "<" if need.relation == ">=" else "!="
-            lines.append(f"    if {left} {opposite} {right}:")
-            lines += raise_lines("ValueError", f"{function} needs {need}, got ", left, "", "")
-        for leaf in self.signature.leaves:
-            if leaf.below is not None:
-                bound, label = spell(leaf.below, name), self.labels[leaf.label]
-                negative = f"-{bound}" if bound.isidentifier() or bound.isdigit() else f"-({bound})"
-                lines.append(f"    if np.any(({label} < {negative}) | ({label} >= {bound})):")
-                lines += raise_lines(
-                    "IndexError",
-                    f"{function} needs {leaf.label} below {leaf.below} = ",
-                    bound,
-                    "",
-                    "",
-                )
-        first = [
-            f"    {self.letters[n]} = {access}"
-            for n, (_, access) in source.items()
-            if n in used and access
-        ]
-        return first + lines
-
-    # -- self-test
     def _selftest_text(self) -> str:
         test = self.selftest
         if test is None or self.signature.captured_leaves:
             return ""
-        return python_selftest(self, test)
-
-
-ARRAY = '''def _array(name, value, dtype, ndim):
-    """`value` as an array of `dtype` if that loses nothing."""
-    array = np.asarray(value)
-    given = isinstance(value, (np.ndarray, np.generic))
-    if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
-        raise TypeError(f"NAME needs {np.dtype(dtype)} for {name}, got {array.dtype}")
-    if not given and array.dtype.kind == "i":
-        array = np.asarray(value, dtype)  # an integer too large raises OverflowError
-    if array.ndim != ndim:
-        raise ValueError(f"NAME needs {ndim} dimensions for {name}, got shape {array.shape}")
-    return np.asarray(array, dtype, order="C")[()]'''
-
-SIZE = '''def _size(name, value):
-    """`value` as a size."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise TypeError(f"NAME needs an integer of zero or more for {name}, got {value!r}")
-    return int(value)'''
-
-
-def named(text: str, name: str) -> str:
-    """A routine's text with the function's name in its messages; a raise that becomes too long is broken as formatters do."""
-    lines = []
-    for line in text.replace("NAME", name).split("\n"):
-        opened = line.find("(") + 1
-        if len(line) > 100 and line.lstrip().startswith("raise "):
-            pad = " " * (len(line) - len(line.lstrip()))
-            lines += [line[:opened], f"{pad}    {line[opened:-1]}", f"{pad})"]
-        else:
-            lines.append(line)
-    return "\n".join(lines)
-
-
-def emit_python(
-    fn: Function,
-    signature: Signature,
-    target: str,
-    level: str,
-    checks: bool = True,
-    selftest: SelfTest | None = None,
-) -> dict[str, str]:
-    """The files of the numpy or python target: one module."""
-    return {
-        f"{signature.name}.py": Module(
-            fn, signature, target, level, checks, selftest, len(fn.body)
-        ).text()
-    }
+        return selftest_function(self, test)

@@ -21,11 +21,12 @@ def section_title(phase: str, sections: set[str]) -> str:
     return "reverse" if phase == "reverse" else "tangents"
 
 
-def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:
+def split(function: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:
     """The statements as functions of PART statements each, and the lines that call them.
 
     A part returns what later parts read, as a tuple; a later part takes the tuples that it reads from by name.
     """
+    part = function.own("part_")
     statements = printed.statements
     chunks = [statements[k : k + PART] for k in range(0, len(statements), PART)]
     result_names = {e.text for e in printed.results}
@@ -56,7 +57,7 @@ def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], 
         tuples = sorted({home[n] for n in read if n in home})
         params = ", ".join([*direct, *(f"p{j + 1}" for j in tuples)])
         lines = [
-            f"def _part_{k + 1}({params}):",
+            f"def {part}{k + 1}({params}):",
             f'    """Statements {k * PART + 1} to {k * PART + len(chunk)}."""',
         ]
         for name in read:
@@ -70,9 +71,8 @@ def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], 
         if names:
             lines += layout(4, "return ", Group("(", names, ")", len(names) > 1))
         texts.append("\n".join(lines))
-        calls.append(
-            f"    p{k + 1} = _part_{k + 1}({params})" if names else f"    _part_{k + 1}({params})"
-        )
+        call = f"{part}{k + 1}({params})"
+        calls.append(f"    p{k + 1} = {call}" if names else f"    {call}")
     module_results = []
     for expr in printed.results:
         name = expr.text
@@ -80,4 +80,4 @@ def split(module: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], 
             Expr(f"p{home[name] + 1}[{exported[home[name]][name]}]") if name in home else expr
         )
     final = Printed([], module_results, printed.helpers, printed.letters)
-    return texts, [*calls, *module._return_lines(final)]
+    return texts, [*calls, *function._return_lines(final)]

@@ -1,4 +1,4 @@
-"""The self-test of an emitted Python module: what `python NAME.py --check` runs."""
+"""The self-tests of an emitted Python module: what `python NAME.py --check` runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gradgen.tree import Tree
 from gradgen.types import DTYPES
 
 
-def python_selftest(module: Any, test: SelfTest) -> str:
-    """The text of `_self_test` and of the `--check` entry."""
-    numpy = module.target == "numpy"
+def selftest_function(function: Any, test: SelfTest) -> str:
+    """The text of the routine that tests a `PythonFunction`; empty where it cannot be tested without the user's classes."""
+    numpy = function.target == "numpy"
     lines = [
-        "def _self_test():",
+        f"def {function.own('self_test')}():",
         '    """Run on inputs from a formula; compare with results recorded by the interpreter."""',
     ]
     first = 1
@@ -28,7 +28,7 @@ def python_selftest(module: Any, test: SelfTest) -> str:
         by_label[sample.label] = _sample_text(sample, first, count, numpy)
         first += count
     arguments: list[Item] = []
-    for argument in module.signature.passed:
+    for argument in function.signature.passed:
         texts = [
             str(test.sizes[argument.name])
             if isinstance(e, SizeSpec)
@@ -37,68 +37,66 @@ def python_selftest(module: Any, test: SelfTest) -> str:
             else literal_static(e)
             for e in argument.entries
         ]
-        arguments.append(module._structure(argument.tree, iter(texts)))
+        arguments.append(function._structure(argument.tree, iter(texts)))
         if argument.tree.kind in ("dataclass", "namedtuple"):
             return ""  # the class is the user's: a standalone file cannot make one
         if not numpy and any(isinstance(e, Leaf) and e.type.shape for e in argument.entries):
             return ""
         if _has_class(argument.tree):
             return ""
-    lines += layout(4, "found = ", Group(f"{module.signature.name}(", arguments, ")"))
+    lines += layout(4, "found = ", Group(f"{function.signature.name}(", arguments, ")"))
     lines += layout(4, "expected = ", Group("[", [number_text(c) for c in test.checksums], "]"))
-    order = [k for k in module.signature.slots if k is not None]
-    flatten = _flat_access(module.signature.result)
-    picks = [f"found{flatten[i]}" for i, k in enumerate(module.signature.slots) if k is not None]
+    order = [k for k in function.signature.slots if k is not None]
+    flatten = _flat_access(function.signature.result)
+    picks = [f"found{flatten[i]}" for i, k in enumerate(function.signature.slots) if k is not None]
     wanted = [f"expected[{k}]" for k in order]
     for pick, want in zip(picks, wanted, strict=True):
         lines += layout(4, "_compare(", Group("", [pick, want], ")"))
-    weights = "np.arange(1, x.size + 1) * STEP % 1.0".replace("STEP", repr(STEP))
-    if numpy:
-        compare = (
-            "def _compare(found, expected):\n"
-            '    """Raise unless the weighted sum of `found` is `expected` to seven digits."""\n'
-            "    x = np.asarray(found, np.float64).ravel()\n"
-            f"    total = np.sum(x * ({weights}))\n"
-            "    if not np.allclose(total, expected, rtol=1e-7, atol=1e-12, equal_nan=True):\n"
-            '        raise AssertionError(f"self-test needs {expected}, got {total}")'
-        )
-        sampler = (
-            "def _sample(first, shape, low, high, dtype):\n"
-            '    """Elements low + (high - low) * (k * 0.618... mod 1) for k = first, first + 1, ..."""\n'
-            "    count = int(np.prod(shape, dtype=int))\n"
-            f"    u = np.arange(first, first + count).reshape(shape) * {STEP!r} % 1.0\n"
-            "    if dtype is np.bool_:\n"
-            "        return u >= 0.5\n"
-            "    values = low + (high - low) * u\n"
-            "    return (values if np.issubdtype(dtype, np.floating) else np.floor(values)).astype(dtype)"
-        )
-    else:
-        compare = (
-            "def _compare(found, expected):\n"
-            '    """Raise unless the weighted `found` is `expected` to seven digits."""\n'
-            f"    total = found * {STEP!r}\n"
-            "    close = math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12)\n"
-            "    if not close and not (math.isnan(total) and math.isnan(expected)):\n"
-            '        raise AssertionError(f"self-test needs {expected}, got {total}")'
-        )
-        sampler = (
-            "def _sample(first, low, high):\n"
-            '    """low + (high - low) * (first * 0.618... mod 1)."""\n'
-            f"    return low + (high - low) * (first * {STEP!r} % 1.0)"
-        )
-    blocks = ["\n".join(lines)]
-    if "_sample(" in blocks[0]:
-        blocks.append(sampler)
-    blocks.append(compare)
-    blocks.append(
+    return "\n".join(lines)
+
+
+def selftest_routines(tests: str, target: str) -> list[str]:
+    """The routines that the self-tests of a file share: what fills inputs, what compares results."""
+    compare, sampler = (COMPARE, SAMPLE) if target == "numpy" else (COMPARE_SCALAR, SAMPLE_SCALAR)
+    texts = [sampler, compare] if "_sample(" in tests else [compare]
+    return [text.replace("STEP", repr(STEP)) for text in texts]
+
+
+def selftest_entry(file: str, routines: list[str]) -> str:
+    """What `python FILE.py --check` runs."""
+    return (
         'if __name__ == "__main__":\n'
         "    import sys\n\n"
         '    if "--check" not in sys.argv[1:]:\n'
-        f'        sys.exit("usage: python {module.signature.name}.py --check")\n'
-        "    _self_test()\n"
-        f'    print("{module.signature.name}: self-test passed")'
+        f'        sys.exit("usage: python {file}.py --check")\n'
+        + "".join(f"    {routine}()\n" for routine in routines)
+        + f'    print("{file}: self-test passed")'
     )
-    return "\n\n\n".join(blocks)
+
+
+COMPARE = '''def _compare(found, expected):
+    """Raise unless the weighted sum of `found` is `expected` to seven digits."""
+    x = np.asarray(found, np.float64).ravel()
+    total = np.sum(x * (np.arange(1, x.size + 1) * STEP % 1.0))
+    if not np.allclose(total, expected, rtol=1e-7, atol=1e-12, equal_nan=True):
+        raise AssertionError(f"self-test needs {expected}, got {total}")'''
+SAMPLE = '''def _sample(first, shape, low, high, dtype):
+    """Elements low + (high - low) * (k * 0.618... mod 1) for k = first, first + 1, ..."""
+    count = int(np.prod(shape, dtype=int))
+    u = np.arange(first, first + count).reshape(shape) * STEP % 1.0
+    if dtype is np.bool_:
+        return u >= 0.5
+    values = low + (high - low) * u
+    return (values if np.issubdtype(dtype, np.floating) else np.floor(values)).astype(dtype)'''
+COMPARE_SCALAR = '''def _compare(found, expected):
+    """Raise unless the weighted `found` is `expected` to seven digits."""
+    total = found * STEP
+    close = math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12)
+    if not close and not (math.isnan(total) and math.isnan(expected)):
+        raise AssertionError(f"self-test needs {expected}, got {total}")'''
+SAMPLE_SCALAR = '''def _sample(first, low, high):
+    """low + (high - low) * (first * 0.618... mod 1)."""
+    return low + (high - low) * (first * STEP % 1.0)'''
 
 
 def _has_class(tree: Tree) -> bool:
