@@ -12,7 +12,7 @@ How the house is built, floor by floor; imports go one way, upwards:
     passes/  sparse                                      Function -> Function
     lower/  cost                                         Function -> loop IR, and its passes; what both cost
     emit/                                                text
-    toolchain  build  checking  quick  flat  runners  compiled  api   callable
+    toolchain  build  checking  quick  flat  runners  compiled  api  modules   callable
     cli  listing  drawing  nn  demo  chart               what stands on it
 """
 
@@ -34,6 +34,7 @@ from gradgen.errors import (
     UnsupportedError,
 )
 from gradgen.functions import register
+from gradgen.modules import Module, module
 from gradgen.options import Options
 from gradgen.sparse import Sparse, hessian, jacobian
 from gradgen.symbolic import define, from_sympy
@@ -51,6 +52,7 @@ __all__ = [
     "Compiled",
     "EmitError",
     "GradgenError",
+    "Module",
     "Options",
     "ShapeError",
     "Sparse",
@@ -76,6 +78,7 @@ __all__ = [
     "jvp",
     "map",
     "minimize",
+    "module",
     "nn",
     "register",
     "root",

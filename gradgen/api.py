@@ -34,7 +34,7 @@ from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
 from gradgen.passes import optimise
 from gradgen.passes.captures import lift_captures
-from gradgen.runners import RUNNERS
+from gradgen.runners import runner_of
 from gradgen.sites import cite
 from gradgen.trace.spec import Argument, Leaf, Signature, arguments_of, check_keys, placeholders
 from gradgen.trace.stage import Staged, stage
@@ -71,7 +71,7 @@ def compile(
             named[word] = value
     made = prepare(f, positional, named, target, name, None, chosen)
     files = emit([made], heading_of(made.entry), target, chosen)
-    return Compiled(made.entry.signature, target, chosen, files, made.stages, RUNNERS[target])
+    return Compiled(made.entry.signature, target, chosen, files, made.stages, runner_of(target))
 
 
 def checked(target: str, options: Any) -> Options:

@@ -1,6 +1,6 @@
 """Emitted C to a callable: compiled once, cached by content, called from Python.
 
-    CFunction(files, fn, signature, math="default", cc=None, flags=None)     builds (or finds in the cache) and loads
+    CFunction(files, fn, signature, math="default", cc=None, flags=None, file=())    builds (or finds in the cache) and loads
         .call(arrays, sizes, out=None) -> list of results    arrays in fn.inputs order; sizes by letter
         .type(base) -> a subclass of `base` whose calls run in C, or None
         .caller     "extension", or "cffi: <why there is no extension>"
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.emit.c_call import TAPE_FULL, TAPE_START, Interface, call_files
+from gradgen.emit.c_call import MODULE, TAPE_FULL, TAPE_START, Interface, call_files
 from gradgen.emit.c_function import CODES
 from gradgen.emit.c_structures import keys_of
 from gradgen.emit.names import c_prefix
@@ -51,9 +51,7 @@ from gradgen.toolchain import (
     run,
 )
 from gradgen.trace.spec import Signature
-from gradgen.types import C_NAMES, DTYPES
-
-MODULE = "gradgen_call"
+from gradgen.types import C_NAMES, DTYPES, Type
 
 
 @dataclass(frozen=True)
@@ -170,27 +168,16 @@ def _compile(
         header = f"{main[:-2]}.h"
         for file, text in {main: files[main], header: files[header], **calls}.items():
             Path(folder, file).write_text(text, encoding="utf-8")
-        objects = ["main.o"]
         run([*compiler, *options, "-fPIC", "-c", main, "-o", "main.o"], folder)
-        if calls:
-            include = [word for path in _includes() for word in ("-isystem", path)]
+        objects = ["main.o"]
+        include = [word for path in _includes() for word in ("-isystem", path)]
+        for source in (file for file in calls if file.endswith(".c")):
+            objects.append(f"{source[:-2]}.o")
+            command = [*compiler, *CALL_FLAGS, *include, "-fPIC", "-c", source, "-o", objects[-1]]
             try:
-                run(
-                    [
-                        *compiler,
-                        *CALL_FLAGS,
-                        *include,
-                        "-fPIC",
-                        "-c",
-                        "gradgen-call.c",
-                        "-o",
-                        "call.o",
-                    ],
-                    folder,
-                )
+                run(command, folder)
             except BuildError as error:
-                raise CallError(f"gradgen-call.c does not compile here ({error.what})") from None
-            objects.append("call.o")
+                raise CallError(f"{source} does not compile here ({error.what})") from None
         threads = [flag for flag in options if flag == "-fopenmp"]
         run(
             [
@@ -224,7 +211,10 @@ def cdef_of(header: str) -> str:
 
 
 class CFunction:
-    """The function of emitted files, called with arrays. Safe from many threads: every call has its own workspace."""
+    """A function of emitted files, called with arrays. Safe from many threads: every call has its own workspace.
+
+    file: the signatures of all functions of a file of several; they share one shared object.
+    """
 
     def __init__(
         self,
@@ -234,21 +224,25 @@ class CFunction:
         math: str = "default",
         cc: str | None = None,
         flags: Sequence[str] | None = None,
+        file: Sequence[Signature] = (),
     ) -> None:
-        self.name = next(name for name in files if name.endswith(".c"))[:-2]
+        main = next(name for name in files if name.endswith(".c"))[:-2]
+        self.name = signature.name if file else main
         self.signature = signature
-        header = files[f"{self.name}.h"]
+        header = files[f"{main}.h"]
         self.codes = {number: word for word, number in CODES.items()}
         self.letters = list(signature.letters)
         self.inputs = [v.type for v in fn.inputs]
         self.outputs = [v.type for v in fn.outputs]
-        work = f"{self.name}_work_bytes(" in header
-        tape = f" {c_prefix(self.name)}_TAPE = " in header
-        interface = Interface(self.name, signature, self.inputs, self.outputs, work, tape)
-        built = build(files, math, cc, flags, call_files(interface))
+        interface = _interface(self.name, signature, self.inputs, self.outputs, header)
+        whole = [
+            _interface(s.name, s, [v.type for v in s.leaves], s.result_types, header) for s in file
+        ] or [interface]
+        built = build(files, math, cc, flags, call_files(whole))
         self.caller = f"cffi: {built.missing}" if built.missing else "extension"
         try:
-            self._module = None if built.missing else _module(built.path)
+            number = [i.name for i in whole].index(self.name)
+            self._module = None if built.missing else _module(built.path, number)
             self._run = (
                 self._module.run if self._module else _Foreign(interface, built.path, header)
             )
@@ -324,10 +318,18 @@ class CFunction:
         return BuildError(f"building needs a shared object that loads, got {message} from {path}")
 
 
-def _module(path: Path) -> Any:
-    """A module of its own around the shared object: it holds the names and captures of one function."""
-    loader = importlib.machinery.ExtensionFileLoader(MODULE, str(path))
-    spec = importlib.util.spec_from_file_location(MODULE, str(path), loader=loader)
+def _interface(
+    name: str, signature: Signature, inputs: list[Type], outputs: list[Type], header: str
+) -> Interface:
+    work, tape = f" {name}_work_bytes(" in header, f" {c_prefix(name)}_TAPE = " in header
+    return Interface(name, signature, inputs, outputs, work, tape)
+
+
+def _module(path: Path, number: int) -> Any:
+    """A module of its own around a function of the shared object: it holds the names and captures of that one."""
+    name = f"{MODULE}_{number}"
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, str(path), loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)

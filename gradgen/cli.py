@@ -73,7 +73,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _function(p: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    p.add_argument("function", metavar="FILE.py:FUNCTION", help="the function, in plain NumPy")
+    p.add_argument(
+        "function",
+        metavar="FILE.py:FUNCTION",
+        help="the function, in plain NumPy; or what gg.compile or gg.module made there, with no other options",
+    )
     p.add_argument(
         "-a", "--arg", action="append", default=[], metavar="NAME=SPEC", dest="args",
         help="an argument's spec, once for each: w=f64[d], X:f64:n,d, n=size",
@@ -81,14 +85,14 @@ def _function(p: argparse.ArgumentParser) -> argparse.ArgumentParser:
     p.add_argument(
         "--derive",
         choices=DERIVE,
-        default="value_and_grad",
+        default=None,
         help="what to derive (default: value_and_grad)",
     )
     p.add_argument(
         "--wrt", default=None, help="arguments to differentiate by, e.g. w,b (default: the first)"
     )
     p.add_argument(
-        "--target", choices=("numpy", "python", "c"), default="numpy", help="default: numpy"
+        "--target", choices=("numpy", "python", "c"), default=None, help="default: numpy"
     )
     p.add_argument("--name", default=None, help="name of the emitted function")
     p.add_argument(
@@ -155,7 +159,7 @@ def load_function(text: str) -> Any:
 
 
 def compiled_from(options: argparse.Namespace) -> Any:
-    """The Compiled that the command line asks for."""
+    """The Compiled or Module that the command line asks for."""
     import gradgen as gg
 
     specs: dict[str, str] = {}
@@ -164,16 +168,23 @@ def compiled_from(options: argparse.Namespace) -> Any:
             raise ValueError(f"an argument needs one spec, got {name} twice")
         specs[name] = spec
     f = load_function(options.function)
+    if isinstance(f, (gg.Compiled, gg.Module)):
+        if specs or options.wrt or options.name or options.derive or options.target:
+            raise ValueError(
+                f"{options.function} is compiled already: it takes none of -a, --derive, --wrt, --target, --name"
+            )
+        return f
     wrt: Any = 0
     if options.wrt:
         names = [w.strip() for w in options.wrt.split(",")]
         entries = [int(n) if n.lstrip("-").isdigit() else n for n in names]
         wrt = entries[0] if len(entries) == 1 else tuple(entries)
-    if options.derive != "none":
-        f = getattr(gg, options.derive)(f, wrt)
+    derive = options.derive or "value_and_grad"
+    if derive != "none":
+        f = getattr(gg, derive)(f, wrt)
     return gg.compile(
         f,
-        target=options.target,
+        target=options.target or "numpy",
         name=options.name,
         options={"optimize": options.optimize},
         specs=specs,
@@ -208,9 +219,13 @@ def check(options: argparse.Namespace) -> int:
 
 
 def graph(options: argparse.Namespace) -> int:
+    from gradgen.compiled import Compiled
     from gradgen.drawing import dot, svg
 
-    fn = compiled_from(options).ir
+    made = compiled_from(options)
+    if not isinstance(made, Compiled):
+        raise ValueError(f"a graph needs one function, got the module {made.name}")
+    fn = made.ir
     if options.output == "-":
         print(dot(fn))
         return 0

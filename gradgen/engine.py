@@ -45,6 +45,8 @@ def bind_sizes(
         shape = np.shape(array)
         if len(shape) != len(ty.shape):
             raise ShapeError(f"{name} needs {ty}, got an array of shape {shape}")
+        if ty.static and shape != ty.lengths:
+            raise ShapeError(f"{name} needs {ty}, got an array of shape {shape}")
         for dim, actual in zip(ty.shape, shape, strict=True):
             pending.append((dim, actual, name))
     for dim, actual, name in pending:

@@ -6,8 +6,8 @@ inputs, outputs in the order of its results; `.type` makes calls that need no co
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,14 +117,29 @@ def result_paths(tree: Tree) -> list[tuple[Any, ...]]:
     ]
 
 
-def run_c(compiled: Any, cc: str | None = None, flags: list[str] | None = None) -> Ready:
-    """The C target: compiled and loaded, cached by content."""
-    from gradgen.build import CFunction
+@dataclass(frozen=True)
+class CRunner:
+    """The C target: compiled and loaded, cached by content. file: the signatures of all functions of a file of several."""
 
-    signature = compiled.signature
-    interface: Any = Interface(signature.leaves, [Leaf("", ty) for ty in signature.result_types])
-    made = CFunction(compiled.files, interface, signature, compiled.options.math, cc, flags)
-    return Ready(made.call, made.caller, made.type)
+    file: tuple[Signature, ...] = ()
+
+    def __call__(
+        self, compiled: Any, cc: str | None = None, flags: list[str] | None = None
+    ) -> Ready:
+        from gradgen.build import CFunction
+
+        signature = compiled.signature
+        interface: Any = Interface(
+            signature.leaves, [Leaf("", ty) for ty in signature.result_types]
+        )
+        made = CFunction(
+            compiled.files, interface, signature, compiled.options.math, cc, flags, self.file
+        )
+        return Ready(made.call, made.caller, made.type)
 
 
-RUNNERS: dict[str, Callable[..., Ready]] = {"numpy": run_python, "python": run_python, "c": run_c}
+def runner_of(target: str, file: Sequence[Signature] = ()) -> Callable[..., Ready]:
+    """The runner of a target. file: the signatures of a file of several functions."""
+    # Static arguments are in the source already, and may be anything: a runner is pickled.
+    known = tuple(replace(s, arguments=s.passed) for s in file)
+    return CRunner(known) if target == "c" else run_python

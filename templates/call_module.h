@@ -2,7 +2,7 @@
  *
  *     bind(base, names, keys, captures) -> the type       run(*sizes, *inputs, *outputs) -> the kernel's code
  *
- * Needs ARGUMENTS, LEAVES, NODES, and attempt(), unpack(), run_arrays() of call.c. */
+ * Needs ARGUMENTS, LEAVES, NODES, the module's name MODULE and its START, and attempt(), unpack(), run_arrays() of call.c. */
 static PyObject *gg_attempted(State *state, PyObject *const *given, Py_ssize_t count, PyObject *named, PyObject *out)
 {
     PyObject *ordered[ARGUMENTS + 1], *node[NODES + 1] = {NULL}, *place[OUTPUTS + 1];
@@ -132,11 +132,11 @@ static int gg_start(PyObject *module)
 
 static PyModuleDef_Slot gg_stages[] = {{Py_mod_exec, gg_start}, {0, NULL}};
 static struct PyModuleDef gg_definition = {
-    PyModuleDef_HEAD_INIT, "gradgen_call", NULL, sizeof(State), gg_functions, gg_stages,
+    PyModuleDef_HEAD_INIT, MODULE, NULL, sizeof(State), gg_functions, gg_stages,
     gg_visit_state, gg_clear_state, gg_free_state,
 };
 
-PyMODINIT_FUNC PyInit_gradgen_call(void)
+PyMODINIT_FUNC START(void)
 {
     return PyModuleDef_Init(&gg_definition);
 }

@@ -1,6 +1,6 @@
 """The C source that calls an emitted function from Python without conversions: built beside it, never saved with it.
 
-    call_files(interface) -> {"gradgen-call.c": ..., "gradgen-support.h": ..., "gradgen-module.h": ...}
+    call_files(interfaces) -> {"gradgen-support.h": ..., "gradgen-module.h": ..., "gradgen-call-0.c": ..., ...}
 
 The text depends on types and structure alone: names, keys and classes of the user's are given to the module when it is bound,
 and the function's symbol, an identifier, stands in one string. Not supported: what needs a conversion; `attempt` then answers
@@ -19,6 +19,7 @@ from gradgen.sizes import Dim, Size, add, letters, product, spell
 from gradgen.trace.spec import Leaf, Signature, SizeSpec, Static
 from gradgen.types import C_NAMES, Type
 
+MODULE = "gradgen_call"
 # Nominal operations from which on other threads may run meanwhile: some ten microseconds, against 50 ns for letting go.
 LONG_WORK = 20_000
 # Workspaces up to this size are on the stack.
@@ -45,22 +46,24 @@ class Interface:
     tape: bool = False
 
 
-def call_files(interface: Interface) -> dict[str, str]:
-    """The sources of the extension module `gradgen_call` around an emitted function; {} for a name of Python's own.
+def call_files(interfaces: Sequence[Interface]) -> dict[str, str]:
+    """The sources of the extension modules around the functions of a file, one for each; {} for a name of Python's own.
 
-    The linker knows static names too: ours begin with a prefix that the function's name does not begin with. The hyphens keep
-    the files apart from NAME.c.
+    They are linked into one shared object, where Python finds module k by its name, `MODULE` and k. The linker knows static
+    names too: ours begin with a prefix that no function's name begins with. The hyphens keep the files apart from NAME.c.
     """
-    if interface.name.startswith(("Py", "_Py")):
+    names = tuple(interface.name for interface in interfaces)
+    if any(name.startswith(("Py", "_Py")) for name in names):
         return {}
     prefix = "gg_"
-    while interface.name.startswith(prefix):
+    while any(name.startswith(prefix) for name in names):
         prefix = f"g{prefix}"
     texts = {
-        "gradgen-call.c": CallFile(interface).text(),
         "gradgen-support.h": verbatim("call_support.h"),
         "gradgen-module.h": verbatim("call_module.h"),
     }
+    for k, interface in enumerate(interfaces):
+        texts[f"gradgen-call-{k}.c"] = CallFile(interface, f"{MODULE}_{k}").text()
     # Not in quotes: there the function's own symbol stands.
     return {name: re.sub(r'(?<!")\bgg_', prefix, text) for name, text in texts.items()}
 
@@ -68,7 +71,8 @@ def call_files(interface: Interface) -> dict[str, str]:
 class CallFile:
     """call.c. Names in it: s0 a size, a0 an input, r0 an output, each in the order of the C function's parameters."""
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, module: str) -> None:
+        self.module = module
         self.signature = signature = interface.signature
         self.name = interface.name
         self.inputs = list(interface.inputs)
@@ -98,7 +102,8 @@ class CallFile:
         ]
         outputs = [f"{C_NAMES[ty.dtype]} *r{k}" for k, ty in enumerate(self.outputs)]
         return render(
-            "call.c.j2", name=self.name, work=self.work, tape=self.tape, parameters=[*sizes, *inputs, *outputs],
+            "call.c.j2", name=self.name, module=self.module, work=self.work, tape=self.tape,
+            parameters=[*sizes, *inputs, *outputs],
             size_parameters=[*sizes, *["int64_t tape"] * self.tape], sizes=len(self.sizes),
             arguments=len(self.signature.passed),
             leaves=len(self.inputs), outputs=len(self.outputs), nodes=self.structures.nodes,

@@ -21,20 +21,18 @@ import numpy as np
 
 from gradgen.emit.c_body import CBody
 from gradgen.emit.c_call import TAPE_FULL
-from gradgen.emit.c_folds import fold_name
-from gradgen.emit.c_gemm import reserved, stack_bytes
+from gradgen.emit.c_gemm import stack_bytes
 from gradgen.emit.c_selftest import selftest_text
 from gradgen.emit.c_text import fold_line, literal, parameter_lines
 from gradgen.emit.entry import Entry
 from gradgen.emit.header import header_lines
-from gradgen.emit.names import Names, c_prefix, owned_in_c
+from gradgen.emit.names import Names, c_prefix, c_routines, owned_in_c
 from gradgen.lower import compile_loops
 from gradgen.lower.kernel import TAPE_STEPS, Buffer, Kernel, Loop, walk
-from gradgen.lower.lanes import LANES
 from gradgen.options import Options
 from gradgen.sizes import Dim, Opaque, letters, spell
 from gradgen.spelling import COMPARE, Expr
-from gradgen.types import BYTES, C_NAMES, DTYPES
+from gradgen.types import BYTES, C_NAMES
 
 # Numbers of the codes, the same in every file.
 CODES = {"OK": 0, "INDEX": 1, "SIZE": 2, "STEPS": 3, "SINGULAR": 4, "TAPE": TAPE_FULL}
@@ -55,18 +53,8 @@ class CFunction:
         self.prefix = self.name.upper()
         self.code = c_prefix(self.name)
         self.names = Names()
-        self.names.reserve("sample", "check_sum", *(f"differs_{dtype}" for dtype in DTYPES))
-        self.names.reserve(
-            self.name, *owned_in_c(self.name), f"{file}_selftest", f"{file.upper()}_H"
-        )
-        self.names.reserve(
-            *(
-                fold_name(op, dtype, LANES[dtype])
-                for op in ("add", "mul", "maximum", "minimum")
-                for dtype in LANES
-            )
-        )
-        self.names.reserve(*reserved(), *taken)
+        self.names.reserve(self.name, *owned_in_c(self.name), *c_routines(), *taken)
+        self.names.reserve(f"{file}_selftest", f"{file.upper()}_H")
         self.labels = [self.names.fresh(leaf.label) for leaf in signature.leaves]
         self.letters = {letter: self.names.fresh(letter) for letter in signature.letters}
         self.results = [self.names.fresh(label) for label in signature.results]

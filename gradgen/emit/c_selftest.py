@@ -46,10 +46,10 @@ def selftest_text(file: Any) -> CTest | None:
         kind = C_NAMES[node.type.dtype]
         low, high = repr(float(sample.low)), repr(float(sample.high))
         if buffer is None:
-            arguments.append(_value(kind, f"sample({first}, {low}, {high})", sample))
+            arguments.append(_value(kind, f"weyl({first}, {low}, {high})", sample))
         else:
             lines.append(f"    {kind} {name}[{max(count, 1)}];")
-            element = _value(kind, f"sample({first} + {k}, {low}, {high})", sample)
+            element = _value(kind, f"weyl({first} + {k}, {low}, {high})", sample)
             after += [
                 f"    for (int64_t {k} = 0; {k} < {count}; {k}++)",
                 f"        {name}[{k}] = {element};",

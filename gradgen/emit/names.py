@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import gradgen.ops  # noqa: F401  (enters every helper routine)
 from gradgen.ops.helpers import HELPERS
+from gradgen.types import DTYPES
 
 # fmt: off
 _C = str.split("""
@@ -158,6 +159,23 @@ def owned_in_c(name: str) -> list[str]:
     return [*codes, f"{name.upper()}_WORK_BYTES", f"{name}_work_bytes"]
 
 
+@functools.cache
+def c_routines() -> tuple[str, ...]:
+    """Names of the routines that C files may hold beside HELPERS."""
+    from gradgen.emit.c_folds import (
+        fold_name,  # late: the C back end is not needed for every target
+    )
+    from gradgen.emit.c_gemm import reserved
+    from gradgen.lower.lanes import LANES
+
+    folds = [
+        fold_name(op, dtype, LANES[dtype])
+        for op in ("add", "mul", "maximum", "minimum")
+        for dtype in LANES
+    ]
+    return ("weyl", *(f"differs_{dtype}" for dtype in DTYPES), *folds, *reserved())
+
+
 def function_names(wanted: Sequence[str], file: str = "") -> list[str]:
     """Names for the functions of one file, in all targets the same.
 
@@ -165,7 +183,7 @@ def function_names(wanted: Sequence[str], file: str = "") -> list[str]:
     (its checks, its codes, ...) is another's.
     """
     names = Names(FUNCTION_RESERVED)
-    names.reserve(*(f"_{helper}" for helper in HELPERS))
+    names.reserve(*(f"_{helper}" for helper in HELPERS), *c_routines())
     if file:
         names.reserve(f"{file}_selftest", f"{file.upper()}_H", f"{file}_build")
     found = []
