@@ -16,6 +16,8 @@ from gradgen.errors import SpecError, UnsupportedError
 
 # NumPy function, ufunc, (ufunc, method name), registered function, or SciPy's dotted name -> implementation on Values.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+# Further ways to find an implementation, for objects that no key can name.
+FINDERS: list[Callable[[Any], Callable[..., Any] | None]] = []
 
 
 def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -59,7 +61,10 @@ def lookup(function: Any) -> Callable[..., Any] | None:
         found = FUNCTIONS.get(function)
     except TypeError:  # not hashable
         return None
-    return found or FUNCTIONS.get(_dotted(function))
+    found = found or FUNCTIONS.get(_dotted(function))
+    if found is None and str(getattr(function, "__module__", "")).startswith("scipy."):
+        found = next(filter(None, (find(function) for find in FINDERS)), None)
+    return found
 
 
 def _dotted(function: Any) -> str:
@@ -85,8 +90,13 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
         )
     if kwargs or len(args) > 1:
         args, kwargs, out = _split_out(function, args, kwargs)
+        if isinstance(function, np.ufunc) and kwargs:
+            args, kwargs, where = _split_where(function, args, kwargs, out)
+        else:
+            where = None
         if out is not None:
-            out[...] = dispatch(function, args, kwargs)
+            result = dispatch(function, args, kwargs)
+            out[...] = result if where is None else FUNCTIONS[np.where](where, result, out)
             return out
         try:
             inspect.signature(implementation).bind(*args, **kwargs)
@@ -114,6 +124,22 @@ def _split_out(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
             "Make it with np.zeros or np.empty, or leave out= out.",
         )
     return args, {k: v for k, v in kwargs.items() if k != "out"}, out
+
+
+def _split_where(function: Any, args: Any, kwargs: Any, out: Any) -> tuple[Any, Any, Any]:
+    """A ufunc's arguments in the dtype that they are computed in, without the options that say how, and its `where`."""
+    kwargs = {k: v for k, v in kwargs.items() if k not in ("casting", "order", "subok")}
+    dtype, where = kwargs.pop("dtype", None), kwargs.pop("where", True)
+    if dtype is not None:
+        args = tuple([FUNCTIONS[np.astype](a, dtype) for a in args])
+    if where is True:
+        return args, kwargs, None
+    if out is None:
+        raise UnsupportedError(
+            f"{_function_name(function)} needs out= beside where=: elsewhere the result is not initialised",
+            "Write np.where(mask, value, 0.0), or give out=np.zeros(...).",
+        )
+    return args, kwargs, where
 
 
 def _function_name(function: Any) -> str:

@@ -247,7 +247,15 @@ class Operators:
         )
 
     def __round__(self, digits: int | None = None) -> Any:
-        return self._refuse("round()", "Use np.round(x), whose gradient is zero.")
+        return FUNCTIONS[np.round](self, digits or 0)
+
+    @property
+    def flat(self) -> Any:
+        """The elements in order, to read."""
+        return FUNCTIONS[np.reshape](self, -1)
+
+    def compress(self, condition: Any, axis: Any = None) -> Any:
+        return FUNCTIONS[np.compress](condition, self, axis)
 
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other

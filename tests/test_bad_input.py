@@ -156,8 +156,16 @@ def reshapes(x):
     return np.sum(x.reshape(2, 2))
 
 
+def sorts_by_key(x):
+    return sorted(x, key=abs)[0]
+
+
+def enumerates(x):
+    return sum(v for _, v in np.ndenumerate(x))
+
+
 def vectorises(x):
-    return np.sum(np.vectorize(math.sqrt)(x))
+    return np.sum(np.vectorize(np.sum, signature="(n)->()")(x))
 
 
 TABLE = np.zeros(3)
@@ -241,6 +249,8 @@ ROWS = [
     (out_of_range, THREE, (gg.ShapeError, IndexError), ["7"], "x[7]"),
     (reshapes, THREE, gg.ShapeError, ["3", "2, 2"], "reshape(2, 2)"),
     (vectorises, THREE, gg.UnsupportedError, [], "np.vectorize"),
+    (sorts_by_key, THREE, gg.UnsupportedError, ["key", "argsort"], "key=abs"),
+    (enumerates, ["f64[n]"], gg.UnsupportedError, ["sizes known", "f64[n]"], "np.ndenumerate"),
 ]
 
 

@@ -76,6 +76,11 @@ def gamma(x: Any) -> Any:
     return calls.where(calls.logical_and(calls.less(x, 0.0), odd), -size, size)
 
 
+gammainc = implements("scipy.special.gammainc")(_op("gammainc"))
+gammaincc = implements("scipy.special.gammaincc")(_op("gammaincc"))
+betainc = implements("scipy.special.betainc")(_op("betainc"))
+
+
 @implements("scipy.special.betaln")
 def betaln(a: Any, b: Any) -> Any:
     return calls.gammaln(a) + calls.gammaln(b) - calls.gammaln(a + b)

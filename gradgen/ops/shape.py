@@ -400,6 +400,11 @@ def as_dtype(x: Any, dtype: Any) -> Value:
     return x if x.type.dtype == name else apply(OPS["cast"], x, dtype=name)
 
 
+@implements(np.astype)
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Value:
+    return as_dtype(x, dtype)
+
+
 @implements(np.vstack)
 def vstack(arrays: Any, *, dtype: Any = None, casting: Any = None) -> Value:
     parts = as_values(arrays)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import math
 import operator
 import os
 import random
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import TraceError, UnsupportedError
-from gradgen.functions import FUNCTIONS, dispatch
+from gradgen.functions import FUNCTIONS, dispatch, lookup
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, broadcast_to, shape_of
@@ -32,6 +31,7 @@ from gradgen.value import Handle, Value, any_value, constant, current_trace, not
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 CALLS: dict[Any, Callable[..., Any]] = {}
+KINDS: dict[type, Callable[..., Any]] = {}  # what calling an object of a library's class means
 _user_files: dict[str, bool] = {}
 
 
@@ -47,7 +47,9 @@ def is_user_code(code: types.CodeType) -> bool:
 
 
 def enter(f: Any) -> Any:
-    """The rewritten copy of a user's function or method; `f` itself where there is none."""
+    """The rewritten copy of a user's function or method, gradgen's version of a library's; `f` itself where there is none."""
+    if lookup(f) is not None:
+        return functools.partial(call, f)
     if isinstance(f, types.MethodType):
         inner = enter(f.__func__)
         for name, value in getattr(f.__self__, "__dict__", {}).items():
@@ -220,6 +222,8 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     if isinstance(getattr(fn, "__self__", None), _GENERATORS):
         _refuse_random(fn)
     cls = type(fn)
+    if cls in KINDS:
+        return KINDS[cls](fn, *args, **kwargs)
     if cls is np.ufunc:
         for a in args:
             if isinstance(a, Value):
@@ -276,7 +280,7 @@ def _refuse_random(fn: Any) -> None:
 
 
 # -- calls that reach no protocol
-def _calls(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def calls(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def enter_all(hook: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
             CALLS[function] = hook
@@ -285,7 +289,7 @@ def _calls(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return enter_all
 
 
-@_calls(len)
+@calls(len)
 def _len(x: Any) -> Any:
     return x.shape[0] if isinstance(x, Value) and x.type.shape else builtins.len(x)
 
@@ -309,7 +313,7 @@ CALLS[np.empty] = _filled(0, np.empty)
 CALLS[np.ones] = _filled(1, np.ones)
 
 
-@_calls(np.full)
+@calls(np.full)
 def _full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C") -> Any:
     if current_trace() is None:
         return np.full(shape, fill_value, dtype, order)
@@ -367,69 +371,19 @@ CALLS[np.add.at] = _at(np.add)
 CALLS[np.subtract.at] = _at(np.subtract)
 
 
-@_calls(np.array)
+@calls(np.array)
 def _array(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if any_value(x):
         return Handle(array_of(x, dtype), fresh=not isinstance(x, Value))
     return np.array(x, dtype, **kwargs)
 
 
-@_calls(np.asarray, np.asanyarray, np.ascontiguousarray)
+@calls(np.asarray, np.asanyarray, np.ascontiguousarray)
 def _asarray(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if isinstance(x, Value):
         same = dtype is None or dtype_name(dtype) == x.type.dtype
         return x if same else as_dtype(x, dtype)
     return array_of(x, dtype) if any_value(x) else np.asarray(x, dtype, **kwargs)
-
-
-@_calls(builtins.sum)
-def _sum(items: Any, /, start: Any = 0) -> Any:
-    if isinstance(items, Value):
-        return FUNCTIONS[np.sum](items, 0) + start
-    found = list(items)
-    if type(start) is int and start == 0 and found and isinstance(found[0], Value):
-        return functools.reduce(operator.add, found)  # as builtins.sum, without its 0 + first
-    return builtins.sum(found, start)
-
-
-def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
-    def pick(*items: Any, **kwargs: Any) -> Any:
-        found = (
-            list(items[0])
-            if len(items) == 1 and not kwargs and any_value(items[0])
-            else list(items)
-        )
-        if not kwargs and any(isinstance(v, Value) for v in found):
-            return functools.reduce(FUNCTIONS[function], found)
-        return plain(*items, **kwargs)
-
-    return pick
-
-
-CALLS[builtins.max] = _extreme(builtins.max, np.maximum)
-CALLS[builtins.min] = _extreme(builtins.min, np.minimum)
-
-
-def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
-    def compute(*args: Any) -> Any:
-        if any(isinstance(a, Value) for a in args):
-            return dispatch(function, args, {})
-        return plain(*args)
-
-    return compute
-
-
-_MATH = "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil hypot fabs exp2 cbrt degrees radians"
-for _name in _MATH.split():
-    if hasattr(math, _name):
-        CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
-for _name, _numpy in {
-    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-}.items():  # fmt: skip
-    CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
-for _name in ("erf", "erfc", "lgamma"):
-    CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
 
 
 def check_own(value: Value) -> None:

@@ -33,6 +33,7 @@ class Row:
     bad: tuple[tuple[tuple[Any, ...], str], ...] = ()
     ints: bool = False
     second: bool = True
+    rel: float = 2e-15
 
 
 def sgn(x: Any) -> Any:
@@ -72,6 +73,7 @@ def modified(n: int) -> Callable[[Any], Any]:
 no_fit = ((shapes, "broadcast"),)
 bools2 = (((BOOLS, BOOLS), no_bools), *no_fit)
 bools1 = (((BOOLS,), no_bools),)
+bools3 = (((BOOLS, BOOLS, BOOLS), no_bools),)
 
 ROWS = [
     # arithmetic
@@ -166,6 +168,12 @@ ROWS = [
     Row("spherical_j4", None, (SMALL,), bad=bools1),
     Row("bessel_i4", None, (SMALL,), bad=bools1),
     Row("log_ndtr", lambda x: mp.log(mp.ncdf(x)), ((-8.0, 2.0),), (), bools1),
+    Row("gammainc", lambda a, x: mp.gammainc(a, 0, x, regularized=True), ([0.5, 2.0, 7.5], (0.1, 9.0)),
+        (((2.0, 0.0), (None, 0.0)), ((1.0, 0.0), (None, 1.0))), bools2, rel=1e-14),
+    Row("gammaincc", lambda a, x: mp.gammainc(a, x, mp.inf, regularized=True), ([0.5, 2.0, 7.5], (0.1, 9.0)),
+        (((2.0, 0.0), (None, 0.0)),), bools2, rel=1e-14),
+    Row("betainc", lambda a, b, x: mp.betainc(a, b, 0, x, regularized=True), ([0.5, 2.0, 7.5], [1.0, 3.5, 0.7], (0.05, 0.95)),
+        (((2.0, 1.0, 1.0), (None, None, 2.0)), ((1.0, 2.0, 0.0), (None, None, 2.0))), bools3, rel=1e-14),
     Row("copysign", lambda a, b: abs(a) if b > 0 else -abs(a), (WIDE, POSITIVE),
         special=(((0.0, 1.0), (0.0, 0.0)), ((2.0, -0.0), (-1.0, 0.0))), bad=bools2),
 ]  # fmt: skip

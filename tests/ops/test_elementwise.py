@@ -100,7 +100,7 @@ def test_value(row):
         if row.exact is None:
             assert got == getattr(np, row.op, op.evaluate)(*point)
         else:
-            assert close(mp.mpf(float(got)), exact_slope(row, point, unit(row)), 2e-15), point
+            assert close(mp.mpf(float(got)), exact_slope(row, point, unit(row)), row.rel), point
 
 
 def check_slopes(row, op):
@@ -181,7 +181,7 @@ def test_broadcasting_sums_back(row):
     rng = np.random.default_rng(2)
     sides = [(3, 1), (1, 4), ()][: len(row.domains)]
     arrays = [
-        np.array(d[0]) if isinstance(d, list) else rng.uniform(*d, size=s)
+        np.full(s, d[0]) if isinstance(d, list) else rng.uniform(*d, size=s)
         for d, s in zip(row.domains, sides, strict=True)
     ]
     values = [
@@ -218,6 +218,8 @@ def test_the_same_operand_twice(row):
         "floor_divide",
     ):
         return
+    if any(isinstance(d, list) for d in row.domains):
+        return  # an operand without a slope
     lo = max(d[0] for d in row.domains)
     hi = min(d[1] for d in row.domains)
     x = Value((lo + hi) / 2)

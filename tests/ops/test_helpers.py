@@ -91,6 +91,24 @@ def test_accuracy_is_as_stated(name, exact, xs, relative, bound):
             assert abs(mp.mpf(float(y)) - want) <= bound * scale + mp.mpf(2) ** -1070, x
 
 
+@pytest.mark.parametrize(
+    ("name", "exact", "shapes"),
+    [
+        ("gammainc", lambda a, x: mp.gammainc(a, 0, x, regularized=True), 1),
+        ("gammaincc", lambda a, x: mp.gammainc(a, x, mp.inf, regularized=True), 1),
+        ("betainc", lambda a, b, x: mp.betainc(a, b, 0, x, regularized=True), 2),
+    ],
+)
+def test_incomplete_integrals(name, exact, shapes):
+    shape = [10.0 ** RNG.uniform(-1, 2, 60) for _ in range(shapes)]
+    x = RNG.uniform(0, 3, 60) * shape[0] if shapes == 1 else RNG.uniform(0, 1, 60)
+    columns = [*shape, x]
+    with mp.workdps(40):
+        for *at, y in zip(*columns, run(name)(*columns), strict=True):
+            want = exact(*[mp.mpf(float(v)) for v in at])
+            assert abs(mp.mpf(float(y)) - want) <= 2e-15 * max(10, *at) * want, at
+
+
 def interpolant(f, m, n, hi=9):
     """p, q with p/q = f at the Chebyshev nodes of [0, hi]; q starts with 1."""
     count = m + n + 1

@@ -1,0 +1,208 @@
+"""Python's own functions on Values: builtins and `math`, which reach no protocol, NumPy's types as casts, and np.vectorize.
+
+On plain values each is plain Python. What would need the number itself while the function is traced (float(x), int(x) of a
+floating x) is refused by the Value.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradgen.errors import UnsupportedError
+from gradgen.functions import FUNCTIONS, dispatch
+from gradgen.ops.reduce import as_value
+from gradgen.ops.shape import array as array_of
+from gradgen.ops.shape import as_dtype, reshape
+from gradgen.trace.control import map as map_over
+from gradgen.trace.hooks import CALLS, KINDS, call, calls
+from gradgen.value import Extent, Value, any_value
+
+
+@calls(builtins.sum)
+def _sum(items: Any, /, start: Any = 0) -> Any:
+    if isinstance(items, Value):
+        return FUNCTIONS[np.sum](items, 0) + start
+    found = list(items)
+    if type(start) is int and start == 0 and found and isinstance(found[0], Value):
+        return functools.reduce(operator.add, found)  # as builtins.sum, without its 0 + first
+    return builtins.sum(found, start)
+
+
+def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    def pick(*items: Any, **kwargs: Any) -> Any:
+        found = (
+            list(items[0])
+            if len(items) == 1 and not kwargs and any_value(items[0])
+            else list(items)
+        )
+        if not kwargs and any(isinstance(v, Value) for v in found):
+            return functools.reduce(FUNCTIONS[function], found)
+        return plain(*items, **kwargs)
+
+    return pick
+
+
+CALLS[builtins.max] = _extreme(builtins.max, np.maximum)
+CALLS[builtins.min] = _extreme(builtins.min, np.minimum)
+
+
+def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    def compute(*args: Any) -> Any:
+        if any(isinstance(a, Value) for a in args):
+            return dispatch(function, args, {})
+        return plain(*args)
+
+    return compute
+
+
+_MATH = "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil hypot fabs exp2 cbrt degrees radians"
+for _name in _MATH.split():
+    if hasattr(math, _name):
+        CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
+for _name, _numpy in {
+    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+}.items():  # fmt: skip
+    CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
+for _name in ("erf", "erfc", "lgamma"):
+    CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
+
+
+# -- truth
+def _truth(x: Any) -> Any:
+    """The truth value of a number that is traced: bool[]."""
+    value = as_value(x)
+    if value.type.shape:
+        raise UnsupportedError(
+            f"a truth value needs a number, got {value.type}", "Write np.any(x) or np.all(x)."
+        )
+    return value if value.type.dtype == "bool" else FUNCTIONS[np.not_equal](value, 0)
+
+
+@calls(builtins.bool)
+def _bool(x: Any = False, /) -> Any:
+    return _truth(x) if _is_traced(x) else builtins.bool(x)
+
+
+def _quantifier(whole: Any, join: Any, stops: bool) -> Callable[..., Any]:
+    """any or all: a plain element decides as ever, truth values that are traced are joined."""
+
+    def over(items: Any, /) -> Any:
+        if isinstance(items, Value) and items.type.ndim == 1:
+            return FUNCTIONS[whole](items)
+        found = None
+        for x in items:
+            if _is_traced(x):
+                found = _truth(x) if found is None else FUNCTIONS[join](found, _truth(x))
+            elif builtins.bool(x) is stops:
+                return stops
+        return (not stops) if found is None else found
+
+    return over
+
+
+CALLS[builtins.any] = _quantifier(np.any, np.logical_or, True)
+CALLS[builtins.all] = _quantifier(np.all, np.logical_and, False)
+
+
+def _is_traced(x: Any) -> bool:
+    return isinstance(x, Value) and x._data is None and not isinstance(x, Extent)
+
+
+# -- numbers and order
+def _number(plain: type, dtype: str) -> Callable[..., Any]:
+    """float or int: of truth values, integers and sizes, which have no slope that it could cut."""
+
+    def convert(*args: Any) -> Any:
+        x = args[0] if len(args) == 1 else None
+        if isinstance(x, Value) and not x.type.shape and not x.type.is_float and x._data is None:
+            return x if x.type.dtype == dtype else as_dtype(x, dtype)
+        return plain(*args)
+
+    return convert
+
+
+CALLS[builtins.float] = _number(float, "f64")
+CALLS[builtins.int] = _number(int, "i64")
+
+
+@calls(builtins.sorted)
+def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
+    """A list of the elements in order; with a `key` that is traced it is refused."""
+    found = items if isinstance(items, Value) else list(items)
+    if not any_value(found):
+        return builtins.sorted(found, key=key, reverse=reverse)
+    if key is not None:
+        raise UnsupportedError(
+            "sorted() with a key needs plain elements, got traced ones",
+            "Write x[np.argsort(keys)].",
+        )
+    rising = FUNCTIONS[np.sort](array_of(found) if isinstance(found, list) else found)
+    return list(FUNCTIONS[np.flip](rising) if reverse else rising)
+
+
+# -- NumPy's scalar types as casts
+def _cast(dtype: type) -> Callable[..., Any]:
+    def cast(*args: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], Value):
+            return as_dtype(args[0], dtype)
+        return dtype(*args)
+
+    return cast
+
+
+for _dtype in (np.float64, np.float32, np.int64, np.int32, np.bool_):
+    CALLS[_dtype] = _cast(_dtype)
+
+
+# -- np.vectorize
+def _vectorized(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    """The function on every element of the broadcast arguments: a map, which becomes whole-array statements where it can."""
+    if not any_value((args, tuple(kwargs.values()))):
+        return fn(*args, **kwargs)
+    if fn.signature is not None or kwargs:
+        raise UnsupportedError(
+            "np.vectorize is supported for positional arguments and without a signature",
+            "Give the arguments by position, or use gg.vmap.",
+        )
+    fixed = fn.excluded or set()
+    moving = [k for k in range(len(args)) if k not in fixed]
+    wide = FUNCTIONS[np.broadcast_arrays](*[as_value(args[k]) for k in moving])
+    shape = wide[0].type.shape
+
+    def one(items: Any) -> Any:
+        given = list(args)
+        for k, item in zip(moving, items, strict=True):
+            given[k] = item
+        return call(fn.pyfunc, *given)
+
+    made = map_over(one, tuple([reshape(w, -1) for w in wide]))
+    outputs = made if isinstance(made, tuple) else (made,)
+    types = fn.otypes or ""
+    cast = [as_dtype(y, np.dtype(t)) for y, t in zip(outputs, types, strict=False)] or outputs
+    shaped = tuple([reshape(y, shape) for y in cast])
+    return shaped if isinstance(made, tuple) else shaped[0]
+
+
+KINDS[np.vectorize] = _vectorized
+KINDS[np.poly1d] = lambda fn, x: FUNCTIONS[np.polyval](fn.coeffs, x) if any_value(x) else fn(x)
+
+
+@calls(np.ndenumerate)
+def _ndenumerate(arr: Any) -> Any:
+    if not isinstance(arr, Value):
+        return np.ndenumerate(arr)
+    lengths = [dim for dim in arr.type.shape if isinstance(dim, int)]
+    if len(lengths) < arr.type.ndim:
+        raise UnsupportedError(
+            f"np.ndenumerate needs sizes known at trace time, got {arr.type}",
+            "Write whole-array operations, or nested loops over the axes.",
+        )
+    return ((at, arr[at]) for at in np.ndindex(*lengths))
