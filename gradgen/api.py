@@ -13,7 +13,7 @@ import gc
 import inspect
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,6 +65,8 @@ def compile(
     Raises SpecError, ShapeError, TraceError, UnsupportedError with the user's line; EmitError where the target cannot hold it.
     """
     chosen = checked(target, options)
+    if specs is not None and not isinstance(specs, Mapping):
+        raise SpecError(f"specs needs a dict of specs by parameter, got {type(specs).__name__}")
     named = {**named, **(specs or {})}
     for word, value in (("wrt", wrt), ("args", args)):
         if value is not None:
@@ -297,9 +299,16 @@ def check(f: Any, *args: Any, against: Any = None, wrt: Any = 0, target: str = "
         compiled = compile(inner, *args, target=target)
     else:
         compiled = compile(value_and_grad(f, wrt), *args, target=target)
-    report = check_compiled(compiled, args, {})
+    passed = args
+    if not isinstance(f, Compiled):  # what is static is in the code
+        passed = tuple(
+            a
+            for a, known in zip(args, compiled.signature.arguments, strict=False)
+            if not known.is_static
+        )
+    report = check_compiled(compiled, passed, {})
     if against is not None:
-        result = compiled(*args)
+        result = compiled(*passed)
         mine = result[1] if isinstance(result, tuple) and len(result) == 2 else result
         theirs = against(*args)
         a, b = flatten(mine)[0], flatten(theirs)[0]

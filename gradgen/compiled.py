@@ -175,6 +175,7 @@ class Compiled:
             raise ShapeError(
                 f"{self.name} needs out= like its result {self.signature.result}, got {tree}"
             )
+        places: list[np.ndarray] = []
         for place, value in zip(given, found, strict=True):
             if place is None or value is None:
                 continue
@@ -187,7 +188,15 @@ class Compiled:
                 raise SpecError(
                     f"{self.name} needs {np.asarray(value).dtype} in out, got {place.dtype}"
                 )
-            place[...] = value
+            if not place.flags.writeable:
+                raise SpecError(f"{self.name} needs arrays that can be written in out")
+            places.append(place)
+        for k, place in enumerate(places):
+            if any(np.shares_memory(place, other) for other in places[:k]):
+                raise ShapeError(f"{self.name} needs arrays in out that do not overlap")
+        for place, value in zip(given, found, strict=True):
+            if place is not None and value is not None:
+                place[...] = value
         return out
 
     def flat(self, /, *args: Any, **kwargs: Any) -> Callable[[Any], tuple[float, np.ndarray]]:
@@ -287,6 +296,11 @@ class Compiled:
 
     def _array(self, leaf: Leaf, value: Any) -> np.ndarray:
         dtype = DTYPES[leaf.type.dtype]
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise SpecError(
+                f"{self.name} needs all elements of {leaf.label}, got masked ones",
+                "Fill it (x.filled(0.0)) and pass the mask as an argument of its own.",
+            )
         try:
             array = np.asarray(value)
         except ValueError as error:  # a ragged list

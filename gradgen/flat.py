@@ -29,7 +29,10 @@ def flat(
     function = compiled.build()._ready.call
 
     def call(x: Any) -> tuple[float, np.ndarray]:
-        x = np.asarray(x, dtype=np.float64)
+        x = np.asarray(x)
+        if not np.can_cast(x.dtype, np.float64, "safe"):
+            raise SpecError(f"{compiled.name} needs a vector of float64, got {x.dtype}")
+        x = x.astype(np.float64, copy=False)
         if x.shape != (count,):
             raise ShapeError(
                 f"{compiled.name} needs a vector of {count} numbers, got shape {x.shape}"

@@ -16,6 +16,7 @@ from gradgen.errors import ShapeError, SpecError
 from gradgen.quick import quick_type
 from gradgen.trace.spec import Leaf, Signature, SizeSpec
 from gradgen.tree import Tree, unflatten
+from gradgen.types import DTYPES, Type
 
 Call = Callable[[list[np.ndarray], dict[str, int]], list[Any]]
 
@@ -79,14 +80,15 @@ def run_python(compiled: Any, cc: str | None = None, flags: list[str] | None = N
                 value = value[key]
             outputs[k] = value
         if scalars:
-            return [as_output(v) for v in outputs]
+            return [as_output(v, ty) for v, ty in zip(outputs, signature.result_types, strict=True)]
         return outputs
 
     return Ready(call, "python", lambda base: quick_type(base, compiled, function))
 
 
-def as_output(value: Any) -> Any:
-    return np.array(value, dtype=np.float64) if isinstance(value, list) else value
+def as_output(value: Any, ty: Type) -> Any:
+    """A nested list as an array of the result's type."""
+    return np.array(value, DTYPES[ty.dtype]).reshape(ty.lengths) if ty.shape else value
 
 
 def structured(signature: Signature, arrays: list[Any], sizes: dict[str, int]) -> list[Any]:

@@ -300,6 +300,9 @@ def _wrap(dim: Dim, text: str) -> str:
     return text if atomic and (isinstance(dim, int) or dim.terms[0][1] == 1) else f"({text})"
 
 
+LARGEST = 2**48  # products of a few fit 64 bits, and no memory holds more
+
+
 def parse(text: str) -> Dim:
     """A size from its spelling in a spec: integers, names, `+ - * //` and parentheses.
 
@@ -316,6 +319,8 @@ def parse(text: str) -> Dim:
 
 def _parse(node: ast.AST, text: str) -> Dim:
     if isinstance(node, ast.Constant) and type(node.value) is int:
+        if node.value > LARGEST:
+            raise SpecError(f"a size needs at most {LARGEST}, got {text!r}")
         return node.value
     if isinstance(node, ast.Name):
         return letter(node.id)

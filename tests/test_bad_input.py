@@ -661,3 +661,38 @@ def test_an_unwritable_cache(monkeypatch, tmp_path):
     fn = gg.compile(gg.grad(lambda x: x * x * 1.25), "f64[]", target="c", name="uncached_grad")
     message = refusal(gg.BuildError, lambda: fn(1.0))
     assert "cache folder that can be written" in message and "GRADGEN_CACHE" in message
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_enormous_sizes_are_no_reason_to_fill_memory(target):
+    with pytest.raises(gg.SpecError, match="a size needs at most 281474976710656"):
+        gg.compile(lambda x: x, f"f64[{10**30}]", target=target)
+    if target != "python":
+        fn = gg.compile(lambda x: np.sum(x), "f64[100000000000]", target=target)
+        assert "self_test" not in fn.source and "_SELFTEST" not in fn.source
+
+
+def test_specs_are_a_dict():
+    with pytest.raises(gg.SpecError, match="specs needs a dict of specs by parameter, got list"):
+        gg.compile(lambda x: x, specs=["f64[]"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_masked_arrays_are_refused(target):
+    fn = gg.compile(lambda x: np.sum(x), "f64[3]", target=target)
+    message = refusal(gg.SpecError, lambda: fn(np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])))
+    assert "needs all elements of x, got masked ones" in message and "filled" in message
+
+
+@pytest.mark.parametrize("folder", [None, "a\0b", 3])
+def test_what_is_no_folder(folder):
+    fn = gg.compile(lambda x: x * 2.0, "f64[]")
+    with pytest.raises(gg.EmitError, match="saving needs a folder that can be written, got"):
+        fn.save(folder)
+
+
+@pytest.mark.parametrize("x", ["abc", [1j, 2.0], np.array([1j, 2.0]), [None, 1.0]])
+def test_flat_takes_real_numbers(x):
+    fn = gg.compile(gg.value_and_grad(lambda x: np.sum(x**2)), "f64[2]")
+    with pytest.raises(gg.SpecError, match="needs a vector of float64, got"):
+        fn.flat()(x)

@@ -248,14 +248,12 @@ def test_results_in_given_arrays():
 @needs_c
 def test_given_arrays_that_overlap_or_do_not_fit():
     fn = gg.compile(gg.value_and_grad(three, wrt=(0, 1)), *["f64[n]"] * 3, target="c")
-    _, (a_bar, b_bar) = fn(X, X + 1.0, X)
+    _, (a_bar, _) = fn(X, X + 1.0, X)
     a, memory = X.copy(), np.zeros(7)
     fn.into((None, (a, np.empty(5))), a, X + 1.0, X)  # the result over an argument
     same(a, a_bar)
-    fn.into(
-        (None, (memory[:5], memory[2:])), X, X + 1.0, X
-    )  # one over the other: the last one stands
-    same(memory[2:], b_bar)
+    with pytest.raises(gg.ShapeError, match="do not overlap"):
+        fn.into((None, (memory[:5], memory[2:])), X, X + 1.0, X)
     for wrong in (np.empty(4), np.empty((5, 1)), 0.0):
         with pytest.raises(gg.ShapeError, match="needs an array of shape"):
             fn.into((None, (wrong, np.empty(5))), X, X, X)
@@ -265,7 +263,7 @@ def test_given_arrays_that_overlap_or_do_not_fit():
         fn.into((np.empty(5),), X, X, X)
     readonly = np.empty(5)
     readonly.flags.writeable = False
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(gg.SpecError, match="can be written in out"):
         fn.into((None, (readonly, np.empty(5))), X, X, X)
     strided = np.zeros(10)[::2]
     fn.into((None, (strided, np.empty(5))), X, X + 1.0, X)
@@ -506,3 +504,62 @@ def test_a_flat_vector_of_another_length_is_refused(target):
     for wrong in (9, 11):
         with pytest.raises(gg.ShapeError, match="needs a vector of 10 numbers"):
             flat(np.zeros(wrong))
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_results_are_not_written_over_each_other(target):
+    fn = gg.compile(gg.value_and_grad(three, wrt=(0, 1)), *["f64[n]"] * 3, target=target)
+    both = np.zeros(6)
+    for places in ((both[:5], both[:5]), (both[:5], both[1:])):
+        with pytest.raises(gg.ShapeError, match="needs arrays in out that do not overlap"):
+            fn.into((None, places), X, X, X)
+    assert not both.any()
+    readonly = np.zeros(5)
+    readonly.setflags(write=False)
+    with pytest.raises(gg.SpecError, match="needs arrays that can be written in out"):
+        fn.into((None, (readonly, np.zeros(5))), X, X, X)
+    apart = np.zeros(10)
+    fn.into((None, (apart[::2], apart[1::2])), X, X + 1.0, X)
+    expected = fn(X, X + 1.0, X)[1]
+    same((apart[::2], apart[1::2]), expected)
+
+
+def test_the_python_target_returns_arrays_of_their_dtype():
+    fn = gg.compile(lambda x, k: (x * 2.0, k + 1, k > 1), "f32[2]", "i64[2]", target="python")
+    found = fn(np.ones(2, np.float32), [1, 2])
+    assert [v.dtype for v in found] == [np.float32, np.int64, np.bool_]
+
+
+def test_a_partial_has_its_functions_name():
+    import functools
+
+    fn = gg.compile(gg.grad(functools.partial(three, c=X)), "f64[5]", "f64[5]")
+    assert fn.name == "three_grad"
+
+
+def test_check_takes_static_arguments_as_they_are():
+    report = gg.check(
+        lambda x, k: np.sum(x) ** k, X, 3, against=lambda x, k: 3 * np.sum(x) ** 2 + 0 * x
+    )
+    assert report, report
+
+
+LISTS = [
+    (lambda x, k, b: np.where(b, np.sin(x) * k, x), ("f64[2,3]", "i64[3]", "bool[2,3]")),
+    (lambda x: (np.array([x, x * 2]), x), ("f64[]",)),
+    (lambda p: {"a": p["W"] @ p["v"]}, ({"W": "f64[2,2]", "v": "f64[2]"},)),
+    (lambda x: np.sin(x) * 3 + np.exp(x) / 7, ("f32[4]",)),
+    (lambda x, i: x * i, ("f64[]", gg.spec("i64[4]", low=-3, high=3))),
+    (lambda x, i: x * i, ("f64[]", gg.spec("i64[]", low=-3, high=3))),
+    (lambda x: np.sum(x), ("f64[0]",)),
+]
+
+
+@pytest.mark.parametrize("row", range(len(LISTS)))
+def test_self_tests_of_the_python_target_take_lists(row, tmp_path):
+    f, specs = LISTS[row]
+    fn = gg.compile(f, *specs, target="python", name="listed")
+    fn.save(tmp_path)
+    command = [sys.executable, "-S", "listed.py", "--check"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "listed: self-test passed\n", done.stderr

@@ -6,6 +6,7 @@ stages its function at the operands' types, transforms the closed Function, and 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -169,6 +170,8 @@ def as_python(array: Any) -> Any:
 
 def base_name(f: Any) -> str:
     """A name for what is derived from f: the innermost function's, `fn` for a lambda."""
+    while isinstance(f, functools.partial):
+        f = f.func
     name = getattr(f, "__name__", None) or type(f).__name__
     return name if name.isidentifier() else "fn"
 

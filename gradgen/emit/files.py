@@ -43,12 +43,13 @@ def verbatim(name: str) -> str:
 
 def save(files: dict[str, str], directory: str | os.PathLike[str]) -> list[Path]:
     """Write every file into `directory` (made if need be), or none. EmitError also for another's file there."""
-    folder = Path(directory)
     try:
+        folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
         raise EmitError(
-            f"saving needs a folder that can be written, got {folder}: {error.strerror}"
+            f"saving needs a folder that can be written, got {directory}: {said}"
         ) from None
     for name in files:
         path = folder / name

@@ -42,7 +42,7 @@ def emit_python(
     tested = [(f, text.selftest) for f, text in zip(functions, texts, strict=True) if text.selftest]
     if tested:
         tests = [text for _, text in tested]
-        blocks += [*tests, *selftest_routines("\n".join(tests), target)]
+        blocks += [*tests, *selftest_routines("\n".join(tests), [f for f, _ in tested])]
         blocks.append(selftest_entry(heading.name, [f.own("self_test") for f, _ in tested]))
     used = "\n".join([*(text.body for text in texts), *blocks])
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gradgen.emit.layout import Group, Item, layout
@@ -40,8 +41,6 @@ def selftest_function(function: Any, test: SelfTest) -> str:
         arguments.append(function._structure(argument.tree, iter(texts)))
         if argument.tree.kind in ("dataclass", "namedtuple"):
             return ""  # the class is the user's: a standalone file cannot make one
-        if not numpy and any(isinstance(e, Leaf) and e.type.shape for e in argument.entries):
-            return ""
         if _has_class(argument.tree):
             return ""
     lines += layout(4, "found = ", Group(f"{function.signature.name}(", arguments, ")"))
@@ -55,11 +54,22 @@ def selftest_function(function: Any, test: SelfTest) -> str:
     return "\n".join(lines)
 
 
-def selftest_routines(tests: str, target: str) -> list[str]:
-    """The routines that the self-tests of a file share: what fills inputs, what compares results."""
-    compare, sampler = (COMPARE, SAMPLE) if target == "numpy" else (COMPARE_SCALAR, SAMPLE_SCALAR)
-    texts = [sampler, compare] if "_sample(" in tests else [compare]
-    return [text.replace("STEP", repr(STEP)) for text in texts]
+def selftest_routines(tests: str, functions: Sequence[Any]) -> list[str]:
+    """The routines that the self-tests of these functions share: what fills inputs, what compares results."""
+    types = [v.type for f in functions for v in (*f.fn.inputs, *f.fn.outputs)]
+    tolerance = "1e-4" if any(ty.dtype == "f32" for ty in types) else "1e-7"
+    if functions[0].target == "numpy":
+        texts = [SAMPLE] if "_sample(" in tests else []
+        texts.append(COMPARE)
+    else:
+        texts = [SAMPLE_SCALAR] if "_sample" in tests else []
+        texts += [SAMPLE_LISTS] if "_samples(" in tests else []
+        texts.append(COMPARE_LISTS if any(ty.shape for ty in types) else COMPARE_SCALAR)
+    digits = "seven" if tolerance == "1e-7" else "four"
+    return [
+        text.replace("STEP", repr(STEP)).replace("1e-7", tolerance).replace("seven", digits)
+        for text in texts
+    ]
 
 
 def selftest_entry(file: str, routines: list[str]) -> str:
@@ -94,6 +104,22 @@ COMPARE_SCALAR = '''def _compare(found, expected):
     close = math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12)
     if not close and not (math.isnan(total) and math.isnan(expected)):
         raise AssertionError(f"self-test needs {expected}, got {total}")'''
+COMPARE_LISTS = '''def _compare(found, expected):
+    """Raise unless the weighted sum of `found` is `expected` to seven digits."""
+    flat = [found]
+    while any(isinstance(x, list) for x in flat):
+        flat = [y for x in flat for y in (x if isinstance(x, list) else [x])]
+    total = sum(x * (k * STEP % 1.0) for k, x in enumerate(flat, 1))
+    close = math.isclose(total, expected, rel_tol=1e-7, abs_tol=1e-12)
+    if not close and not (math.isnan(total) and math.isnan(expected)):
+        raise AssertionError(f"self-test needs {expected}, got {total}")'''
+SAMPLE_LISTS = '''def _samples(first, shape, low, high, kind):
+    """Nested lists of samples in row-major order."""
+    if shape:
+        count = math.prod(shape[1:])
+        return [_samples(first + k * count, shape[1:], low, high, kind) for k in range(shape[0])]
+    value = _sample(first, low, high)
+    return value >= (low + high) / 2.0 if kind is bool else kind(value)'''
 SAMPLE_SCALAR = '''def _sample(first, low, high):
     """low + (high - low) * (first * 0.618... mod 1)."""
     return low + (high - low) * (first * STEP % 1.0)'''
@@ -116,10 +142,13 @@ def number_text(value: float) -> str:
 def _sample_text(sample: Any, first: int, count: int, numpy: bool) -> str:
     low, high = repr(float(sample.low)), repr(float(sample.high))
     if not numpy:
+        if sample.shape:
+            kind = {"b": "bool", "i": "math.floor"}.get(sample.dtype[0], "float")
+            return f"_samples({first}, {sample.shape!r}, {low}, {high}, {kind})"
         text = f"_sample({first}, {low}, {high})"
-        return {"b": f"{text} >= {(sample.low + sample.high) / 2!r}", "i": f"int({text})"}.get(
-            sample.dtype[0], text
-        )
+        middle = (sample.low + sample.high) / 2
+        whole = {"b": f"{text} >= {middle!r}", "i": f"math.floor({text})"}
+        return whole.get(sample.dtype[0], text)
     dtype = f"np.{DTYPES[sample.dtype]}" if sample.dtype != "bool" else "np.bool_"
     shape = ", ".join(map(str, sample.shape))
     shape = f"({shape},)" if len(sample.shape) == 1 else f"({shape})"

@@ -7,6 +7,7 @@ each argument's range; the same formula is in every target, so no data is stored
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,9 @@ from gradgen.trace.spec import Signature
 from gradgen.types import DTYPES
 
 STEP = 0.6180339887498949
-LIMIT = (
-    20_000  # statements, and steps of loops; above, interpreting once would cost more than printing
-)
+# Statements, and steps of loops; above, interpreting once would cost more than printing.
+LIMIT = 20_000
+ELEMENTS = 1_000_000  # of all inputs
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def checksum(array: Any) -> float:
 def record(fn: Function, signature: Signature) -> SelfTest | None:
     """The self-test of a function, or None where it has none.
 
-    It is too long, a loop does not end on the samples, or no small sizes satisfy its entry checks.
+    It is too long, its arrays are too large, a loop does not end on the samples, or no small sizes satisfy its entry checks.
     """
     if len(fn.body) > LIMIT:
         return None
@@ -86,10 +87,12 @@ def record(fn: Function, signature: Signature) -> SelfTest | None:
             if leaf.type.dtype[0] == "i" and leaf.low is None and leaf.high is None:
                 low, high = 0.0, 3.0 if leaf.below is None else float(evaluate(leaf.below, sizes))
             samples.append(Sample(leaf.label, leaf.type.dtype, shape, low, high))
+        if sum(math.prod(sample.shape) for sample in samples) > ELEMENTS:
+            return None
         try:
             with at_most(LIMIT) as left:
                 outputs = interpret(fn, arrays(tuple(samples), signature), sizes)
-        except Exhausted:
+        except (Exhausted, MemoryError):
             return None
         except (GradgenError, IndexError, ValueError):
             continue
