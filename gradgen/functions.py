@@ -89,6 +89,7 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
             f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)
         )
     if kwargs or len(args) > 1:
+        args, kwargs = _given(args, kwargs)
         args, kwargs, out = _split_out(function, args, kwargs)
         if isinstance(function, np.ufunc) and kwargs:
             args, kwargs, where = _split_where(function, args, kwargs, out)
@@ -106,6 +107,13 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
                 "Leave the argument out, or write the computation with whole-array operations.",
             ) from None
     return implementation(*args, **kwargs)
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments without NumPy's mark for absent ones, which its own signatures have as a default."""
+    while args and args[-1] is np._NoValue:
+        args = args[:-1]
+    return args, {k: v for k, v in kwargs.items() if v is not np._NoValue}
 
 
 def _split_out(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
@@ -166,6 +174,8 @@ _ALTERNATIVES = {
     "eig": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigh.",
     "eigvals": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigvalsh.",
     "roots": "The roots of a polynomial may be complex; solve for the one that you need.",
+    "left_shift": "Multiply by a power of two: k * 2**n.",
+    "right_shift": "Divide by a power of two: k // 2**n.",
     "vectorize": "Write the function on whole arrays.",
 }
 

@@ -114,6 +114,18 @@ class Operators:
     def __invert__(self) -> Any:
         return FUNCTIONS[np.invert](self)
 
+    def __lshift__(self, other: Any) -> Any:
+        return dispatch(np.left_shift, (self, other), {})
+
+    def __rlshift__(self, other: Any) -> Any:
+        return dispatch(np.left_shift, (other, self), {})
+
+    def __rshift__(self, other: Any) -> Any:
+        return dispatch(np.right_shift, (self, other), {})
+
+    def __rrshift__(self, other: Any) -> Any:
+        return dispatch(np.right_shift, (other, self), {})
+
     __hash__ = object.__hash__
 
     # -- NumPy's protocols
