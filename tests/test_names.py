@@ -376,3 +376,16 @@ def test_a_key_whose_text_would_be_code_is_refused():
     odd = Odd()
     with pytest.raises(gg.SpecError, match="key"):
         gg.compile(gg.grad(lambda p: p[odd] * 2.0), {odd: "f64[]"})
+
+
+@pytest.mark.parametrize(
+    "name", ["found", "expected", "types", "random", "numbers", "token", "sample", "f", "F"]
+)
+@pytest.mark.parametrize("target", ["numpy", "python"])
+def test_the_file_of_any_function_runs_alone(name, target, tmp_path):
+    fn = gg.compile(lambda x: np.sin(x) * x, "f64[]", target=target, name=name)
+    fn.save(tmp_path)
+    done = subprocess.run(
+        [sys.executable, f"{fn.name}.py", "--check"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == f"{fn.name}: self-test passed\n", done.stderr

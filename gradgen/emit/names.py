@@ -67,8 +67,17 @@ RESERVED = frozenset(
 OWN = ["_arguments", "_array", "_size", "_self_test", "_sample", "_compare"]
 # What cffi's wrapper around a function calls its own variables: a function of such a name would be hidden there.
 _CFFI = ["result", "pyresult", "datasize", "large_args_free", "noarg", "arg", "args"]
+# Variables of the self-tests, which call the function.
+_TESTS = ["found", "expected"]
+# What `import numpy` imports: a NAME.py of such a name would be imported in its place.
+_IMPORTED = str.split("""
+abc ast bisect codecs collections contextlib contextvars copyreg ctypes datetime dis encodings enum functools genericpath hashlib
+importlib inspect io itertools json keyword linecache locale marshal numbers opcode operator os pathlib pickle platform posix
+posixpath random re reprlib secrets shutil site stat string struct subprocess tempfile textwrap threading time token tokenize
+traceback types typing warnings weakref zipimport zlib
+""")
 FUNCTION_RESERVED = RESERVED.union(
-    _CFFI, OWN, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100))
+    _CFFI, _TESTS, _IMPORTED, OWN, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100))
 )
 _GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", str.split(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron "
