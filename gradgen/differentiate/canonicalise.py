@@ -7,9 +7,14 @@ Each rule carries its validity; results are never less accurate than the plain f
     sqrt(sum(x * x)), sqrt(x*x + y*y), sqrt(mean(x * x))  ->  root of the same
                                                          all x: the same value, and derivative 0 at 0 instead of nan
     log(sum(exp(x)))                ->  logsumexp(x)     all x
+    log(exp(x) + exp(y))            ->  logaddexp(x, y)  all x, y
+    log(exp(x) / sum(exp(x)))       ->  log_softmax(x)   all x: the logarithm of a softmax
     log(exp(x))                     ->  x                all x; the plain form over- and underflows
     square(root(x))                 ->  x                x a sum of squares: a norm squared
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
+    1 - tanh(x)**2                  ->  sech2(x)         all x; the plain form cancels to 0 above 19
+    x / sqrt(x*x + y*y)             ->  x / hypot(x, y)  all x, y, y*y perhaps a constant >= 0; the plain form over- and
+                                                         underflows
 """
 
 from __future__ import annotations
@@ -18,10 +23,13 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+import numpy as np
+
 from gradgen.cse import cse
 from gradgen.ir import CONST, OPS, SIZE, Function
+from gradgen.ops.reductions import log_softmax, logsumexp
 from gradgen.rewriting import Rule, rewrite, within
-from gradgen.value import Value, apply
+from gradgen.value import Value, apply, constant
 
 
 class _Settings(threading.local):
@@ -76,6 +84,48 @@ def _log(node: Value, args: tuple[Value, ...]) -> Value | None:
         return apply(OPS["log1p"], rest)
     if x.op.name == "sum" and x.args[0].op.name == "exp":
         return apply(OPS["logsumexp"], x.args[0].args[0], **x.params)
+    if x.op.name == "add" and all(
+        a.op.name == "exp" and a.type.dtype == x.type.dtype for a in x.args
+    ):
+        return apply(OPS["logaddexp"], *[a.args[0] for a in x.args])
+    if x.op.name == "div" and x.args[0].op.name == "exp" and x.args[0].type is x.type:
+        return _log_of_share(*x.args)
+    return None
+
+
+def _log_of_share(share: Value, total: Value) -> Value | None:
+    """log(share / total), where total is the sum of what share is an element of."""
+    whole = total.args[0] if total.op.name == "reshape" else total
+    terms = whole.args[0] if whole.op.name == "sum" else total
+    if terms.op is not share.op or terms.args[0] is not share.args[0]:
+        return None
+    axes, shape = whole.params["axes"], share.type.shape
+    kept = tuple([1 if k in axes else dim for k, dim in enumerate(shape)])
+    if (1,) * (len(shape) - total.type.ndim) + total.type.shape != kept:
+        return None  # broadcast along other axes than it was summed over
+    x = share.args[0]
+    if x.op.name == "sub" and _is_largest(x.args[1]):
+        return x - logsumexp(x, axes, None, True)  # the largest has been taken off
+    return log_softmax(x, axes)
+
+
+def _is_largest(value: Value) -> bool:
+    return (value.args[0] if value.op.name == "reshape" else value).op.name == "reduce_max"
+
+
+def _div(node: Value, args: tuple[Value, ...]) -> Value | None:
+    x, length = args
+    square = length.args[0] if length.op.name in ("sqrt", "root") else None
+    if square is None or square.op.name != "add":
+        return None
+    for own, other in (square.args, square.args[::-1]):
+        if not (_is_square(own) and own.args[0] is x):
+            continue
+        if _is_square(other):
+            return apply(OPS["div"], x, apply(OPS["hypot"], x, other.args[0]))
+        if other.op is CONST and not other.type.shape and other.params["value"] >= 0:
+            side = constant(np.sqrt(other.params["value"]), other.type.dtype)
+            return apply(OPS["div"], x, apply(OPS["hypot"], x, side))
     return None
 
 
@@ -120,9 +170,18 @@ def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:
     a, b = args
     if a.op.name == "exp" and is_number(b, 1.0) and a.type is node.type:
         return apply(OPS["expm1"], a.args[0])
+    if is_number(a, 1.0) and _is_square(b) and b.args[0].op.name == "tanh" and b.type is node.type:
+        return apply(OPS["sech2"], b.args[0].args[0])
     return None
 
 
 def _rules() -> dict[object, list[Rule]]:
-    table = {"log": _log, "log1p": _log1p, "sqrt": _sqrt, "sub": _sub, "square": _square}
+    table = {
+        "log": _log,
+        "log1p": _log1p,
+        "sqrt": _sqrt,
+        "sub": _sub,
+        "square": _square,
+        "div": _div,
+    }
     return {OPS[name]: [rule] for name, rule in table.items()}

@@ -178,6 +178,12 @@ enter(Helper(
     c="return (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));\n",
 ))  # fmt: skip
 enter(Helper(
+    "sech2", ("x",), "1 - tanh(x)**2 without cancellation.",
+    numpy="t = np.exp(-np.abs(x))\nreturn np.square(2.0 * t / (1.0 + t * t))\n",
+    python="t = math.exp(-abs(x))\nreturn (2.0 * t / (1.0 + t * t)) ** 2\n",
+    c="const double t = exp(-fabs(x));\nconst double y = 2.0 * t / (1.0 + t * t);\nreturn y * y;\n",
+))  # fmt: skip
+enter(Helper(
     "logaddexp", ("a", "b"), "log(exp(a) + exp(b)) without overflow.",
     python=(
         "if a == b:\n"

@@ -341,8 +341,10 @@ def logsumexp(
 
 @implements("scipy.special.log_softmax")
 def log_softmax(x: Any, axis: Any = None) -> Value:
-    """x - logsumexp(x) over axes."""
+    """x - logsumexp(x) over axes; the largest x is taken off both, so that a common part of x costs no digits."""
     x = floats(x)
+    top = apply(OPS["stop_gradient"], max_(x, axis, keepdims=True))
+    x = x - calls.where(calls.isfinite(top), top, 0.0)
     return x - logsumexp(x, axis, None, True)
 
 

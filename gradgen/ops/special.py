@@ -1,6 +1,6 @@
 """Special functions, rounding, and division with remainder.
 
-    sigmoid softplus erf erfc gammaln digamma trigamma tetragamma    floor ceil rint trunc    floor_divide remainder fmod
+    sigmoid softplus sech2 erf erfc gammaln digamma trigamma tetragamma    floor ceil rint trunc    floor_divide remainder fmod
 
 SciPy is neither needed nor imported: its functions are recognised by name (`functions.lookup`; `scipy_special` lists them), and
 computed by routines of ours (`helpers`, accuracy stated there) in the interpreter and in emitted files alike.
@@ -41,6 +41,10 @@ SIGMOID = elementwise(
 SOFTPLUS = _special(
     "softplus", "log(1 + exp(x)) without overflow.", "log(1 + exp(x))",
     evaluate=lambda x: np.logaddexp(np.zeros_like(x), x), numpy=template("np.logaddexp(0.0, {0})"),
+)  # fmt: skip
+SECH2 = _special(
+    "sech2", "1 - tanh(x)**2, precise where tanh is nearly 1.", "",
+    partials=(lambda y, x: -2.0 * y * calls.tanh(x),),
 )  # fmt: skip
 ERF = _special("erf", "The error function.", "erf(x)", python="erf", c="erf")
 ERFC = _special("erfc", "1 - erf(x), precise for large x.", "erfc(x)", python="erfc", c="erfc")

@@ -110,6 +110,7 @@ ROWS = [
         ((-inf, -inf), (0.5, 0.5)), ((inf, inf), (0.5, 0.5)), ((inf, 0.0), (1.0, 0.0)), ((1000.0, 0.0), (1.0, 0.0)),
         ((2.0, 2.0), (0.5, 0.5))), bools2),
     Row("softplus", lambda x: mp.log1p(mp.exp(x)), (WIDE,), (((1000.0,), (1.0,)), ((-1000.0,), (0.0,))), bools1),
+    Row("sech2", lambda x: 1 / mp.cosh(x) ** 2, (WIDE,), (((0.0,), (0.0,)), ((1000.0,), (0.0,))), bools1),
     Row("sigmoid", lambda x: 1 / (1 + mp.exp(-x)), (WIDE,), (((1000.0,), (0.0,)), ((-1000.0,), (0.0,))), bools1),
     Row("gap", lambda a, b: a - b, (WIDE, WIDE), (((inf, inf), (1.0, -1.0)), ((2.0, 2.0), (1.0, -1.0))), bools2),
     # circular and hyperbolic functions
