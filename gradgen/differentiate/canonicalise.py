@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradgen.cse import cse
+from gradgen.invariant import differentiable
 from gradgen.ir import CONST, OPS, SIZE, Function
 from gradgen.ops.reductions import log_softmax, logsumexp
 from gradgen.rewriting import Rule, rewrite, within
@@ -50,12 +51,12 @@ def canonical(enabled: bool) -> Iterator[None]:
 
 
 def canonicalise(fn: Function) -> Function:
-    """`fn` with numerically better forms of the same functions, each computation once."""
+    """`fn` with numerically better forms of the same functions, each computation once, and outside of loops where it can be."""
     return _canonicalise(within(fn, _canonicalise))
 
 
 def _canonicalise(fn: Function) -> Function:
-    return cse(rewrite(fn, _rules()) if _settings.enabled else fn)
+    return differentiable(cse(rewrite(fn, _rules()) if _settings.enabled else fn))
 
 
 def is_number(value: Value, number: float) -> bool:

@@ -289,7 +289,7 @@ class _For(_Loop):
         for v, (base, offset) in zip(loop.item_inputs, sources, strict=True):
             text = f"{base}[{_plus(index, offset)}]"
             if self.body_reads.get(id(v), 0) > 1:
-                name = self.own(v.name or "x")
+                name = self.own(v.name)
                 prelude.append(f"    {name} = {text}")
                 text = name
             item_texts.append(text)

@@ -31,6 +31,17 @@ GREATER = _comparison("greater", np.greater, ">", "greater than")
 GREATER_EQUAL = _comparison("greater_equal", np.greater_equal, ">=", "at least")
 
 
+def _truths(function: str, scalar: Spelling) -> Spelling:
+    """NumPy's function for arrays and numbers; Python's own operator between single truth values."""
+    of_arrays = call(function)
+
+    def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+        single = all(a.type.dtype == "bool" and not a.type.shape for a in node.args)
+        return (scalar if single else of_arrays)(operands, node, target)
+
+    return spell
+
+
 def _either(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
     """C's a || b: compilers warn of an && in it without brackets."""
     a, b = (x.text if x.precedence > AND else f"({x.text})" for x in operands)
@@ -42,21 +53,21 @@ LOGICAL_AND = elementwise(
     "Whether both are true; a number is true unless it is 0.",
     partials=(None, None), commutative=True, symbol="&", functions=(np.logical_and,),
     operand_dtypes=truths,
-    numpy=call("np.logical_and"), python=infix("and", AND), c=infix("&&", AND),
+    numpy=_truths("np.logical_and", infix("and", AND)), python=infix("and", AND), c=infix("&&", AND),
 )  # fmt: skip
 LOGICAL_OR = elementwise(
     "logical_or", "bool", np.logical_or,
     "Whether one of them is true; a number is true unless it is 0.",
     partials=(None, None), commutative=True, symbol="|", functions=(np.logical_or,),
     operand_dtypes=truths,
-    numpy=call("np.logical_or"), python=infix("or", OR), c=_either,
+    numpy=_truths("np.logical_or", infix("or", OR)), python=infix("or", OR), c=_either,
 )  # fmt: skip
 LOGICAL_NOT = elementwise(
     "logical_not", "bool", np.logical_not,
     "Whether x is false; a number is false if it is 0.",
     partials=(None,), symbol="~", functions=(np.logical_not,),
     operand_dtypes=truths,
-    numpy=call("np.logical_not"), python=prefix("not ", NOT), c=prefix("!"),
+    numpy=_truths("np.logical_not", prefix("not ", NOT)), python=prefix("not ", NOT), c=prefix("!"),
 )  # fmt: skip
 
 

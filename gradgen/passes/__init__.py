@@ -20,7 +20,7 @@ from gradgen.cse import cse
 from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
-from gradgen.passes.invariant import invariant
+from gradgen.invariant import invariant
 from gradgen.passes.maps import vectorise
 from gradgen.passes.simplify import simplify
 from gradgen.rewriting import within

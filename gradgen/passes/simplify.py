@@ -117,6 +117,8 @@ def _add(node: Value, args: Args) -> Value | None:
             _is(x, 0.0) and y.type is node.type and _differentiated(node)
         ):  # 0.0 + y -> y  but for y = -0.0
             return y
+    if a is b and node.type.is_float:  # a + a -> 2 * a  exact
+        return make(OPS["mul"], constant(2.0, a.type.dtype), a)
     if (inner := _neg(b)) is not None:  # a + -b -> a - b  exact
         return make(OPS["sub"], a, inner)
     if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact

@@ -20,19 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError, TraceError, UnsupportedError
+from gradgen.errors import GradgenError, ShapeError, TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS
 from gradgen.ir import OPS
 from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
 from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.control import branch as cond_of
-from gradgen.trace.control import scalar_bool, scan_numbered
-from gradgen.trace.control import while_loop as traced_while
+from gradgen.trace.control import scalar_bool, scan_numbered, while_traced
 from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import CALLS, hook
 from gradgen.trace.regions import Region
-from gradgen.tree import NONE, Tree, flatten, unflatten
+from gradgen.tree import NONE, Tree, flatten, leaf_names, unflatten
 from gradgen.types import Type
 from gradgen.value import (
     Extent,
@@ -78,6 +77,13 @@ def read(state: State) -> list[Any]:
 def ours(name: str) -> bool:
     """A variable that the rewriting made: flags and returned values."""
     return name.endswith("__") and "_gg" in name
+
+
+def shown(name: str) -> str:
+    """The name of a variable in emitted code: the user's; of ours, what it is for."""
+    if ours(name):
+        return name.rstrip("_").rsplit("_", 2)[1]
+    return name if name.isidentifier() else ""
 
 
 # -- expressions
@@ -255,8 +261,8 @@ def _join(
     def built(made: list[Value]) -> Any:
         found = [made[v] if dynamic else v for dynamic, v in plans]
         for value in found:
-            if isinstance(value, Value) and value.name is None and not returned and not ours(label):
-                value.name = label
+            if isinstance(value, Value) and value.name is None and not returned:
+                value.name = shown(label) or None
         return unflatten(tree_a, found)
 
     return built
@@ -377,6 +383,8 @@ def _count_up(items: SizeRange, body: Callable[[Any], None], state: State, stop:
 def while_loop(
     test: Callable[[], Any], body: Callable[[], None], state: State, stop: Callable[[], Any] | None
 ) -> None:
+    start = _Snapshot(state)
+    count = 0
     while True:
         going = test()
         if is_traced(going):
@@ -384,13 +392,39 @@ def while_loop(
         if not going:
             return
         body()
+        count += 1
         if stop is not None:
             stopped = stop()
             if is_traced(stopped):
                 break
             if stopped:
                 return
+    if count and start.whole:
+        # A test like `error > tolerance` is plain before the first step only: the loop is captured from its start.
+        later = _Snapshot(state)
+        start.restore()
+        try:
+            _Carried(state, stop).repeat(test, body)
+        except GradgenError:  # the first step made what the others carry
+            later.restore()
+        else:
+            return
     _Carried(state, stop).repeat(test, body)
+
+
+class _Snapshot:
+    """The variables of a loop and what is in their arrays, to come back to. whole: nothing is left out."""
+
+    def __init__(self, state: State) -> None:
+        self.setter = state[2]
+        self.values = read(state)
+        self.arrays = [(v, v.state, v.home) for v in self.values if isinstance(v, Handle)]
+        self.whole = all(v.parent is None for v, _, _ in self.arrays)
+
+    def restore(self) -> None:
+        self.setter(list(self.values))
+        for handle, value, home in self.arrays:
+            handle.state, handle.home = value, home
 
 
 class _Carried:
@@ -466,6 +500,15 @@ class _Carried:
         self.carried = sorted({*self.carried, *self.changed})
         raise _Again
 
+    def words(self) -> list[str]:
+        """Names for the leaves of the carries."""
+        found = []
+        for k in self.carried:
+            name = shown(self.names[k])
+            tree = flatten(self.before[k], nones=True)[1]
+            found += leaf_names(name, tree) if name else [""] * tree.size
+        return found
+
     def start(self) -> list[Any]:
         return [
             v.resolve() if isinstance(v, Handle) else v
@@ -478,8 +521,8 @@ class _Carried:
         for k, v in zip(self.carried, carry, strict=True):
             old = self.before[k]
             for leaf in flatten(v, nones=True)[0]:
-                if isinstance(leaf, Value) and leaf.name is None and not ours(self.names[k]):
-                    leaf.name = self.names[k] if self.names[k].isidentifier() else None
+                if isinstance(leaf, Value) and leaf.name is None:
+                    leaf.name = shown(self.names[k]) or None
             if isinstance(old, Handle):
                 old.state = v
                 v = old
@@ -502,7 +545,8 @@ class _Carried:
 
             found, tree = flatten(xs, nones=True)
             whole = lambda i, carry, x: (step(i, carry, x), None)
-            return scan_numbered(whole, self.start(), found, tree, length)[0]
+            labels = ["", self.words()]
+            return scan_numbered(whole, self.start(), found, tree, length, labels=labels)[0]
 
         self.leave(self.settle(run))
 
@@ -518,7 +562,7 @@ class _Carried:
                 self.check()
                 return out
 
-            return traced_while(going, step, self.start())
+            return while_traced(going, step, self.start(), words=[self.words()])
 
         self.leave(self.settle(run))
 

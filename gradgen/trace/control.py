@@ -132,7 +132,7 @@ def scan(
 
 def scan_numbered(
     body: Callable[..., Any], init: Any, values: Sequence[Value], tree: Tree, steps: Dim, reverse: bool = False,
-    labels: Sequence[str] = (),
+    labels: Sequence[str | Sequence[str]] = (),
 ) -> tuple[Any, Any]:  # fmt: skip
     """A traced scan whose body takes the number of its step first: body(i, carry, x) -> (carry, y)."""
     start, weak, carry_tree = _carry_values(init)
@@ -336,8 +336,16 @@ def while_loop(
             carry = body(carry)
             count += 1
         return carry
+    return while_traced(cond, body, init, max_steps, words(body))
+
+
+def while_traced(
+    cond: Callable[..., Any], body: Callable[..., Any], init: Any, max_steps: int | None = None,
+    words: Sequence[str | Sequence[str]] = (),
+) -> Any:  # fmt: skip
+    """A traced while loop; words: a name for the carry, or for each leaf of it."""
     start, weak, tree = _carry_values(init)
-    labels = ["", *words(body)]
+    labels = ["", *words]
 
     def build(types: list[Type]) -> tuple[list[Value], Tree, Any]:
         shapes: list[Tree] = []

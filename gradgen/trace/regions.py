@@ -38,16 +38,18 @@ class Region:
 def trace_region(
     f: Callable[..., Any],
     name: str,
-    labels: Sequence[str] = (),
+    labels: Sequence[str | Sequence[str]] = (),
     trees: Sequence[Tree] = (),
     types: Sequence[Sequence[Type]] = (),
 ) -> Region:
-    """Trace `f` at arguments of these structures and types, whose leaves are named after the labels."""
+    """Trace `f` at arguments of these structures and types, whose leaves are named after the labels, or one by one."""
     with Trace(region=True) as trace:
         args = []
         for k, (tree, tys) in enumerate(zip(trees, types, strict=True)):
             label = labels[k] if k < len(labels) else ""
-            named = leaf_names(label, tree) if label and tys else [""] * len(tys)
+            named: Sequence[str] = [""] * len(tys)
+            if label and tys:
+                named = leaf_names(label, tree) if isinstance(label, str) else label
             made = [trace.input(ty, word or None) for ty, word in zip(tys, named, strict=True)]
             args.append(unflatten(tree, made))
         leaves, tree = flatten(f(*args), nones=True)

@@ -1,20 +1,41 @@
 """Loop-invariant statements: what every step of a loop computes alike moves before the loop.
 
-Scans and whiles only: a branch that is not taken must not be evaluated. What a scan of no steps would not have computed
+Scans and whiles only: a branch that is not taken must not be evaluated. What a loop of no steps would not have computed
 is computed then; no op of ours fails on data.
+
+Before differentiation it is worth more: the cotangent of what left the loop is summed over the steps, and passed on once.
+A loop of no steps gives that sum as 0, which a partial that is not finite would make NaN: out of a loop that may have none,
+`differentiable` moves only statements whose partials are finite wherever their operands are.
 """
 
 from __future__ import annotations
 
 from gradgen.ir import LEAVES, PARAM, Function
 from gradgen.ops.basis import EYE
-from gradgen.ops.regions import COND, Loop
+from gradgen.ops.regions import SCAN, WHILE, Loop
 from gradgen.rewriting import with_args
 from gradgen.value import NO_PARAMS, Value, new_node
 
 
-def invariant(fn: Function) -> Function:
-    """`fn` with the invariant statements of its loops before them."""
+# Ops whose partials are finite at every finite point.
+_ENTIRE = frozenset(
+    (
+        "add", "sub", "mul", "neg", "abs", "sign", "copy", "cast", "square", "exp", "exp2", "expm1", "sin", "cos", "arctan",
+        "sinh", "cosh", "tanh", "arcsinh", "logaddexp", "sigmoid", "softplus", "erf", "erfc", "where", "maximum", "minimum",
+        "clip", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or",
+        "logical_not", "sum", "reshape", "transpose", "broadcast", "concatenate", "stack", "slice", "gather", "matmul",
+        "outer", "arange", "tril", "triu",
+    )
+)  # fmt: skip
+
+
+def differentiable(fn: Function) -> Function:
+    """`invariant`, before differentiation."""
+    return invariant(fn, _ENTIRE)
+
+
+def invariant(fn: Function, finite: frozenset[str] | None = None) -> Function:
+    """`fn` with the invariant statements of its loops before them; of loops that may have no steps, only those in `finite`."""
     if not any(node.op.regions for node in fn.body):
         return fn
     new: dict[int, Value] = {}
@@ -24,8 +45,10 @@ def invariant(fn: Function) -> Function:
             made = with_args(node, tuple([new.get(id(a), a) for a in node.args]))
             new[id(node)] = made
             node = made
-        if node.op.regions and node.op is not COND:
-            moved, made = _lifted(node)
+        if node.op is SCAN or node.op is WHILE:
+            length = node.params.get("length")
+            runs = isinstance(length, int) and length > 0
+            moved, made = _lifted(node, None if runs else finite)
             if moved:
                 new[id(node)] = made
                 new.update({key: made for key, v in new.items() if v is node})
@@ -35,8 +58,8 @@ def invariant(fn: Function) -> Function:
     return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
 
 
-def _lifted(node: Value) -> tuple[list[Value], Value]:
-    """The statements that leave the loop, over the loop's operands, and the loop without them."""
+def _lifted(node: Value, only: frozenset[str] | None) -> tuple[list[Value], Value]:
+    """The statements that leave the loop (`only` these ops), over the loop's operands, and the loop without them."""
     loop = Loop.of(node)
     outer: dict[int, Value] = {
         id(v): x for v, x in zip(loop.const_inputs, loop.consts, strict=True)
@@ -48,7 +71,9 @@ def _lifted(node: Value) -> tuple[list[Value], Value]:
             id(a) in outer or (a.op in LEAVES and a.op is not PARAM) for a in n.args
         )  # fmt: skip
         filled = n.op.name == "broadcast" and not n.args[0].type.shape
-        if free and not filled and n.op is not EYE:  # what costs nothing stays where it is seen
+        if (
+            free and not filled and n.op is not EYE and (only is None or n.op.name in only)
+        ):  # what costs nothing stays where it is seen
             made = with_args(n, tuple([outer.get(id(a), a) for a in n.args]))
             outer[id(n)] = made
             moved.append(made)
