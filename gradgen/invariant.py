@@ -16,7 +16,6 @@ from gradgen.ops.regions import SCAN, WHILE, Loop
 from gradgen.rewriting import with_args
 from gradgen.value import NO_PARAMS, Value, new_node
 
-
 # Ops whose partials are finite at every finite point.
 _ENTIRE = frozenset(
     (

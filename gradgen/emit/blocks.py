@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gradgen.emit.layout import closes
 from gradgen.emit.lines import Statement, statement_lines
 from gradgen.emit.literals import number
-from gradgen.ir import LEAVES, PARAM, Function
-from gradgen.ops.regions import COND, ITEM, SCAN, Loop
+from gradgen.ir import LEAVES, Function
+from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop
 from gradgen.ops.spans import Span
 from gradgen.sizes import Size
 from gradgen.spelling import TERNARY, Expr
@@ -48,6 +48,29 @@ def filled_starts(fn: Function, counts: dict[int, int]) -> set[int]:
                 if v.op.name == "broadcast" and not v.args[0].type.shape and counts[id(v)] == 1
             )  # fmt: skip
     return found
+
+
+def is_own_final(item: Value, counts: dict[int, int]) -> bool:
+    """Whether a loop's final carry is an array in C order that nothing else has: it starts as one, and every step makes one."""
+    node = item.args[0]
+    if node.op is not SCAN and node.op is not WHILE:
+        return False
+    loop = Loop.of(node)
+    k = item.params["k"] - loop.first_final
+    if not 0 <= k < loop.carries or k in loop.kept:
+        return False
+    start, out = loop.init[k], loop.carry_outputs[k]
+    filled = start.op.name == "broadcast" and not start.args[0].type.shape
+    made = start.op not in LEAVES and start.op is not ITEM and not start.op.view
+    ordered = out.type.ndim < 2 or (
+        out.op.store is not None and out.args[0] is loop.carry_inputs[k]
+    )
+    return ordered and (filled or (made and counts[id(start)] == 1)) and _makes(out)
+
+
+def _makes(out: Value) -> bool:
+    """Whether a statement makes a new array, or writes into one of its own."""
+    return out.op not in LEAVES and out.op is not ITEM and not out.op.view
 
 
 class _Block:
@@ -223,10 +246,7 @@ class _Loop(_Block):
     def owns(self, k: int) -> bool:
         """Whether every step makes a new array for carry k, so that the next may write into it."""
         out = self.loop.carry_outputs[k]
-        return bool(
-            out.type.shape and out.op is not PARAM and out.op is not ITEM and out.op not in LEAVES
-            and (not out.op.view)
-        )  # fmt: skip
+        return bool(out.type.shape) and _makes(out)
 
     def assignments(self, pairs: list[tuple[str, Expr, list[str]]]) -> list[str]:
         """`a = x` (or `a += x`) for each carry; where one reads another's old value, all at once."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gradgen.emit.blocks import is_own_final
 from gradgen.emit.entry import Entry, Heading
 from gradgen.emit.header import header_lines, one_line
 from gradgen.emit.layout import Group, Item, flat, layout
@@ -21,7 +22,7 @@ from gradgen.emit.printer import Printed, Printer
 from gradgen.emit.python_arguments import arguments_text
 from gradgen.emit.python_selftest import selftest_function
 from gradgen.emit.python_text import accesses, assign_many, literal_key
-from gradgen.ir import CONST, PARAM
+from gradgen.ir import CONST, PARAM, use_counts
 from gradgen.ops.helpers import HELPERS
 from gradgen.ops.regions import ITEM, is_stack
 from gradgen.sizes import Size
@@ -274,7 +275,8 @@ class PythonFunction:
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
         if value.op is CONST:
             return expr.text
-        if value.op is PARAM or value.op.view or (value.op is ITEM and not is_stack(value)):
+        shared = value.op is ITEM and not is_stack(value) and not is_own_final(value, self.counts)
+        if value.op is PARAM or value.op.view or shared:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
             ordered = (
@@ -284,6 +286,10 @@ class PythonFunction:
         if id(value) in self.reordered:
             return f"np.ascontiguousarray({expr.text})"
         return expr.text
+
+    @functools.cached_property
+    def counts(self) -> dict[int, int]:
+        return use_counts(self.fn)
 
     @functools.cached_property
     def reordered(self) -> set[int]:

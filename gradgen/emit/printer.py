@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradgen.emit.blocks import filled_starts, print_region
+from gradgen.emit.blocks import filled_starts, is_own_final, print_region
 from gradgen.emit.guards import guarded
 from gradgen.emit.layout import WIDTH, Group, Item, closes, layout
 from gradgen.emit.lines import Statement
@@ -302,9 +302,11 @@ class Printer:
             acc = u.args[0]
             others = [v for v in users[id(acc)] if v is not u]
             filled = acc.op.name == "broadcast" and not acc.args[0].type.shape
-            fresh = id(acc) in self.owned or (
-                acc.op not in LEAVES and acc.op is not ITEM and (not acc.op.view or filled)
-            )
+            if acc.op is ITEM:
+                fresh = is_own_final(acc, counts)
+            else:
+                fresh = acc.op not in LEAVES and (not acc.op.view or filled)
+            fresh = fresh or id(acc) in self.owned
             early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
             if fresh and early and once and id(acc) not in self._outputs:

@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gradgen.cse import cse
+from gradgen.invariant import invariant
 from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
-from gradgen.invariant import invariant
 from gradgen.passes.maps import vectorise
 from gradgen.passes.simplify import simplify
 from gradgen.rewriting import within
