@@ -1,8 +1,8 @@
 """Common subexpressions: equal op, operands and params are computed once.
 
-Scope: the Function's own statements. Constants are equal by type and bit pattern, sizes by normal form. Of two equal
-values the one that the user named gives its name. It runs before differentiation (so that a slice taken twice has one
-cotangent) and among the passes.
+Scope: the Function's own statements. Loops and branches are equal if their regions are, statement for statement. Constants are
+equal by type and bit pattern, sizes by normal form. Of two equal values the one that the user named gives its name. It runs
+before differentiation (so that a slice taken twice has one cotangent) and among the passes.
 """
 
 from __future__ import annotations
@@ -76,4 +76,26 @@ def _leaf_key(node: Value) -> Any:
 
 
 def _params_key(params: dict[str, Any]) -> Any:
-    return tuple(sorted((k, v if v.__hash__ else id(v)) for k, v in params.items()))
+    found = []
+    for k, v in params.items():
+        if isinstance(v, Function):
+            v = _region_key(v)
+        found.append((k, v if v.__hash__ else id(v)))
+    return tuple(sorted(found, key=lambda kv: kv[0]))
+
+
+def _region_key(fn: Function) -> Any:
+    """What a region computes: its inputs' types, then each statement by the numbers of its operands."""
+    number = {id(v): k for k, v in enumerate(fn.inputs)}
+    keys: list[Any] = [v.type for v in fn.inputs]
+
+    def key_of(v: Value) -> Any:
+        known = number.get(id(v))
+        return known if known is not None else ("leaf", _leaf_key(v))
+
+    for node in fn.body:
+        params = _params_key(node.params) if node.params else ()
+        unique = id(node) if node.op is OPS["barrier"] else 0
+        keys.append((node.op, tuple([key_of(a) for a in node.args]), params, unique))
+        number[id(node)] = len(number)
+    return tuple(keys), tuple([key_of(v) for v in fn.outputs])

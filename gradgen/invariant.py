@@ -10,7 +10,7 @@ A loop of no steps gives that sum as 0, which a partial that is not finite would
 
 from __future__ import annotations
 
-from gradgen.ir import LEAVES, PARAM, Function
+from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.basis import EYE
 from gradgen.ops.regions import SCAN, WHILE, Loop
 from gradgen.rewriting import with_args
@@ -57,6 +57,12 @@ def invariant(fn: Function, finite: frozenset[str] | None = None) -> Function:
     return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
 
 
+def _divides_by_number(node: Value) -> bool:
+    if node.op.name != "div" or node.args[1].op is not CONST:
+        return False
+    return bool((node.args[1].params["value"] != 0).all())
+
+
 def _lifted(node: Value, only: frozenset[str] | None) -> tuple[list[Value], Value]:
     """The statements that leave the loop (`only` these ops), over the loop's operands, and the loop without them."""
     loop = Loop.of(node)
@@ -70,9 +76,9 @@ def _lifted(node: Value, only: frozenset[str] | None) -> tuple[list[Value], Valu
             id(a) in outer or (a.op in LEAVES and a.op is not PARAM) for a in n.args
         )  # fmt: skip
         filled = n.op.name == "broadcast" and not n.args[0].type.shape
-        if (
-            free and not filled and n.op is not EYE and (only is None or n.op.name in only)
-        ):  # what costs nothing stays where it is seen
+        allowed = only is None or n.op.name in only or _divides_by_number(n)
+        if free and allowed and not filled and n.op is not EYE:
+            # (What costs nothing stays where it is seen.)
             made = with_args(n, tuple([outer.get(id(a), a) for a in n.args]))
             outer[id(n)] = made
             moved.append(made)

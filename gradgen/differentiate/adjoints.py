@@ -143,7 +143,7 @@ def _pull_loop(
         if id(v) in cut.reads and id(v) in own and id(v) not in env:
             take(v, result(after.first_y + k, v.name))
     for k, v in enumerate(residuals):
-        take(v, result(after.first_y + outputs - loop.carries + k, v.name))
+        take(v, result(after.first_y + outputs - loop.carries + k, v.name and f"{v.name}_tape"))
     for v, x in zip(loop.item_inputs, loop.xs, strict=True):
         if id(v) in cut.reads:
             take(v, x)

@@ -103,6 +103,7 @@ def _solve(
     start = as_value(x0)
     if not start.type.is_float:
         start = apply(OPS["cast"], start, dtype="f64")
+    start = apply(OPS["stop_gradient"], start)  # where the search begins does not matter
     traced = trace_region(enter(f), what, words(f), [LEAF], [[start.type]])
     wanted = start.type if what != "minimize" else start.type.with_shape(())
     found = [v.type for v in traced.outputs]

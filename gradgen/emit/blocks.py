@@ -18,7 +18,7 @@ from gradgen.ir import LEAVES, Function
 from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop
 from gradgen.ops.spans import Span
 from gradgen.sizes import Size
-from gradgen.spelling import TERNARY, Expr
+from gradgen.spelling import NOT, TERNARY, Expr
 from gradgen.types import Type
 from gradgen.value import Value
 
@@ -271,8 +271,13 @@ class _Loop(_Block):
         value = self.loop.init[k]
         expr, reads = self.printer._operand(value)
         text = expr.text
-        fresh = value.op.name == "broadcast" and not value.args[0].type.shape
-        if mutated and not (fresh and not text.isidentifier()):
+        filled = value.op.name == "broadcast" and not value.args[0].type.shape
+        fresh = (
+            not text.isidentifier()
+            if filled
+            else _makes(value) and self.printer.counts[id(value)] == 1
+        )
+        if mutated and not fresh:
             text = f"np.array({text})"
         if text != name:
             self.before(name, text, reads)
@@ -451,7 +456,12 @@ class _While(_Loop):
         self.reads += check.result_reads[0]
         if check.statements:
             lines = ["while True:", *self.lines(check)]
-            lines += [f"    if not {condition.at(TERNARY + 1)}:", "        break"]
+            ends = condition.text.removeprefix("not ")
+            if condition.precedence != NOT or ends == condition.text:
+                ends = f"not {condition.at(NOT)}"
+            elif ends.startswith("(") and closes(ends, 0) == len(ends) - 1:
+                ends = ends[1:-1]
+            lines += [f"    if {ends}:", "        break"]
         else:
             lines = [f"while {condition.text}:"]
         if most is not None:

@@ -4,8 +4,9 @@
     vectorise       maps become statements over whole arrays, for NumPy
     simplify        fold constants; algebra whose validity each rule states
     dce             statements that nothing reads go
-    cse             one statement for equal computations; the user-named value wins
+    unchanging      what a loop carries though no step changes it becomes an operand
     invariant       what every step of a loop computes alike moves before the loop
+    cse             one statement for equal computations; the user-named value wins
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
 regions goes through the column twice, since operands that are numbers move into them. The verifier runs after each when
@@ -23,6 +24,7 @@ from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.maps import vectorise
 from gradgen.passes.simplify import simplify
+from gradgen.passes.unchanging import unchanging
 from gradgen.rewriting import within
 
 Pass = Callable[[Function], Function]
@@ -30,12 +32,16 @@ Pass = Callable[[Function], Function]
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (inline, dce),
-    "readable": (inline, simplify, dce, invariant, cse),
-    "fast": (inline, simplify, dce, invariant, cse),
+    "readable": (inline, simplify, dce, unchanging, invariant, cse),
+    "fast": (inline, simplify, dce, unchanging, invariant, cse),
 }
 
 WHOLE_ARRAYS = ("numpy",)
-FOR_REGIONS = (inline, invariant)  # what a Function without loops, branches and calls needs not
+FOR_REGIONS = (
+    inline,
+    invariant,
+    unchanging,
+)  # what a Function without loops, branches and calls needs not
 
 
 def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy") -> Function:
@@ -55,4 +61,14 @@ def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy
     return fn
 
 
-__all__ = ["PASSES", "cse", "dce", "inline", "invariant", "optimise", "simplify", "vectorise"]
+__all__ = [
+    "PASSES",
+    "cse",
+    "dce",
+    "inline",
+    "invariant",
+    "optimise",
+    "simplify",
+    "unchanging",
+    "vectorise",
+]

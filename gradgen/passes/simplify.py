@@ -23,6 +23,7 @@ from gradgen.value import Value, apply, constant
 
 Args = tuple[Value, ...]
 _LARGEST_FOLD = 64
+_LARGEST_LIST = 16  # elements of an array that is written out
 _tables: dict[str, dict[object, list[Rule]]] = {}
 
 
@@ -228,6 +229,11 @@ def _negate(node: Value, args: Args) -> Value | None:
     (x,) = args
     if (inner := _neg(x)) is not None:  # --x -> x  exact
         return inner
+    if x.op is OPS["mul"]:  # -(-c * x) -> c * x  exact
+        for k in (0, 1):
+            c = x.args[k]
+            if c.op is CONST and not c.type.shape and c.params["value"] < 0 and c.type.is_float:
+                return _times(constant(-c.params["value"], c.type.dtype), x.args[1 - k], k == 0)
     return None
 
 
@@ -329,7 +335,35 @@ def _slice_add(node: Value, args: Args) -> Value | None:
     whole = all(
         e == Span() for e in node.params["index"]
     )  # zeros[::-1] += v is as large, and turned around
-    return v if whole and v.type is node.type and is_zeros(acc) else None
+    if whole:
+        return v if v.type is node.type and is_zeros(acc) else None
+    return _collected(node, acc, v)
+
+
+def _collected(node: Value, acc: Value, v: Value) -> Value | None:
+    """zeros with a number added to each element -> an array of the numbers  (but for the sign of a zero)"""
+    size = node.type.shape[0]
+    if node.type.ndim != 1 or not isinstance(size, int) or size > _LARGEST_LIST:
+        return None
+    op, params = node.op, node.params
+    terms: dict[int, list[Value]] = {}
+    while True:
+        (place,) = params["index"]
+        if not isinstance(place, int) or v.type.dtype != node.type.dtype:
+            return None
+        terms.setdefault(place % size, []).append(v)
+        if acc.op is not op:
+            break
+        params, (acc, v) = acc.params, acc.args
+    if len(terms) < size or not is_zeros(acc):
+        return None
+    numbers = []
+    for k in range(size):
+        total, *more = reversed(terms[k])
+        for term in more:
+            total = make(OPS["add"], total, term)
+        numbers.append(total)
+    return apply(OPS["stack"], *numbers, axis=0)
 
 
 # Ops of factors that no rule of mul looks into; all but those named in `_mul`.
