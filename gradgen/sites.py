@@ -11,6 +11,7 @@ import linecache
 import os
 import re
 import sys
+import warnings
 
 Site = tuple[str, int] | tuple[str, int, str]
 
@@ -52,6 +53,12 @@ def user_site(depth: int = 2) -> Site | None:
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def warn(text: str) -> None:
+    """A UserWarning at the user's line."""
+    file, line = (user_site(3) or ("<unknown>", 0))[:2]
+    warnings.warn_explicit(text, UserWarning, file, line)
 
 
 def cite(site: Site | None) -> str:

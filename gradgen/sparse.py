@@ -23,6 +23,7 @@ from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.scalarise import is_absent, scalarise
 from gradgen.rewriting import splice
+from gradgen.sites import warn
 from gradgen.trace.stage import Staged
 from gradgen.tree import LEAF, Tree
 from gradgen.types import Type
@@ -150,6 +151,11 @@ def sparsified(staged: Staged, format: str, part: str, label: str) -> Staged:
         (r, c) for (r, c), k in np.ndenumerate(matrix)
         if not is_absent(scalars.outputs[k]) and (part == "full" or (c <= r if part == "lower" else c >= r))
     ]  # fmt: skip
+    if part == "full" and len(entries) == matrix.size > 1:
+        rows = matrix.shape[0]
+        warn(
+            f"the {label} of {fn.name} is dense ({rows} x {columns}): sparse={format!r} saves nothing"
+        )
     if format == "csc":
         entries.sort(key=lambda rc: (rc[1], rc[0]))
     row, col = (np.array([e[axis] for e in entries], np.int64) for axis in (0, 1))

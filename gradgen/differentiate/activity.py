@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gradgen.ir import Function
 from gradgen.ops.regions import CALL, COND, ITEM, Loop
+from gradgen.sites import warn
 from gradgen.types import Bundle
 from gradgen.value import Value
 
@@ -27,6 +28,22 @@ def active_results(node: Value, active: Sequence[bool]) -> list[bool]:
     out = [False] * loop.first_final + carried + outputs[loop.carries :]
     out += [carried[k] for k in loop.kept]
     return out[: len(node.type.parts)]
+
+
+def warn_of_steps(fn: Function, out: Value, still: Sequence[int]) -> None:
+    """Warn of the inputs in `still`, whose gradient is zero, where `out` does depend on them: then only in steps."""
+    read = {id(out)} if still else set()
+    for node in reversed(fn.body if still else ()):
+        if id(node) in read and node.op.name != "stop_gradient" and node.op is not CALL:
+            read.update(id(a) for a in node.args)
+    for i in still:
+        v = fn.inputs[i]
+        if id(v) in read and v.type.is_float:
+            name = v.name or f"argument {i}"
+            warn(
+                f"the gradient of {fn.name} by {name} is zero: {name} reaches the result only through comparisons, "
+                "rounding or integers"
+            )
 
 
 def active_outputs(fn: Function, wrt: Sequence[int]) -> list[bool]:

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.differentiate.activity import warn_of_steps
 from gradgen.differentiate.canonicalise import canonicalise
 from gradgen.differentiate.forward import forward
 from gradgen.differentiate.reverse import reverse
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import Function
+from gradgen.ops.index import is_zeros
 from gradgen.trace.stage import Staged, inline, is_dynamic, leaf_type, stage
 from gradgen.tree import Tree, flatten, leaf_names, subtree, unflatten
 from gradgen.types import DTYPES
@@ -219,6 +221,8 @@ class ValueAndGrad(Transform):
         fn = canonicalise(fn)
         wrt = wrt_inputs(chosen)
         derived = reverse(fn, wrt, ["one"] + [None] * (len(fn.outputs) - 1))
+        bars = zip(wrt, derived.outputs[len(fn.outputs) :], strict=True)
+        warn_of_steps(fn, fn.outputs[0], [i for i, bar in bars if is_zeros(bar)])
         return self.arrange(derived, staged, chosen, bare, wrt, len(fn.outputs), tree)
 
     def arrange(

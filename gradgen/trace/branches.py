@@ -25,6 +25,7 @@ from gradgen.functions import FUNCTIONS
 from gradgen.ir import OPS
 from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
+from gradgen.sites import warn
 from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.control import branch as cond_of
 from gradgen.trace.control import scalar_bool, scan_numbered, while_traced
@@ -130,6 +131,17 @@ def if_exp(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> 
     return choose(test, then, otherwise, ((), (), lambda values: None))
 
 
+@hook
+def plain(test: Any, reason: str) -> Any:
+    """The test of a statement that is not captured: a plain truth value."""
+    if is_traced(test):
+        raise TraceError(
+            f"a test of traced values cannot be captured here: its block {reason}",
+            "Change only local variables and arrays in it, or write np.where(condition, a, b).",
+        )
+    return test
+
+
 # -- if
 @hook
 def branch(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], state: State) -> None:
@@ -194,14 +206,16 @@ def _capture(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], s
     regions = [Region(run.trace, [], NONE, "branch") for run in (first, second)]
     plans: list[Any] = []  # per variable, then the returned value: how to make it from the results
     labels = [*names, "the returned value"]
+    shared: list[str] = []  # for each result of both branches, whose it is
     for k, label in enumerate(labels):
         a, b = (r.result if k == len(names) else r.after[k] for r in (first, second))
         old = None if k == len(names) else before[k]
         plans.append(_join(label, old, a, b, (first, second), regions, returned=k == len(names)))
+        shared += [label] * (len(regions[0].outputs) - len(shared))
     count = len(regions[0].outputs)
     for region in regions:
         region.result = Tree("tuple", tuple(range(count)), (Tree("leaf"),) * count)
-    made = list(cond_of(pred, regions)) if count else []
+    made = list(cond_of(pred, regions, shared)) if count else []
     values = [plan(made) for plan in plans]
     setter(values[:-1])
     return values[-1]
@@ -469,6 +483,22 @@ class _Carried:
                 self.fresh[k] = tree, [as_value(x).type for x in found]
         return out
 
+    def changing_nothing_else(self, body: Any) -> Callable[[Any], Any]:
+        """A decorator of what traces the body: UnsupportedError where that changes more than variables and arrays."""
+
+        def decorated(run: Callable[[], Any]) -> Callable[[], Any]:
+            def checked() -> Any:
+                self.setter(self.before)
+                held = contents(body)
+                result = run()
+                self.setter(self.before)
+                check_unchanged(held)
+                return result
+
+            return checked
+
+        return decorated
+
     def settle(self, run: Callable[[], Any]) -> Any:
         """Run the tracing until no further variable turns out to change from step to step."""
         while True:
@@ -537,6 +567,7 @@ class _Carried:
         return lambda: branch(not_(stop()), body, lambda: None, self.state)
 
     def scan(self, length: Dim, xs: Any, body: Callable[[Any, Any], None]) -> None:
+        @self.changing_nothing_else(body)
         def run() -> Any:
             def step(i: Any, carry: list[Any], x: Any) -> list[Any]:
                 out = self.step(carry, self.guarded(lambda: body(i, x)))
@@ -551,6 +582,7 @@ class _Carried:
         self.leave(self.settle(run))
 
     def repeat(self, test: Callable[[], Any], body: Callable[[], None]) -> None:
+        @self.changing_nothing_else(body)
         def run() -> Any:
             def going(carry: list[Any]) -> Any:
                 answer: list[Any] = []
@@ -645,6 +677,17 @@ def _reversed(items: Any) -> Any:
     return builtins.reversed(items)
 
 
+def _print(*args: Any, **kwargs: Any) -> None:
+    trace = current_trace()
+    if trace is not None and trace.region:
+        warn(
+            "print in a captured branch or loop runs while it is traced, whichever way its test goes; "
+            "emitted code does not print"
+        )
+    builtins.print(*args, **kwargs)
+
+
+CALLS[builtins.print] = _print
 CALLS[builtins.range] = _range
 CALLS[builtins.enumerate] = _enumerate
 CALLS[builtins.zip] = _zip

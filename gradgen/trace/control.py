@@ -77,7 +77,7 @@ def _settle(
             if weak[k] and (b.type.shape or widened == b.type.dtype or b.type.is_float):
                 init[k] = _cast(a, b.type)
                 continue
-            label = leaf_names("carry", tree)[k]
+            label = made[0].trace.inputs[1 + k].name or leaf_names("carry", tree)[k]
             raise ShapeError(
                 f"{what} needs a carry of one type, got {label}: {a.type} in and {b.type} out",
                 "Start from an array of the final shape and dtype, or cast in the body.",
@@ -406,14 +406,14 @@ def cond(pred: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
     return branch(test, regions)
 
 
-def branch(test: Value, regions: Sequence[Region]) -> Any:
-    """The cond statement of two traced branches, their results brought to one type."""
+def branch(test: Value, regions: Sequence[Region], labels: Sequence[str] = ()) -> Any:
+    """The cond statement of two traced branches, their results (which labels name) brought to one type."""
     first, second = regions
     if first.result != second.result:
         raise ShapeError(
             f"cond needs branches that return one structure, got {first.result} and {second.result}"
         )
-    names = leaf_names("result", first.result) if first.outputs else []
+    names = labels or (leaf_names("result", first.result) if first.outputs else [])
     for k, name in enumerate(names):
         a, b = first.outputs[k], second.outputs[k]
         if a.type is b.type:

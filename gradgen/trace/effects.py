@@ -1,7 +1,8 @@
-"""What a branch changes beside its variables: both branches are traced, so that a change made in one would be made always.
+"""What a captured branch or loop changes beside its variables: it is traced, so that a change would be made always, or once.
 
 Looked at are the objects that a block reaches through its closure: cells, lists, dicts, sets and attributes of the user's
-objects. Arrays and traced values have their own rules (`branches`), and modules and classes are left alone.
+objects; and the lists, dicts and sets among the globals that it names.
+Arrays and traced values have their own rules (`branches`), and modules and classes are left alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def _inside(obj: Any) -> tuple[Any, ...] | None:
     if isinstance(obj, (list, tuple, set, frozenset)):
         return tuple(obj)
     if isinstance(obj, FunctionType):
-        return obj.__closure__ or ()
+        found = (obj.__globals__.get(name) for name in obj.__code__.co_names)
+        return (*(obj.__closure__ or ()), *(v for v in found if type(v) in (list, dict, set)))
     if isinstance(obj, MethodType):
         return (obj.__self__, obj.__func__)
     if type(obj).__module__.partition(".")[0] in _LIBRARIES or not hasattr(obj, "__dict__"):
@@ -70,9 +72,10 @@ def check_unchanged(before: Contents) -> None:
             or any(a is not b for a, b in zip(now, held, strict=True))
         ):
             raise UnsupportedError(
-                "a captured branch changes more than its variables: "
+                "a captured branch or loop changes more than its variables: "
                 f"{'a variable of an enclosing function' if isinstance(obj, CellType) else _described(obj)}",
-                "Both branches are traced. Assign to a local variable in the branch, and store it after the `if`.",
+                "It is traced, not run: assign to a local variable in it, or into an array made with np.zeros before it, "
+                "and store that afterwards.",
             )
 
 

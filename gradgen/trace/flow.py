@@ -207,6 +207,8 @@ class Flow:
 
     def inside(self, stmt: ast.stmt) -> ast.stmt:
         """A statement that stays as it is, but for the blocks in it."""
+        if isinstance(stmt, (ast.If, ast.While)):
+            stmt.test = self.hook("plain", stmt.test, stmt.test, ast.Constant(self.reason(stmt)))
         for name in ("body", "orelse", "finalbody"):
             inner = getattr(stmt, name, None)
             if isinstance(inner, list) and inner and not isinstance(stmt, Scope):
@@ -214,6 +216,26 @@ class Flow:
         for handler in getattr(stmt, "handlers", []):
             handler.body = self.block(handler.body, tail=False)
         return stmt
+
+    def reason(self, stmt: ast.stmt) -> str:
+        """Why a block is not captured."""
+        named = [n for n in assigned([stmt]) if n in self.outside]
+        if named:
+            return f"assigns {named[0]}, a variable of the module or of an enclosing function"
+        for node in own([stmt]):
+            if isinstance(node, ast.NamedExpr):
+                return "assigns in an expression (:=)"
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in _FRAME
+            ):
+                return f"calls {node.func.id}()"
+            if isinstance(node, (ast.Try, ast.With)):
+                return "leaves a try or with by a jump"
+            if isinstance(node, Loop) and node.orelse:
+                return "holds a loop with else"
+        return "has a jump out of a block that is not captured either"
 
     # -- if
     def branch(self, stmt: ast.If) -> list[ast.stmt]:
