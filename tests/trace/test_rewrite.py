@@ -93,7 +93,7 @@ class PlainHooks:
     not_, and_, or_ = map(staticmethod, (branches.not_, branches.and_, branches.or_))
     if_exp, branch, choose = map(staticmethod, (branches.if_exp, branches.branch, branches.choose))
     for_loop, while_loop = map(staticmethod, (branches.for_loop, branches.while_loop))
-    is_missing = staticmethod(branches.is_missing)
+    is_missing, plain = map(staticmethod, (branches.is_missing, branches.plain))
 
 
 # --- functions of users: no `assert` in them, since pytest rewrites those -----------------------
