@@ -231,6 +231,7 @@ def _outer(node: Value, values: Any, flags: Any, size: Dim) -> Value:
 
 RULES: dict[str, Callable[..., Value]] = {
     "sum": _axes, "prod": _axes, "reduce_max": _axes, "reduce_min": _axes, "logsumexp": _axes,
+    "peak": _axes,
     "reshape": _reshape, "transpose": _transpose, "broadcast": _broadcast, "copy": _plain,
     "concatenate": _axis, "stack": _axis, "slice": _slice, "slice_add": _slice_update, "slice_set": _slice_update,
     "gather": _gather, "scatter_add": _scatter_add, "matmul": _matmul, "outer": _outer,

@@ -6,11 +6,12 @@ Each rule carries its validity; results are never less accurate than the plain f
     sqrt(x * x), sqrt(square(x))    ->  abs(x)           all x, exact; the plain form over- and underflows
     sqrt(sum(x * x)), sqrt(x*x + y*y), sqrt(mean(x * x))  ->  root of the same
                                                          all x: the same value, and derivative 0 at 0 instead of nan
-    log(sum(exp(x)))                ->  logsumexp(x)     all x
+    log(sum(exp(x)))                ->  logsumexp(x)     all x; sums shifted by hand: see `exponentials`
     log(exp(x) + exp(y))            ->  logaddexp(x, y)  all x, y
     log(exp(x) / sum(exp(x)))       ->  log_softmax(x)   all x: the logarithm of a softmax
     log(exp(x))                     ->  x                all x; the plain form over- and underflows
     square(root(x))                 ->  x                x a sum of squares: a norm squared
+    x * x                           ->  square(x)        exact; its derivative is one product, not the sum of two
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
     1 - tanh(x)**2                  ->  sech2(x)         all x; the plain form cancels to 0 above 19
     x / sqrt(x*x + y*y)             ->  x / hypot(x, y)  all x, y, y*y perhaps a constant >= 0; the plain form over- and
@@ -26,6 +27,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradgen.cse import cse
+from gradgen.differentiate import exponentials
 from gradgen.invariant import differentiable
 from gradgen.ir import CONST, OPS, SIZE, Function
 from gradgen.ops.reductions import log_softmax, logsumexp
@@ -135,6 +137,11 @@ def _square(node: Value, args: tuple[Value, ...]) -> Value | None:
     return x.args[0] if x.op.name == "root" and _is_sum_of_squares(x.args[0]) else None
 
 
+def _mul(node: Value, args: tuple[Value, ...]) -> Value | None:
+    a, b = args
+    return apply(OPS["square"], a) if a is b and node.type.is_float else None
+
+
 def _log1p(node: Value, args: tuple[Value, ...]) -> Value | None:
     (x,) = args
     return apply(OPS["softplus"], x.args[0]) if x.op.name == "exp" else None
@@ -177,12 +184,10 @@ def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:
 
 
 def _rules() -> dict[object, list[Rule]]:
-    table = {
-        "log": _log,
-        "log1p": _log1p,
-        "sqrt": _sqrt,
-        "sub": _sub,
-        "square": _square,
-        "div": _div,
-    }
-    return {OPS[name]: [rule] for name, rule in table.items()}
+    table: dict[str, list[Rule]] = {
+        "log": [_log], "log1p": [_log1p], "sqrt": [_sqrt], "square": [_square], "mul": [_mul],
+        "add": [exponentials.add_rule],
+        "sub": [_sub, exponentials.sub_rule],
+        "div": [_div, exponentials.div_rule],
+    }  # fmt: skip
+    return {OPS[name]: rules for name, rules in table.items()}

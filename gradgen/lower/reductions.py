@@ -45,6 +45,8 @@ class Reductions(Builder):
         kept = tuple(d for k, d in enumerate(x.type.shape) if k not in axes)
         if kind == "logsumexp":
             result = self._logsumexp(value, x.type.shape, axes, Type.of(dtype, kept), node.name)
+        elif kind == "peak":
+            result = self._peak(value, x.type.shape, axes, Type.of(dtype, kept))
         else:
             result = self.reduction(
                 kind, x.type.shape, axes, Type.of(dtype, kept), node.name,
@@ -129,22 +131,10 @@ class Reductions(Builder):
         self, value: Any, shape: Shape, axes: Sequence[int], ty: Type, name: str | None
     ) -> Any:
         dtype = ty.dtype
-
-        def plain(at: Any, _: Any) -> Any:
-            return self.cast(self.read(value, at), dtype)
-
-        top = self.reduction("max", shape, axes, ty, "top", plain, value)
-        if ty.shape:
-            finite = self.temp(ty, "top")
-            with self.loops(ty.shape) as at:
-                x = self.read(top, at)
-                self.store(finite, tuple(at), self._finite(x))
-            top = View.whole(finite)
-        else:
-            top = self._finite(top)
+        top = self._peak(value, shape, axes, ty)
 
         def term(at: Any, place: Any) -> Any:
-            x = plain(at, place)
+            x = self.cast(self.read(value, at), dtype)
             return self.compute("exp", self.compute("sub", x, self.read(top, place)))
 
         total = self.reduction("sum", shape, axes, ty, "total", term, value)
@@ -157,6 +147,18 @@ class Reductions(Builder):
             log = self.compute("log", self.read(total, at))
             self.store(out, tuple(at), self.compute("add", log, self.read(top, at)))
         return View.whole(out)
+
+    def _peak(self, value: Any, shape: Shape, axes: Sequence[int], ty: Type) -> Any:
+        """The maximum, and 0 where it is not finite."""
+        top = self.reduction(
+            "max", shape, axes, ty, "top", lambda at, _: self.cast(self.read(value, at), ty.dtype), value
+        )  # fmt: skip
+        if not ty.shape:
+            return self._finite(top)
+        finite = self.temp(ty, "top")
+        with self.loops(ty.shape) as at:
+            self.store(finite, tuple(at), self._finite(self.read(top, at)))
+        return View.whole(finite)
 
     def _finite(self, x: Any) -> Let:
         return self.emit(Let(FINITE, (x,), x.type, NO_PARAMS, None, self.site))

@@ -276,6 +276,28 @@ RECURRENCE: Op = define(
 
 
 # -- logsumexp
+PEAK: Op = define(
+    Op(
+        "peak",
+        _infer("float"),
+        lambda x, axes, keepdims=False: run("peak")(x, axes, keepdims),
+        "The maximum over axes, and 0 where that is not finite: what exponentials are shifted by.",
+        vjp=(_extreme_vjp,),
+        jvp=(_extreme_jvp,),
+        numpy=_spell("_peak"),
+        nest=_nest("peak"),
+    )
+)
+enter(
+    Helper(
+        "peak",
+        ("x", "axis=None", "keepdims=False"),
+        "The maximum over axes, 0 where that is not finite.",
+        numpy="""top = np.max(x, axis=axis, keepdims=keepdims, initial=-np.inf)
+return np.where(np.isfinite(top), top, 0.0)
+""",
+    )
+)
 enter(
     Helper(
         "logsumexp",

@@ -7,6 +7,7 @@
     unchanging      what a loop carries though no step changes it becomes an operand
     invariant       what every step of a loop computes alike moves before the loop
     cse             one statement for equal computations; the user-named value wins
+    share           an exponential that several functions contain is computed once
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
 regions goes through the column twice, since operands that are numbers move into them. The verifier runs after each when
@@ -23,6 +24,7 @@ from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.maps import vectorise
+from gradgen.passes.sharing import share, share_logistic
 from gradgen.passes.simplify import simplify
 from gradgen.passes.unchanging import unchanging
 from gradgen.rewriting import within
@@ -32,8 +34,8 @@ Pass = Callable[[Function], Function]
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (inline, dce),
-    "readable": (inline, simplify, dce, unchanging, invariant, cse),
-    "fast": (inline, simplify, dce, unchanging, invariant, cse),
+    "readable": (inline, simplify, dce, unchanging, invariant, cse, share),
+    "fast": (inline, simplify, dce, unchanging, invariant, cse, share),
 }
 
 WHOLE_ARRAYS = ("numpy",)
@@ -47,6 +49,8 @@ FOR_REGIONS = (
 def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy") -> Function:
     """`fn` after the passes of `level` (lecture, readable, fast); verified after each with `check`, once otherwise."""
     steps = PASSES[level]
+    if level == "fast" and target == "numpy":
+        steps = (*steps, share_logistic)
     regions = any(node.op.regions for node in fn.body)
     if regions:
         steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)

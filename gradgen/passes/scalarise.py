@@ -248,7 +248,7 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         for index in np.ndindex(*shape):
             out[index] = scalar(op, *[b[index] for b in spread], **node.params)
         return out
-    if op.name in _FOLDS or op.name == "logsumexp":
+    if op.name in _FOLDS or op.name in ("logsumexp", "peak"):
         return _reduce(node, blocks[0])
     if op.name in ORDERS or op.name in LINALG:
         why = "which element it takes depends on data" if op.name in ORDERS else "it needs arrays"
@@ -340,6 +340,8 @@ def _fold(node: Value, items: list[Value]) -> Value:
         top = functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items)
         total = functools.reduce(lambda a, b: a + b, [apply(OPS["exp"], v - top) for v in items])
         return apply(OPS["log"], total) + top
+    if name == "peak":
+        return functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items or [constant(0.0)])
     start = {"sum": 0, "prod": 1, "any": False, "all": True}.get(name)
     if not items:
         return constant(start, node.type.dtype)

@@ -124,7 +124,39 @@ def _add(node: Value, args: Args) -> Value | None:
         return make(OPS["sub"], a, inner)
     if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact
         return make(OPS["sub"], b, inner)
-    return _factor(node, a, b)
+    total = _like_terms(node, a, b)
+    if (
+        total is None and a.op is OPS["add"] and a.name is None
+    ):  # (u + c*x) + d*x -> u + (c + d)*x  rounding
+        u, x = a.args
+        same = _like_terms(node, x, b) if u.type is node.type else None
+        total = None if same is None else make(OPS["add"], u, same)
+    return total if total is not None else _factor(node, a, b)
+
+
+def _like_terms(node: Value, a: Value, b: Value) -> Value | None:
+    """c*x + d*x -> (c + d)*x for constants of one sign: exact for x + x, else rounding; one operation less"""
+    if not node.type.is_float:
+        return None
+    c, x = _term(a)
+    d, y = _term(b)
+    if x is not y or x.type is not node.type or not (np.sign(c) == np.sign(d) != 0):
+        return None
+    return make(OPS["mul"], constant(c + d, x.type.dtype), x)
+
+
+def _term(value: Value) -> tuple[Any, Value]:
+    """(c, x), where value is c*x for a finite number c."""
+    if value.op is OPS["mul"]:
+        for c, x in (value.args, value.args[::-1]):
+            if (
+                c.op is CONST
+                and not c.type.shape
+                and c.type.dtype == x.type.dtype
+                and np.isfinite(c.params["value"])
+            ):
+                return c.params["value"], x
+    return 1.0, value
 
 
 def _sub(node: Value, args: Args) -> Value | None:
@@ -137,6 +169,10 @@ def _sub(node: Value, args: Args) -> Value | None:
         _is(a, 0.0) and b.type is node.type and _differentiated(node)
     ):  # 0.0 - y -> -y  but for y = 0.0
         return make(OPS["neg"], b)
+    if (inner := _neg(a)) is not None:  # -c*x - d*x -> -((c + d)*x)
+        total = _like_terms(node, inner, b)
+        if total is not None:
+            return make(OPS["neg"], total)
     return _factor(node, a, b)
 
 
@@ -175,7 +211,8 @@ def _times(s: Value, x: Value, left: bool) -> Value:
 def _mul(node: Value, args: Args) -> Value | None:
     a, b = args
     aop, bop = a.op, b.op
-    if aop in _PLAIN_FACTORS and bop in _PLAIN_FACTORS:
+    plain = _PLAIN_ARRAYS if node.type.shape else _PLAIN_FACTORS
+    if aop in plain and bop in plain:
         return None  # by far the most common case: nothing below applies
     for x, y in ((a, b), (b, a)):
         if _is(x, 1.0) and y.type is node.type:  # 1 * y -> y  exact
@@ -194,19 +231,62 @@ def _mul(node: Value, args: Args) -> Value | None:
             return make(OPS["div"], y, x.args[1])
         if x.op is OPS["reciprocal"]:
             return make(OPS["div"], y, x.args[0])
-    for x, y in (
-        (a, b),
-        (b, a),
-    ):  # c * (d * z) -> (c * d) * z for powers of two: exact but for under- and overflow
-        if x.op is CONST and not x.type.shape and y.op is OPS["mul"]:
-            for k in (0, 1):
-                d = y.args[k]
-                if d.op is CONST and not d.type.shape and d.type is x.type and (_two(x) or _two(d)):
-                    product = constant(x.params["value"] * d.params["value"], x.type.dtype)
-                    rest = y.args[1 - k]
-                    if _is(product, 1.0) and rest.type is node.type:
-                        return rest
-                    return make(OPS["mul"], product, rest)
+    (c, x), (d, y) = _split(a), _split(b)
+    if (
+        c is not None and d is not None and (_two(c) or _two(d))
+    ):  # (c*x) * (d*y) -> (c*d) * (x*y)  likewise
+        return make(
+            OPS["mul"],
+            constant(c.params["value"] * d.params["value"], c.type.dtype),
+            make(OPS["mul"], x, y),
+        )
+    for x, y in ((a, b), (b, a)):
+        if x.op is CONST and not x.type.shape:
+            taken = _take_factor(x, y, 3)
+            if taken is not None:
+                product, rest = taken
+                if _is(product, 1.0) and rest.type is node.type:
+                    return rest
+                if _is(product, -1.0) and rest.type is node.type:
+                    return make(OPS["neg"], rest)
+                return make(OPS["mul"], product, rest)
+    return None
+
+
+def _split(value: Value) -> tuple[Value | None, Value]:
+    """(c, x), where a value without a name is c*x for a constant number c, perhaps reshaped."""
+    if value.name is None:
+        if value.op is OPS["reshape"]:
+            c, x = _split(value.args[0])
+            return (c, value) if c is None else (c, make(value.op, x, **value.params))
+        if value.op is OPS["mul"]:
+            for c, x in (value.args, value.args[::-1]):
+                if (
+                    c.op is CONST
+                    and not c.type.shape
+                    and c.type.dtype == x.type.dtype
+                    and x.type is value.type
+                ):
+                    return c, x
+    return None, value
+
+
+def _take_factor(c: Value, y: Value, depth: int) -> tuple[Value, Value] | None:
+    """c * (d * z) -> (c*d) * z where c or d is a power of two, d among the factors of y: exact but for under- and overflow"""
+    if y.op is not OPS["mul"] or not depth:
+        return None
+    for k in (0, 1):
+        d, rest = y.args[k], y.args[1 - k]
+        if d.op is CONST and not d.type.shape and d.type is c.type and (_two(c) or _two(d)):
+            return constant(c.params["value"] * d.params["value"], c.type.dtype), rest
+    if y.name is not None:
+        return None  # a value that is there anyway
+    for k in (0, 1):
+        inner, rest = y.args[k], y.args[1 - k]
+        taken = _take_factor(c, inner, depth - 1)
+        if taken is not None and taken[1].type is inner.type:
+            parts = (taken[1], rest) if k == 0 else (rest, taken[1])
+            return taken[0], apply(OPS["mul"], *parts)
     return None
 
 
@@ -368,6 +448,7 @@ def _collected(node: Value, acc: Value, v: Value) -> Value | None:
 
 # Ops of factors that no rule of mul looks into; all but those named in `_mul`.
 _PLAIN_FACTORS: set[Op] = set()
+_PLAIN_ARRAYS: set[Op] = set()
 
 
 def _rules() -> dict[object, list[Rule]]:
@@ -375,6 +456,7 @@ def _rules() -> dict[object, list[Rule]]:
     _PLAIN_FACTORS.update(
         op for op in OPS.values() if op.name not in ("const", "neg", "div", "reciprocal")
     )
+    _PLAIN_ARRAYS.update(_PLAIN_FACTORS - {OPS["mul"], OPS["reshape"]})
     for op in OPS.values():
         if op.elementwise:
             table[op] = [_fold_or_unspread]
