@@ -1,18 +1,18 @@
 """Sums of exponentials whose terms were shifted by hand: what a shift adds, the derivative need not see.
 
     log(sum(exp(x - m))) + m               ->  logsumexp(x)
-    x - m - log(sum(exp(x - m)))           ->  x - logsumexp(x)          the log of a softmax
-    exp(x - m) / sum(exp(x - m))           ->  exp(x - logsumexp(x))     a softmax
+    x - m - log(sum(exp(x - m)))           the log of a softmax: the same for every m
+    exp(x - m) / sum(exp(x - m))           a softmax: likewise
 
 for any m that is one number over the axes of the sum (the maximum, usually). All x and finite m; where m is infinite the
-plain form is nan and the form after is the limit. The plain form's derivative passes through m, to cancel there: for a
-maximum that is a search for ties, in the form after it is nothing. Rules of `canonicalise`; `passes.sharing` writes the
-shifted sums again.
+plain form of the first is nan and the form after is the limit. The derivative of the plain forms passes through m, to cancel
+there: for a maximum that is a search for ties. In the first form after, m is gone; in the others, whose accuracy is that of
+x - m, it is kept and its derivative is not taken. Rules of `canonicalise`.
 """
 
 from __future__ import annotations
 
-from gradgen.ir import OPS
+from gradgen.ir import LEAVES, OPS
 from gradgen.ops.reduce import LOGSUMEXP, SUM, reduced_shape
 from gradgen.ops.spans import Span
 from gradgen.value import Value, apply
@@ -78,9 +78,10 @@ def sub_rule(node: Value, args: tuple[Value, ...]) -> Value | None:
     u, y = args
     total = stripped(y)
     if total.op is LOGSUMEXP and total.args[0] is u and is_spread(y, total, u):
-        x, shift = _unshifted(u, total.params["axes"])
-        if shift is not None:
-            return apply(OPS["sub"], x, _like(y, total, apply(LOGSUMEXP, x, **total.params)))
+        fixed = _fixed(u, total.params["axes"])
+        if fixed is not None:
+            lse = apply(LOGSUMEXP, fixed, **total.params)
+            return apply(OPS["sub"], fixed, _like(y, total, lse))
     return None
 
 
@@ -89,12 +90,19 @@ def div_rule(node: Value, args: tuple[Value, ...]) -> Value | None:
     e, y = args
     total = stripped(y)
     if e.op is OPS["exp"] and total.op is SUM and total.args[0] is e and is_spread(y, total, e):
-        x, _ = _unshifted(e.args[0], total.params["axes"])
-        if x.type is not e.type:
-            return None
-        lse = _like(y, total, apply(LOGSUMEXP, x, **total.params))
-        return apply(OPS["exp"], apply(OPS["sub"], x, lse))
+        fixed = _fixed(e.args[0], total.params["axes"])
+        if fixed is not None and fixed.type is e.type:
+            same = apply(OPS["exp"], fixed)
+            return apply(OPS["div"], same, _like(y, total, apply(SUM, same, **total.params)))
     return None
+
+
+def _fixed(u: Value, axes: tuple[int, ...]) -> Value | None:
+    """x - m with m taken as a constant, where u is x - m for an m that is one number over `axes`."""
+    x, m = _unshifted(u, axes)
+    if m is None or m.op in LEAVES or m.op is OPS["stop_gradient"]:
+        return None
+    return apply(OPS["sub"], x, apply(OPS["stop_gradient"], m))
 
 
 def _like(y: Value, old: Value, new: Value) -> Value:
