@@ -94,7 +94,7 @@ class _Schedule:
         for g, loop in enumerate(self.groups):
             out.append(loop)
             out += self.scalars.get(2 * g + 1, ())
-        return _settle(out) + results
+        return _settle([*out, *results])
 
     def _scalar(self, stmt: Any) -> None:
         kind = type(stmt)

@@ -246,3 +246,16 @@ def test_columns_of_a_matrix_are_brought_side_by_side_for_mathematics():
     stores = [s for s in walk([after]) if type(s) is Store]
     assert len(stores) == 3 and {s.buffer for s in stores} == {kernel.outputs[1]}
     assert not any(s.accumulate for s in stores)
+
+
+def test_an_element_of_the_input_that_only_a_result_reads():
+    def f(x):
+        y = x.T
+        return y[0, 1], (2.0 * y).T
+
+    fn, signature = make(f, ("f64[3,2]",), None)
+    x = np.arange(6.0).reshape(3, 2)
+    for name, kernel in stages(fn, signature.results):
+        verify(kernel, name)
+        corner, doubled = run(kernel, [x], {})
+        assert corner == 2.0 and np.array_equal(doubled, 2.0 * x), name
