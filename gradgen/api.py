@@ -14,7 +14,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gradgen.checking import Report, Row, check_compiled, relative_error
@@ -34,6 +34,7 @@ from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
 from gradgen.passes import optimise
 from gradgen.passes.captures import lift_captures
+from gradgen.passes.layout import column_major
 from gradgen.runners import runner_of
 from gradgen.sites import cite
 from gradgen.trace.spec import Argument, Leaf, Signature, arguments_of, check_keys, placeholders
@@ -80,7 +81,10 @@ def checked(target: str, options: Any) -> Options:
     """The options, where target and options are ones that there are."""
     if target not in TARGETS:
         raise SpecError(f"target needs one of {', '.join(TARGETS)}, got {target!r}")
-    return Options.of(options)
+    chosen = Options.of(options)
+    if target == "python" and chosen.order != "C":
+        raise SpecError('order="F" needs the target c or numpy: lists of Python\'s have no order')
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -200,12 +204,15 @@ def _optimised(
     signature.captured_leaves = [Leaf(str(v.name), v.type) for v in lifted]
     stages: dict[str, Any] = {"adjoint": adjoint, "optimized": fn}
     stages["trace"] = traced if traced is not None else adjoint
+    laid = fn
     if target == "c":
         from gradgen.lower import compile_loops, show
 
-        stages["kernel"] = lambda: compile_loops(fn, signature.results, options)
+        if options.order == "F":
+            laid = optimise(column_major(fn), options.level(target), options.verify, target)
+        stages["kernel"] = lambda: compile_loops(laid, signature.results, options)
         stages["loops"] = lambda: show(stages["kernel"]())
-    return Prepared(Entry(fn, signature, record(fn, signature)), stages)
+    return Prepared(Entry(fn, signature, record(laid, signature), laid), stages)
 
 
 def emit(
@@ -219,7 +226,7 @@ def emit(
         return emit_c_file(entries, heading, options)
     from gradgen.emit.python_file import emit_python
 
-    return emit_python(entries, heading, target, options.level(target), options.checks)
+    return emit_python(entries, heading, target, options.level(target), options)
 
 
 # -- graphs that are already built
@@ -382,7 +389,8 @@ def command(
         and getattr(f, "part", "full") == "full"
     )
     if code is None or not plain or not usual or "<" in path:
-        return one_line(f"gg.compile(gg.{kind}({base_name(inner)}, ...), target={target!r})")
+        what = base_name(inner) if kind == "none" else f"gg.{kind}({base_name(inner)}, ...)"
+        return one_line(f"gg.compile({what}, ..., target='{target}'{options_text(options)})")
     words = ["gradgen", "build", f"{cite((code.co_filename, 0)).rsplit(':', 1)[0]}:{path}"]
     for a in arguments:
         words += ["-a", _argument_text(a)]
@@ -395,6 +403,16 @@ def command(
     if options.optimize:
         words += ["--optimize", options.optimize]
     return one_line(" ".join(word if '"' in word else _shell(word) for word in words))
+
+
+def options_text(options: Options) -> str:
+    """The options that are not the usual ones, as an argument of a call."""
+    unusual = {
+        f.name: getattr(options, f.name)
+        for f in fields(Options)
+        if getattr(options, f.name) != f.default
+    }
+    return f", options={unusual}" if unusual else ""
 
 
 DERIVED = (

@@ -29,7 +29,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -213,7 +213,8 @@ def cdef_of(header: str) -> str:
 class CFunction:
     """A function of emitted files, called with arrays. Safe from many threads: every call has its own workspace.
 
-    file: the signatures of all functions of a file of several; they share one shared object.
+    file: the signatures of all functions of a file of several; they share one shared object. order: how the memory of arrays
+    is laid out, "F" for column by column.
     """
 
     def __init__(
@@ -225,7 +226,9 @@ class CFunction:
         cc: str | None = None,
         flags: Sequence[str] | None = None,
         file: Sequence[Signature] = (),
+        order: str = "C",
     ) -> None:
+        self.columns = order == "F"
         main = next(name for name in files if name.endswith(".c"))[:-2]
         self.name = signature.name if file else main
         self.signature = signature
@@ -251,7 +254,7 @@ class CFunction:
 
     def type(self, base: type) -> type | None:
         """A subclass of `base`, of the same layout, whose calls go to the C function without a Python frame."""
-        if self._module is None:
+        if self._module is None or self.columns:
             return None
         signature = self.signature
         captures = tuple(
@@ -269,18 +272,22 @@ class CFunction:
         out: Sequence[np.ndarray] | None = None,
     ) -> list[Any]:
         """The results, fresh arrays (f64 scalars as float) or written into `out`. IndexError for a bad index."""
+        order: Literal["C", "F"] = "F" if self.columns else "C"
         given = [
-            np.require(array, DTYPES[ty.dtype], ["C", "A"])
+            np.require(array, DTYPES[ty.dtype], [order, "A"])
             for array, ty in zip(arrays, self.inputs, strict=True)
         ]
         if out is None:
             results = [
-                np.empty([evaluate(d, sizes) for d in ty.shape], DTYPES[ty.dtype])
+                np.empty([evaluate(d, sizes) for d in ty.shape], DTYPES[ty.dtype], order)
                 for ty in self.outputs
             ]
         else:
             results = list(out)
-        code = self._run(*[sizes[name] for name in self.letters], *given, *results)
+        memory = [*given, *results]
+        if self.columns:  # the wrapper takes memory row by row
+            memory = [array.T for array in memory]
+        code = self._run(*[sizes[name] for name in self.letters], *memory)
         if code:
             self._fail(code, sizes)
         return [

@@ -321,6 +321,8 @@ class Compiled:
             raise ShapeError(
                 f"{self.name} needs {leaf.type} for {leaf.label}, got an array of shape {array.shape}"
             )
+        if self.options.order == "F" and array.ndim > 1:
+            return np.asfortranarray(array)
         if not array.flags.c_contiguous:
             array = np.ascontiguousarray(array)
         return array

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradgen.api import checked, emit, prepare
+from gradgen.api import checked, emit, options_text, prepare
 from gradgen.checking import Report
 from gradgen.compiled import Compiled
 from gradgen.emit.entry import Heading
@@ -139,7 +139,9 @@ def module(
         prepare(f, positional, named, target, None, symbol, chosen)
         for (f, positional, named), symbol in zip(given.values(), symbols, strict=True)
     ]
-    heading = Heading(file, _title(file, symbols), _command(name, given, target), tuple(symbols))
+    heading = Heading(
+        file, _title(file, symbols), _command(name, given, target, chosen), tuple(symbols)
+    )
     files = emit(made, heading, target, chosen)
     runner = runner_of(target, [function.entry.signature for function in made])
     compiled = {
@@ -175,6 +177,6 @@ def _title(file: str, symbols: list[str]) -> str:
     return one_line(f"{file}: {' and '.join(filter(None, [', '.join(most), last]))}")
 
 
-def _command(name: str, given: Mapping[str, Any], target: str) -> str:
+def _command(name: str, given: Mapping[str, Any], target: str, options: Options) -> str:
     listed = ", ".join(f'"{key}": ...' for key in given)
-    return one_line(f"gg.module('{name}', {{{listed}}}, target='{target}')")
+    return one_line(f"gg.module('{name}', {{{listed}}}, target='{target}'{options_text(options)})")

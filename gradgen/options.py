@@ -25,7 +25,9 @@ class Options:
     parallel: long loops in C run on several threads where the compiler has OpenMP; results do not depend on their number.
     blas: "none": large products of matrices by a kernel in the emitted file; "auto": the same, which is as fast; "cblas": by
           cblas_dgemm, for linking with a BLAS ($GRADGEN_BLAS, else the first of openblas, cblas, blas that is found).
-    index, order, profile: one value each so far.
+    order: arrays of two axes and more lie in memory row by row ("C") or column by column ("F"): arguments, results and captured
+          arrays of C functions, results of NumPy functions.
+    index, profile: one value each so far.
     """
 
     optimize: str | None = None
@@ -43,7 +45,7 @@ class Options:
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
             "optimize": (None, *LEVELS), "math": ("strict", "default", "fast"), "blas": ("auto", "none", "cblas"),
-            "parallel": (False, True), "ties": ("split", "first"), "index": ("i64",), "order": ("C",), "profile": (None,),
+            "parallel": (False, True), "ties": ("split", "first"), "index": ("i64",), "order": ("C", "F"), "profile": (None,),
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:

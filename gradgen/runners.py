@@ -134,8 +134,9 @@ class CRunner:
         interface: Any = Interface(
             signature.leaves, [Leaf("", ty) for ty in signature.result_types]
         )
+        options = compiled.options
         made = CFunction(
-            compiled.files, interface, signature, compiled.options.math, cc, flags, self.file
+            compiled.files, interface, signature, options.math, cc, flags, self.file, options.order
         )
         return Ready(made.call, made.caller, made.type)
 

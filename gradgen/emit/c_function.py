@@ -48,7 +48,7 @@ class CFunction:
         self.signature = signature = entry.signature
         self.selftest = entry.selftest
         self.options = options
-        self.kernel: Kernel = compile_loops(entry.fn, signature.results, options)
+        self.kernel: Kernel = compile_loops(entry.laid or entry.fn, signature.results, options)
         self.name = signature.name
         self.prefix = self.name.upper()
         self.code = c_prefix(self.name)
@@ -256,7 +256,10 @@ class CFunction:
             f"{name}: steps that a while loop's tape has room for; {self.code}_TAPE asks for more."
             for name in self.tape.values()
         ]
-        lines.append("Arrays are row-major. Inputs may alias each other; outputs overlap nothing.")
+        order = "column" if self.options.order == "F" else "row"
+        lines.append(
+            f"Arrays are {order}-major. Inputs may alias each other; outputs overlap nothing."
+        )
         return lines
 
     def size_parameters(self) -> str:

@@ -16,11 +16,12 @@ from gradgen.trace.spec import Signature
 
 @dataclass(frozen=True)
 class Entry:
-    """One function of a file."""
+    """One function of a file. laid: `fn` on arrays as they lie in memory, where that is not row by row."""
 
     fn: Function
     signature: Signature
     selftest: SelfTest | None = None
+    laid: Function | None = None
 
     @property
     def name(self) -> str:

@@ -58,7 +58,9 @@ class PythonFunction:
         level: str,
         checks: bool = True,
         length: int | None = None,
+        order: str = "C",
     ) -> None:
+        self.order = order
         self.fn = entry.fn
         self.signature = signature = entry.signature
         self.selftest = entry.selftest
@@ -273,6 +275,11 @@ class PythonFunction:
                 return expr.text  # a literal is a Python number already
             cast = {"f64": "float", "i64": "int", "bool": "bool"}.get(value.type.dtype)
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
+        if self.order == "F" and value.type.ndim > 1:
+            kept = value.op is PARAM or value.op.view or value.op is CONST
+            return (
+                f'np.array({expr.text}, order="F")' if kept else f"np.asfortranarray({expr.text})"
+            )
         if value.op is CONST:
             return expr.text
         shared = value.op is ITEM and not is_stack(value) and not is_own_final(value, self.counts)
@@ -321,7 +328,4 @@ class PythonFunction:
         return out
 
     def _selftest_text(self) -> str:
-        test = self.selftest
-        if test is None or self.signature.captured_leaves:
-            return ""
-        return selftest_function(self, test)
+        return "" if self.selftest is None else selftest_function(self, self.selftest)

@@ -1,6 +1,6 @@
 """Functions as a standalone Python module: `numpy` target (imports numpy) and `python` target (imports math).
 
-    emit_python(entries, heading, target, level, checks=True) -> {"NAME.py": text}
+    emit_python(entries, heading, target, level, options) -> {"NAME.py": text}
 
 The module holds the functions, each with the checks of its arguments, the helper routines that they use once, and their
 self-tests, which `python NAME.py --check` runs.
@@ -20,14 +20,15 @@ from gradgen.emit.python_arguments import routines
 from gradgen.emit.python_selftest import selftest_entry, selftest_routines
 from gradgen.emit.python_text import command_lines
 from gradgen.ops.helpers import with_needs
+from gradgen.options import Options
 from gradgen.version import VERSION
 
 
 def emit_python(
-    entries: Sequence[Entry], heading: Heading, target: str, level: str, checks: bool = True
+    entries: Sequence[Entry], heading: Heading, target: str, level: str, options: Options
 ) -> dict[str, str]:
     """The file of the numpy or python target. EmitError where the target cannot hold a function."""
-    functions = [_function(entry, heading, target, level, checks) for entry in entries]
+    functions = [_function(entry, heading, target, level, options) for entry in entries]
     texts = [function.print() for function in functions]
     if heading.alone:
         header = functions[0].header()
@@ -57,11 +58,11 @@ def emit_python(
 
 
 def _function(
-    entry: Entry, heading: Heading, target: str, level: str, checks: bool
+    entry: Entry, heading: Heading, target: str, level: str, options: Options
 ) -> PythonFunction:
     if target == "python" and not is_scalar(entry.fn):
         return ListFunction(entry, heading, level)
-    return PythonFunction(entry, heading, target, level, checks)
+    return PythonFunction(entry, heading, target, level, options.checks, order=options.order)
 
 
 def _imports(text: str, target: str) -> str:

@@ -43,6 +43,7 @@ def selftest_function(function: Any, test: SelfTest) -> str:
             return ""  # the class is the user's: a standalone file cannot make one
         if _has_class(argument.tree):
             return ""
+    arguments += [by_label[leaf.label] for leaf in function.signature.captured_leaves]
     lines += layout(4, "found = ", Group(f"{function.signature.name}(", arguments, ")"))
     lines += layout(4, "expected = ", Group("[", [number_text(c) for c in test.checksums], "]"))
     order = [k for k in function.signature.slots if k is not None]

@@ -8,6 +8,7 @@ each argument's range; the same formula is in every target, so no data is stored
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,8 +81,8 @@ def record(fn: Function, signature: Signature) -> SelfTest | None:
     for bump in range(6):
         sizes = {name: 3 + k + bump for k, name in enumerate(signature.letters)}
         samples = []
-        for leaf in signature.leaves[: len(fn.inputs)]:
-            shape = tuple(evaluate(d, sizes) for d in leaf.type.shape)
+        for leaf, v in zip(signature.leaves, fn.inputs, strict=True):
+            shape = tuple(evaluate(d, sizes) for d in v.type.shape)
             low = 0.25 if leaf.low is None else float(leaf.low)
             high = low + 1.0 if leaf.high is None else float(leaf.high)
             if leaf.type.dtype[0] == "i" and leaf.low is None and leaf.high is None:
@@ -91,7 +92,7 @@ def record(fn: Function, signature: Signature) -> SelfTest | None:
             return None
         try:
             with at_most(LIMIT) as left:
-                outputs = interpret(fn, arrays(tuple(samples), signature), sizes)
+                outputs = interpret(fn, arrays(samples), sizes)
         except (Exhausted, MemoryError):
             return None
         except (GradgenError, IndexError, ValueError):
@@ -101,12 +102,10 @@ def record(fn: Function, signature: Signature) -> SelfTest | None:
     return None
 
 
-def arrays(samples: tuple[Sample, ...], signature: Signature) -> list[np.ndarray]:
-    """The inputs that the samples describe; captured arrays are themselves."""
+def arrays(samples: Sequence[Sample]) -> list[np.ndarray]:
+    """The inputs that the samples describe."""
     out, first = [], 1
-    captured = list(signature.captures.values())
-    count = len(samples) - len(signature.captured_leaves)
-    for sample in samples[:count]:
+    for sample in samples:
         out.append(fill(sample, first))
-        first += int(np.prod(sample.shape, dtype=int))
-    return out + captured[len(captured) - len(signature.captured_leaves) :]
+        first += math.prod(sample.shape)
+    return out

@@ -242,8 +242,7 @@ def test_self_tests_run_without_gradgen(files, tmp_path):
     passed = {
         line.split(":")[0] for line in done.stdout.splitlines() if line.endswith("self-test passed")
     }
-    without = {"captured", "symmetric", "small"}  # bound arrays, classes: none is recorded
-    assert passed >= {p.stem for p in files.glob("*.py")} - without
+    assert passed == {p.stem for p in files.glob("*.py")}
 
 
 def test_a_self_test_notices_a_wrong_file(files, tmp_path):
