@@ -73,8 +73,8 @@ _TESTS = ["found", "expected"]
 _IMPORTED = str.split("""
 abc ast bisect codecs collections contextlib contextvars copyreg ctypes datetime dis encodings enum functools genericpath
 hashlib importlib inspect io itertools json keyword linecache locale marshal numbers opcode operator os pathlib pickle platform
-posix posixpath random re reprlib secrets shutil site stat string struct subprocess tempfile textwrap threading time token
-tokenize traceback types typing warnings weakref zipimport zlib
+posix posixpath random re reprlib secrets shutil site stat string struct subprocess tempfile textwrap threading time
+token tokenize traceback types typing warnings weakref zipimport zlib
 """)
 FUNCTION_RESERVED = RESERVED.union(
     _CFFI, _TESTS, _IMPORTED, OWN, (f"{stem}{k}" for stem in ("x", "arg") for k in range(100))
