@@ -200,9 +200,15 @@ def max0(a: Dim) -> Dim:
 
 
 def nonnegative(a: Dim) -> bool:
-    """Whether a >= 0 for every value of its letters, as far as signs of coefficients show it."""
+    """Whether a >= 0 for every value of its letters, as far as signs of coefficients and k * (b // k) <= b show it."""
     if isinstance(a, int):
         return a >= 0
+    for m, c in a.terms:
+        if c < 0 and len(m) == 1 and isinstance(m[0], Opaque) and m[0].kind == "floordiv":
+            b, k = m[0].args
+            if isinstance(k, int) and k > 0 and c % k == 0:
+                without = add(a, Size(((m, -c),)))
+                return nonnegative(add(without, mul(c // k, b)))
     return all(c >= 0 and all(_atom_nonnegative(x) for x in m) for m, c in a.terms)
 
 

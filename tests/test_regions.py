@@ -443,3 +443,27 @@ def test_a_while_loop_that_does_not_end_on_the_samples_of_the_self_test(target):
     fn = gg.compile(grow, "f64[]", target=target)
     assert fn(2.0) == 128.0
     assert "self_test" not in fn.source and "_selftest" not in fn.source
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_checkpoints_of_a_scan_of_symbolic_length(target, reverse):
+    """Blocks of three steps and what is left of n steps."""
+
+    def f(x, w, every):
+        h, ys = gg.scan(
+            lambda h, v: (np.tanh(w * h + v), h * v), 0.1, x, reverse=reverse, checkpoint=every
+        )
+        return h + np.sum(ys * x)
+
+    fns = [
+        gg.compile(
+            gg.value_and_grad(lambda x, w, every=every: f(x, w, every), (0, 1)),
+            "f64[n]", "f64[]", target=target,
+        )
+        for every in (None, 3)
+    ]  # fmt: skip
+    for n in (0, 1, 3, 5):
+        (value, bars), (expected, gradient) = fns[1](X[:n], W), fns[0](X[:n], W)
+        assert value == pytest.approx(expected, rel=1e-14)
+        same(bars, gradient, 1e-13)
