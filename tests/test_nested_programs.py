@@ -1,14 +1,14 @@
 """Random programs of nested loops and branches: interpreter, NumPy, C and differences agree, in value and gradient.
 
-A program is a tree of expressions of the scalars in scope; each loop or branch brings its own scalars into scope and closes over
-the others. Both spellings are drawn: gg.scan, gg.cond, ..., and Python's own `for`, `if`, `while`.
+A program is a tree of expressions of the scalars in scope; each loop or branch brings its own scalars into scope and closes
+over the others. Both spellings are drawn: gg.scan, gg.cond, ..., and Python's own `for`, `if`, `while`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 import gradgen as gg
@@ -240,6 +240,7 @@ def check(program, target, symbolic):
 
 
 @pytest.mark.filterwarnings("ignore:the gradient of")
+@example(("while", ("checkpoint", ("variable", 6)), ("slope", ("variable", 0))), False)
 @settings(examples, max_examples=40)
 @given(programs, st.booleans())
 def test_numpy(program, symbolic):

@@ -185,6 +185,7 @@ class _Loop(_Block):
         super().__init__(printer, node)
         self.loop = Loop.of(node)
         body = self.loop.body
+        self.spare: list[str] = []  # names that the body does not use
         self.body_reads: dict[int, int] = {}
         for v in [*(a for n in body.body for a in n.args), *body.outputs]:
             self.body_reads[id(v)] = self.body_reads.get(id(v), 0) + 1
@@ -258,9 +259,8 @@ class _Loop(_Block):
         line = f"{', '.join(names)} = {', '.join(expr.text for _, expr, _ in pairs)}"
         if self.printer.indent + 4 + len(line) <= 100:
             return [line]
-        temporaries = [self.printer.names.temporary() for _ in pairs]
-        out = [f"{t} = {e.text}" for t, (_, e, _) in zip(temporaries, pairs, strict=True)]
-        return out + [f"{n} = {t}" for n, t in zip(names, temporaries, strict=True)]
+        out = [f"{t} = {e.text}" for t, (_, e, _) in zip(self.spare, pairs, strict=False)]
+        return out + [f"{n} = {t}" for n, t in zip(names, self.spare, strict=False)]
 
     def find_sums(self, names: Sequence[str]) -> None:
         """Scalar carries to which every step adds."""
@@ -329,6 +329,7 @@ class _For(_Loop):
             if self.needs_name(k) and self.steady(k, inner):
                 inner.roots[id(loop.carry_outputs[k])] = name
         printed = inner.print()
+        self.spare = [printer.names.temporary() for _ in carry_names]
         printer.names.release(mark)
         mutated = {id(inner.fn.body[j].args[0]) for j in inner_updates(inner)}
         for k, name in enumerate(carry_names):
@@ -442,6 +443,7 @@ class _While(_Loop):
         check = printer.nested(test, [index, *carry_names, *consts])
         checked = check.print()
         printed = inner.print()
+        self.spare = [printer.names.temporary() for _ in carry_names]
         printer.names.release(mark)
         mutated = {id(inner.fn.body[j].args[0]) for j in inner_updates(inner)}
         for k, name in enumerate(carry_names):

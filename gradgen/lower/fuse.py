@@ -190,7 +190,7 @@ def _fills_first(body: list[Any]) -> list[Any]:
 
 
 def _settle(body: list[Any]) -> list[Any]:
-    """Loads of inputs, which move up freely, stand where they are first needed."""
+    """Loads of inputs, which move up freely, stand where they are first needed; behind all if that is a later part."""
     movable = {
         id(s): s
         for s in body
@@ -208,7 +208,7 @@ def _settle(body: list[Any]) -> list[Any]:
                 if load is not None:
                     out.append(load)
         out.append(stmt)
-    return out
+    return [*out, *movable.values()]
 
 
 def conflict(a: int, b: int) -> bool:

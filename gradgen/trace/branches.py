@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterator
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from gradgen.trace.control import branch as cond_of
 from gradgen.trace.control import scalar_bool, scan_numbered, while_traced
 from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import CALLS, hook
-from gradgen.trace.regions import Region
+from gradgen.trace.regions import Region, trace_region
 from gradgen.tree import NONE, Tree, flatten, leaf_names, unflatten
 from gradgen.types import Type
 from gradgen.value import (
@@ -40,6 +41,7 @@ from gradgen.value import (
     Trace,
     Value,
     apply,
+    constant,
     current_trace,
     dim_or_none,
 )
@@ -112,16 +114,36 @@ def _joined(
                 return a
             a = thunk()
             continue
-        b = thunk()
-        for operand in (a, b):
-            ty = as_value(operand).type
-            if ty.dtype != "bool" or ty.shape:
-                raise UnsupportedError(
-                    f"`and` and `or` need scalar truth values, got {ty}",
-                    "Write np.logical_and or np.logical_or for arrays, a comparison for a number.",
-                )
-        a = apply(OPS[op], a, b)
+        _check_truth(a)
+        held = _second_operand(thunk)
+        if all(n.op.elementwise for n in held.trace.body):
+            b = thunk()
+            _check_truth(b)
+            a = apply(OPS[op], a, b)
+        else:  # an element that may not be there, a loop: only where Python would look
+            with Trace(region=True) as trace:
+                known = constant(op == "logical_or")
+            regions = [held, Region(trace, [known], held.result, "branch")]
+            a = cond_of(a, regions if op == "logical_and" else regions[::-1])
     return a
+
+
+def _second_operand(thunk: Callable[[], Any]) -> Region:
+    def traced() -> Any:
+        b = thunk()
+        _check_truth(b)
+        return as_value(b)
+
+    return trace_region(traced, "branch")
+
+
+def _check_truth(operand: Any) -> None:
+    ty = as_value(operand).type
+    if ty.dtype != "bool" or ty.shape:
+        raise UnsupportedError(
+            f"`and` and `or` need scalar truth values, got {ty}",
+            "Write np.logical_and or np.logical_or for arrays, a comparison for a number.",
+        )
 
 
 @hook
@@ -489,7 +511,10 @@ class _Carried:
         def decorated(run: Callable[[], Any]) -> Callable[[], Any]:
             def checked() -> Any:
                 self.setter(self.before)
-                held = contents(body)
+                # What a body rebinds shows when it is traced again (trace.steady).
+                held = [
+                    (obj, inside) for obj, inside in contents(body) if type(obj) is not CellType
+                ]
                 result = run()
                 self.setter(self.before)
                 check_unchanged(held)

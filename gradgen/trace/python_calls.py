@@ -35,8 +35,15 @@ def _sum(items: Any, /, start: Any = 0) -> Any:
     return builtins.sum(found, start)
 
 
-def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
+def _is_long(x: Any) -> bool:
+    """Whether x is a traced array whose one axis has a symbolic size."""
+    return isinstance(x, Value) and x.type.ndim == 1 and not isinstance(x.type.shape[0], int)
+
+
+def _extreme(plain: Callable[..., Any], function: Any, whole: Any) -> Callable[..., Any]:
     def pick(*items: Any, **kwargs: Any) -> Any:
+        if len(items) == 1 and not kwargs and _is_long(items[0]):
+            return FUNCTIONS[whole](items[0])
         found = (
             list(items[0])
             if len(items) == 1 and not kwargs and any_value(items[0])
@@ -49,8 +56,8 @@ def _extreme(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
     return pick
 
 
-CALLS[builtins.max] = _extreme(builtins.max, np.maximum)
-CALLS[builtins.min] = _extreme(builtins.min, np.minimum)
+CALLS[builtins.max] = _extreme(builtins.max, np.maximum, np.max)
+CALLS[builtins.min] = _extreme(builtins.min, np.minimum, np.min)
 
 
 def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
