@@ -325,7 +325,7 @@ def make(
         staged = derived.derive(values, names + extra)
     else:
         staged = stage(f, values, names, f.__name__)
-    fn = optimise(staged.function, level, check=True)
+    fn = optimise(staged.function, level, check=True, target="c")
     words = (wrt,) if isinstance(wrt, (str, int)) else wrt or ()
     labels = [v.name or f"y{k}" for k, v in enumerate(fn.outputs)]
     if wrt is not None and wrt != "hvp":

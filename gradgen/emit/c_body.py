@@ -305,7 +305,7 @@ class CBody(CPlaces):
 
     def _declare(self, stmt: Declare, name: str, depth: int, cited: str) -> None:
         buffer, fill = stmt.buffer, stmt.fill
-        head = f"{C_NAMES[buffer.dtype]} {name}[{buffer.size}]"
+        head = f"{C_NAMES[buffer.dtype]} {name}[{buffer.size or 1}]"  # C has no arrays of nothing
         value = literal(DTYPES[buffer.dtype].type(fill if fill is not None else 0)).text
         self._line(f"{head} = {{{value}}};" if fill == 0 else f"{head};", depth, None, cited)
         if fill:

@@ -169,7 +169,7 @@ class CFunction:
             kind = C_NAMES[buffer.dtype]
             where, start = self.kernel.placement.get(id(buffer), ("", 0))
             if where == "stack":
-                lines.append(f"    {kind} {name}[{buffer.size}];")
+                lines.append(f"    {kind} {name}[{buffer.size or 1}];")  # no array is of nothing
             elif where == "work":
                 offset = self.body.dim(start)
                 place = (

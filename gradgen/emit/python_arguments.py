@@ -114,6 +114,10 @@ def _shape_checks(function: Any) -> list[str]:
 
 ARRAY = '''def _array(name, value, dtype, ndim):
     """`value` as an array of `dtype` if that loses nothing."""
+    if type(value) is np.ndarray and value.dtype == dtype and value.ndim == ndim > 0:
+        return np.ascontiguousarray(value)
+    if type(value) is float and dtype is np.float64 and ndim == 0:
+        return np.float64(value)
     array = np.asarray(value)
     given = isinstance(value, (np.ndarray, np.generic))
     if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):

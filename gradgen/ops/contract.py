@@ -9,6 +9,8 @@ results for forward and reverse mode AD", 2008, section 2.2).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,16 @@ def _matmul_b(y_bar: Value, y: Value, a: Value, b: Value) -> Value:
     return unbroadcast(b_bar, b.type)
 
 
+def _spell_matmul(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    """`a @ b`; np.vdot where both are matrices laid out flat for it."""
+    texts = [_FLAT.fullmatch(x.text) for x in operands]
+    if all(texts) and all(a.op.name == "reshape" for a in node.args):
+        a, b = (str(t and t[1]) for t in texts)
+        return Expr(f"np.vdot({a}, {b})")
+    return infix("@", PRODUCT)(operands, node, target)
+
+
+_FLAT = re.compile(r"([\w.]+)\.ravel\(\)")
 MATMUL: Op = define(
     Op(
         "matmul",
@@ -74,7 +86,7 @@ MATMUL: Op = define(
         "Matrix product; vectors count as rows on the left and columns on the right.",
         vjp=(_matmul_a, _matmul_b),
         jvp=("linear", "linear"),
-        numpy=infix("@", PRODUCT),
+        numpy=_spell_matmul,
         nest=lambda lowering, node: lowering.matmul(node),
     )
 )

@@ -8,6 +8,7 @@
     invariant       what every step of a loop computes alike moves before the loop
     cse             one statement for equal computations; the user-named value wins
     share           an exponential that several functions contain is computed once
+    products        sums of products become products of vectors, for NumPy
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
 regions goes through the column twice, since operands that are numbers move into them. The verifier runs after each when
@@ -24,6 +25,7 @@ from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.maps import vectorise
+from gradgen.passes.products import products
 from gradgen.passes.sharing import share, share_logistic
 from gradgen.passes.simplify import simplify
 from gradgen.passes.unchanging import unchanging
@@ -39,6 +41,11 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 }
 
 WHOLE_ARRAYS = ("numpy",)
+# What only pays where each statement is a pass over memory.
+FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
+    "readable": (products,),
+    "fast": (share_logistic, products),
+}
 FOR_REGIONS = (
     inline,
     invariant,
@@ -49,8 +56,8 @@ FOR_REGIONS = (
 def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy") -> Function:
     """`fn` after the passes of `level` (lecture, readable, fast); verified after each with `check`, once otherwise."""
     steps = PASSES[level]
-    if level == "fast" and target == "numpy":
-        steps = (*steps, share_logistic)
+    if target in WHOLE_ARRAYS:
+        steps = (*steps, *FOR_WHOLE_ARRAYS.get(level, ()))
     regions = any(node.op.regions for node in fn.body)
     if regions:
         steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)

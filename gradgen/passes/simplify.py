@@ -309,6 +309,10 @@ def _negate(node: Value, args: Args) -> Value | None:
     (x,) = args
     if (inner := _neg(x)) is not None:  # --x -> x  exact
         return inner
+    if x.op is OPS["where"] and x.name is None and _differentiated(node):
+        c, a, b = x.args  # -where(c, k, 0) -> where(c, -k, 0)  but for the sign of a zero
+        if _is(b, 0.0) and not a.type.shape:
+            return make(OPS["where"], c, make(OPS["neg"], a), b)
     if x.op is OPS["mul"]:  # -(-c * x) -> c * x  exact
         for k in (0, 1):
             c = x.args[k]
@@ -337,6 +341,10 @@ def _mulz(node: Value, args: Args) -> Value | None:
 
 
 def _nonzero_scalar(value: Value) -> bool:
+    """Whether a value is a number that cannot be 0: a constant, perhaps over a size."""
+    value = value if _neg(value) is None else value.args[0]
+    if value.op is OPS["div"] and value.args[1].op is SIZE:
+        value = value.args[0]
     return value.op is CONST and not value.type.shape and bool(value.params["value"] != 0)
 
 

@@ -1,0 +1,92 @@
+"""Products: sums that NumPy computes as one product of vectors, and zeros that are written over; for whole arrays only.
+
+    sum(a * b)                        ->   a @ b                          over all elements, a and b of one shape
+    sum(c * a**2 + b**2)              ->   c * (a @ a) + b @ b            c > 0: terms of one sign, so that nothing cancels
+    zeros, then [index] += v          ->   zeros, then [index] = v        the first addition
+
+Rounding: a BLAS adds in another order. Each saves a pass over memory and an array; in C, where loops are fused, nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradgen.ir import CONST, OPS, Function, use_counts
+from gradgen.ops.contract import MATMUL
+from gradgen.ops.index import SLICE_ADD, SLICE_SET, is_zeros
+from gradgen.ops.reduce import SUM
+from gradgen.passes.dce import dce
+from gradgen.rewriting import rewrite
+from gradgen.value import Value, apply, constant
+
+Args = tuple[Value, ...]
+TERMS = 8  # of one sum
+
+
+def products(fn: Function) -> Function:
+    """`fn` with sums of products as products of vectors."""
+    if not any(node.op is SUM or node.op is SLICE_ADD for node in fn.body):
+        return fn
+    counts = use_counts(fn)
+
+    def sum_rule(node: Value, args: Args) -> Value | None:
+        (x,) = args
+        if node.type.shape or not x.type.is_float or not x.type.shape:
+            return None
+        if counts.get(id(node.args[0]), 0) > 1:
+            return None  # the product is there anyway
+        terms = _terms(x)
+        if terms is None:
+            return None
+        total: Value | None = None
+        for c, a, b in terms:
+            dot = apply(MATMUL, _flat(a), _flat(b))
+            term = dot if c is None else apply(OPS["mul"], c, dot)
+            total = term if total is None else total + term
+        return total
+
+    def add_rule(node: Value, args: Args) -> Value | None:
+        acc, v = args
+        once = counts.get(id(node.args[0]), 0) == 1 and is_zeros(acc)
+        return apply(SLICE_SET, acc, v, **node.params) if once else None
+
+    return dce(rewrite(fn, {SUM: [sum_rule], SLICE_ADD: [add_rule]}))
+
+
+def _flat(x: Value) -> Value:
+    return x if x.type.ndim == 1 else apply(OPS["reshape"], x, shape=(x.type.size,))
+
+
+def _terms(x: Value) -> list[tuple[Value | None, Value, Value]] | None:
+    """(c, a, b) for each term c*a*b of x; None unless x is one product, or a sum of squares times positive numbers."""
+    waiting: list[tuple[Any, Value]] = [(1.0, x)]
+    found: list[tuple[Any, Value, Value]] = []
+    while waiting:
+        c, value = waiting.pop()
+        if value.type is not x.type or len(found) + len(waiting) > TERMS:
+            return None
+        if value.op is OPS["add"]:
+            waiting += [(c, a) for a in reversed(value.args)]
+        elif value.op is OPS["square"]:
+            found.append((c, value.args[0], value.args[0]))
+        elif value.op is OPS["mul"]:
+            number = next((a for a in value.args if _is_number(a)), None)
+            if number is None:
+                found.append((c, *value.args))
+            else:
+                other = value.args[1] if number is value.args[0] else value.args[0]
+                waiting.append((c * number.params["value"], other))
+        else:
+            return None
+    if len(found) > 1 and not all(a is b and c > 0 for c, a, b in found):
+        return None
+    if any(a.type is not x.type or b.type is not x.type for _, a, b in found):
+        return None
+    return [(None if c == 1 else constant(c, x.type.dtype), a, b) for c, a, b in found]
+
+
+def _is_number(value: Value) -> bool:
+    return value.op is CONST and not value.type.shape
+
+
+__all__ = ["products"]
