@@ -12,12 +12,16 @@ from typing import Any
 from gradgen.functions import implements
 from gradgen.ir import OPS
 from gradgen.ops import calls
-from gradgen.ops.reduce import as_value
+from gradgen.ops.reduce import as_value, as_values
 from gradgen.value import Value, apply
 
 
 def _op(name: str) -> Callable[..., Any]:
-    return lambda *args: apply(OPS[name], *args)
+    def function(*args: Any) -> Any:
+        return apply(OPS[name], *args)
+
+    function.op_name = name  # type: ignore[attr-defined]  # for `gradgen ops`
+    return function
 
 
 for _name, _of in {
@@ -89,6 +93,65 @@ def betaln(a: Any, b: Any) -> Any:
 @implements("scipy.special.beta")
 def beta(a: Any, b: Any) -> Any:
     return gamma(a) * gamma(b) / gamma(a + b)
+
+
+@implements("scipy.special.rgamma")
+def rgamma(x: Any) -> Any:
+    """1 / gamma(x)."""
+    return 1.0 / gamma(x)
+
+
+@implements("scipy.special.factorial")
+def factorial(n: Any) -> Any:
+    """gamma(n + 1), and 0 for n < 0."""
+    n = as_value(n)
+    return calls.where(calls.less(n, 0.0), 0.0, gamma(n + 1.0))
+
+
+@implements("scipy.special.binom")
+def binom(n: Any, k: Any) -> Any:
+    """The binomial coefficient of real n and k, by the beta function."""
+    n, k = as_values((n, k))
+    return 1.0 / ((n + 1.0) * beta(n - k + 1.0, k + 1.0))
+
+
+@implements("scipy.special.poch")
+def poch(z: Any, m: Any) -> Any:
+    """z (z + 1) ... (z + m - 1) for real m."""
+    z, m = as_values((z, m))
+    return gamma(z + m) / gamma(z)
+
+
+@implements("scipy.special.exprel")
+def exprel(x: Any) -> Any:
+    """(exp(x) - 1) / x, and 1 at 0, where its slope is 1/2."""
+    x = as_value(x)
+    flat = calls.less(
+        abs(x), 1e-3
+    )  # there a few terms of the series give it and its slope to the last place
+    other = calls.where(flat, 1.0, x)
+    series = 1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0))))
+    return calls.where(flat, series, apply(OPS["expm1"], other) / other)
+
+
+@implements("scipy.special.exp10")
+def exp10(x: Any) -> Any:
+    return calls.power(10.0, x)
+
+
+@implements("scipy.special.boxcox")
+def boxcox(x: Any, lmbda: Any) -> Any:
+    """(x**lmbda - 1) / lmbda, and log(x) for lmbda = 0."""
+    return calls.log(x) * exprel(lmbda * calls.log(x))
+
+
+@implements("scipy.special.inv_boxcox")
+def inv_boxcox(y: Any, lmbda: Any) -> Any:
+    """(1 + lmbda * y)**(1 / lmbda), and exp(y) for lmbda = 0."""
+    y, lmbda = as_values((y, lmbda))
+    flat = calls.equal(lmbda, 0.0)
+    power = calls.log1p(lmbda * y) / calls.where(flat, 1.0, lmbda)
+    return calls.exp(calls.where(flat, y, power))
 
 
 @implements("scipy.special.ndtr")

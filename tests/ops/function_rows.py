@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg as sla
+import scipy.optimize as so
+import scipy.signal as ss
 import scipy.special as sp
 import scipy.stats as st
 
@@ -696,6 +698,22 @@ ROWS = [
     lambda v: st.multivariate_normal.logpdf(v[:3], np.zeros(3), np.array([1.0, 2.0, 3.0])),
     lambda v, M: st.multivariate_normal.entropy(v[:3], M),
     lambda v, w: st.dirichlet.pdf(v[:3]/np.sum(v[:3]), w[:3]),
+    lambda v: sp.rgamma(v),
+    lambda v: sp.factorial(v),
+    lambda v, w: sp.binom(v+2, w),
+    lambda v: sp.poch(v, 2.0),
+    lambda v: sp.exprel(v-1),
+    lambda v: sp.exp10(v),
+    lambda v, s: sp.boxcox(v, s),
+    lambda v: sp.boxcox(v, 0.0),
+    lambda v, s: sp.inv_boxcox(v, s),
+    lambda v: sp.inv_boxcox(v, 0.0),
+    lambda v: so.rosen(v),
+    lambda A: so.rosen(A),
+    lambda v, w: ss.convolve(v, w[:3]),
+    lambda v, w: ss.convolve(v, w[:4], mode="same"),
+    lambda v, w: ss.convolve(v[:2], w, mode="same"),
+    lambda v, w: ss.convolve(v[:2], w, mode="valid"),
     # -- Python's own
     lambda v: np.vectorize(lambda x: x**2 if x > 1 else 3*x)(v),
     lambda v, s: np.vectorize(lambda x, p: x**p)(v, s),
