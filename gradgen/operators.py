@@ -224,7 +224,10 @@ class Operators:
     def _refuse(self, what: str, remedy: str) -> Any:
         value: Any = self
         if getattr(value, "_data", None) is not None:
-            raise TraceError(f"{what} of a Value is not taken silently", "Use its .data.")
+            raise TraceError(
+                f"{what} of a Value is not taken silently",
+                "Use its .data; or write a function of arrays and let gg.grad or gg.compile trace it.",
+            )
         raise TraceError(f"{what} needs a number, got a traced {value.type}", remedy)
 
     def __bool__(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, reshape
 from gradgen.trace.control import map as map_over
 from gradgen.trace.hooks import CALLS, KINDS, call, calls
-from gradgen.value import Extent, Value, any_value
+from gradgen.value import Extent, Handle, Value, any_value
 
 
 @calls(builtins.sum)
@@ -153,6 +154,15 @@ def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
         )
     rising = FUNCTIONS[np.sort](array_of(found) if isinstance(found, list) else found)
     return list(FUNCTIONS[np.flip](rising) if reverse else rising)
+
+
+# -- what iterates
+@calls(np.fromiter)
+def _fromiter(iter: Any, dtype: Any, count: Any = -1, **kwargs: Any) -> Any:
+    found = list(iter) if count < 0 else list(itertools.islice(iter, count))
+    if any_value(found):
+        return Handle(array_of(found, dtype), fresh=True)
+    return np.fromiter(found, dtype, count, **kwargs)
 
 
 # -- NumPy's scalar types as casts

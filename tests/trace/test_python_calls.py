@@ -1,0 +1,83 @@
+"""Python's builtins, NumPy's scalar types and np.vectorize on traced values, at sizes known and not, in every target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compilers import C
+
+import gradgen as gg
+
+X = np.array([0.5, 2.0, 1.5])
+
+
+def joined(x):
+    return np.sum(x) if any(x > 1.0) and all(x > 0.0) else np.prod(x)
+
+
+def vectorized(x):
+    relu = np.vectorize(lambda v, slope: v if v > 1.0 else slope * v, otypes=[float])
+    return np.sum(relu(x, 0.1) ** 2)
+
+
+def measured(x):
+    return np.sum(x) / float(len(x)) * int(x.shape[0] > 2)
+
+
+def rounded(x):
+    return np.sum(round(x[0]) * x + np.float64(x[1]) * np.int64(x))
+
+
+def largest(x):
+    *_, a, b = sorted([x[0], x[1], x[2]])
+    return a * b
+
+
+def from_generator(x):
+    return np.sum(np.fromiter((v * v for v in (x[0], x[1])), float))
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+@pytest.mark.parametrize("spec", ["f64[3]", "f64[n]"])
+@pytest.mark.parametrize(
+    ("f", "want"),
+    [
+        (joined, [1.0, 1.0, 1.0]),
+        (vectorized, [2 * 0.01 * 0.5, 4.0, 3.0]),
+        (measured, [1 / 3] * 3),
+        (rounded, [0.0, 0 + 2 + 1, 1.0]),
+        (largest, [0.0, 1.5, 2.0]),
+        (from_generator, [1.0, 4.0, 0.0]),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_gradients(f, want, spec, target):
+    if f is rounded:
+        want = np.round(X[0]) + X[1] * 0 + np.array([0.0, np.sum(np.int64(X)), 0.0])
+    fn = gg.compile(gg.value_and_grad(f), spec, target=target)
+    value, slope = fn(X)
+    assert value == pytest.approx(float(f(X)), rel=1e-14)
+    np.testing.assert_allclose(slope, want, rtol=1e-14)
+
+
+def plain(x):
+    """Without a test or assert, so that its rewritten copy is what runs."""
+    return [
+        x,
+        sorted([3, 1, 2], key=lambda v: -v) == [3, 2, 1],
+        any([0, 1]) and not all(iter([1, 0])) and float("2.5") == 2.5 and int("11", 2) == 3,
+        list(np.fromiter((k for k in range(5)), int, 3)) == [0, 1, 2],
+        np.vectorize(lambda k: k + 1)([1, 2]).tolist() == [2, 3],
+        bool([]) is False and round(2.567, 2) == 2.57,
+    ]
+
+
+def test_plain_values_are_left_to_python():
+    assert plain(1.0) == [1.0, True, True, True, True, True]
+    assert gg.vjp(plain)(1.0, [1.0, False, False, False, False, False])[0] == plain(1.0)
+
+
+def test_a_floating_number_is_not_taken_for_an_integer():
+    for f in (lambda x: int(x) * x, lambda x: float(x) * x):
+        with pytest.raises(gg.TraceError, match="needs a number, got a traced"):
+            gg.compile(gg.grad(f), "f64[]")
