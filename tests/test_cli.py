@@ -215,8 +215,19 @@ def test_ops(capsys):
     assert run("ops") == 0
     table = capsys.readouterr().out
     assert "tanh" in table and "matmul" in table and len(table.splitlines()) > 60
+    assert "| `np.linalg.norm` |" in table and "| `scipy.stats.norm.logpdf` |" in table
     assert run("ops", "tanh") == 0
-    assert "tanh" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    for words in (
+        "tanh(x): ",
+        "derivative   1 - square(y)",
+        "math.tanh(x)",
+        "tested       np.tanh: engine",
+    ):
+        assert words in told
+    for name in ("np.linalg.norm", "scipy.special.gammaln", "maximum", "np.add.reduce"):
+        assert run("ops", name) == 0
+        assert name.rpartition(".")[2] in capsys.readouterr().out
     assert run("ops", "frobnicate") == 1
     assert "frobnicate" in capsys.readouterr().err
 

@@ -255,14 +255,17 @@ def _by_parameter(name: str) -> Callable[..., Any]:
             "Wrap the parameter in gg.stop_gradient, or leave it out of wrt.",
         )
 
+    refuse.__doc__ = "refused: only the slope by the last argument has a formula"
     return refuse
 
 
 def _gamma_density(y: Value, a: Value, x: Value) -> Any:
+    """exp(-x) x**(a-1) / gamma(a)"""
     return calls.exp(calls.mulz(a - 1.0, calls.log(x)) - x - calls.gammaln(a))
 
 
 def _beta_density(y: Value, a: Value, b: Value, x: Value) -> Any:
+    """x**(a-1) (1-x)**(b-1) / beta(a, b)"""
     size = calls.mulz(a - 1.0, calls.log(x)) + calls.mulz(b - 1.0, calls.log1p(-x))
     return calls.exp(size - calls.gammaln(a) - calls.gammaln(b) + calls.gammaln(a + b))
 

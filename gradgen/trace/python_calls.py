@@ -23,7 +23,7 @@ from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, reshape
 from gradgen.trace.control import map as map_over
 from gradgen.trace.hooks import CALLS, KINDS, call, calls
-from gradgen.value import Extent, Handle, Value, any_value
+from gradgen.value import Extent, Handle, Value, any_value, current_trace
 
 
 @calls(builtins.sum)
@@ -125,20 +125,34 @@ def _is_traced(x: Any) -> bool:
 
 
 # -- numbers and order
-def _number(plain: type, dtype: str) -> Callable[..., Any]:
-    """float or int: of truth values, integers and sizes, which have no slope that it could cut."""
+def _single() -> bool:
+    """Whether the open trace computes in f32 alone: there no number of Python's may widen what it meets."""
+    trace = current_trace()
+    while trace is not None and trace.parent is not None:
+        trace = trace.parent
+    floats = {v.type.dtype for v in trace.inputs if v.type.is_float} if trace is not None else set()
+    return floats == {"f32"}
+
+
+def _number(plain: type, dtype: str, single: str | None) -> Callable[..., Any]:
+    """float or int of truth values, integers and sizes, which have no slope that it could cut.
+
+    single: the dtype in a program of f32, where Python's own number would be weak; None: refused there.
+    """
 
     def convert(*args: Any) -> Any:
         x = args[0] if len(args) == 1 else None
         if isinstance(x, Value) and not x.type.shape and not x.type.is_float and x._data is None:
-            return x if x.type.dtype == dtype else as_dtype(x, dtype)
+            wanted = single if _single() else dtype
+            if wanted is not None:
+                return x if x.type.dtype == wanted else as_dtype(x, wanted)
         return plain(*args)
 
     return convert
 
 
-CALLS[builtins.float] = _number(float, "f64")
-CALLS[builtins.int] = _number(int, "i64")
+CALLS[builtins.float] = _number(float, "f64", "f32")
+CALLS[builtins.int] = _number(int, "i64", None)
 
 
 @calls(builtins.sorted)

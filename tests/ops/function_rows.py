@@ -2,7 +2,7 @@
 
 The arguments' names say what they are (ARGUMENTS): v, w, u vectors; A, B, S matrices; T a stack of matrices; s a number; M, N
 symmetric positive definite matrices and stacks of them, which directions leave symmetric; P a general regular matrix.
-REFUSED are rows that some target refuses by name.
+After a change here `PYTHONPATH=.:tests python tests/ops/coverage.py` writes the page of `gradgen ops` anew.
 """
 
 from __future__ import annotations
@@ -722,7 +722,6 @@ ROWS = [
     lambda v: sorted(v, reverse=True)[0]*v,
     lambda v: (np.sum(v) if any(x > 1 for x in v) and all(x > 0 for x in v) else np.prod(v)),
     lambda s: float(s > 0.5)*s,
-    lambda s: int(s > 0.5)*s,
     lambda s: bool(s)*s,
     lambda v: np.float64(v[0])*v,
     lambda v: np.int64(v*3)*v,

@@ -20,6 +20,7 @@ from ops.function_rows import ARGUMENTS, ROWS, SYMMETRIC
 from ops.test_array_ops import dot, richardson, same
 
 import gradgen as gg
+from gradgen.types import DTYPES
 
 
 def title(f):
@@ -130,19 +131,60 @@ def test_float32(f):
 CHUNK = 48
 
 
+FLAGS = [
+    "-O0",
+    "-std=c99",
+    "-pedantic",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wshadow",
+    "-Werror",
+    "-shared",
+    "-fPIC",
+]
+NUMBERS = {"f64": ctypes.c_double, "f32": ctypes.c_float}
+
+
+def in_c(k, f, dtype="f64"):
+    """A row's value and vjp as C source named after k."""
+    args = arguments(f)
+    y = np.asarray(f(*args))
+    specs = [spec(a, dtype) for a in (*args, y)]
+    return gg.compile(gg.vjp(f, everything(f)), *specs, name=f"row_{k}", target="c")
+
+
+def built(made, folder):
+    """One library of many C sources."""
+    for fn in made:
+        for name, text in fn.files.items():
+            (folder / name).write_text(text)
+    sources = sorted(str(p) for p in folder.glob("*.c"))
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    done = subprocess.run(
+        [compiler, *FLAGS, *sources, "-o", str(folder / "rows.so"), "-lm"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(folder / "rows.so"))
+
+
 def c_call(library, fn, args):
     """Call an emitted function of fixed sizes: inputs in order, then the results, then the workspace."""
     stem = next(iter(fn.files)).removesuffix(".c")
     pointers, keep = [], []
     for node, x in zip(fn.ir.inputs, args, strict=True):
         if node.type.shape:
-            keep.append(np.ascontiguousarray(x, np.float64))
+            keep.append(np.ascontiguousarray(x, DTYPES[node.type.dtype]))
             pointers.append(keep[-1].ctypes.data_as(ctypes.c_void_p))
         else:
-            pointers.append(ctypes.c_double(float(x)))
+            pointers.append(NUMBERS[node.type.dtype](float(x)))
     results = []
     for node in fn.ir.outputs:
-        results.append(np.full(node.type.lengths, np.nan, node_dtype(node)))
+        results.append(np.zeros(node.type.lengths, DTYPES[node.type.dtype]))
+        if results[-1].dtype.kind == "f":
+            results[-1][...] = np.nan
         pointers.append(results[-1].ctypes.data_as(ctypes.c_void_p))
     if hasattr(library, f"{stem}_work_bytes"):
         size = getattr(library, f"{stem}_work_bytes")
@@ -154,64 +196,25 @@ def c_call(library, fn, args):
     return results
 
 
-def node_dtype(node):
-    return {"f64": np.float64, "i64": np.int64, "i32": np.int32, "bool": np.bool_}[node.type.dtype]
+def check_c(library, fn, f, near):
+    """The C function's numbers are NumPy's and the engine's; near: tolerances of the value and of the cotangents."""
+    args = arguments(f)
+    y = np.asarray(f(*args))
+    value, *bars = c_call(library, fn, [*args, cotangent(y)])
+    np.testing.assert_allclose(value, y, **near[0], err_msg=title(f))
+    _, known = gg.vjp(f, everything(f))(*args, cotangent(y))
+    for bar, want in zip(bars, known, strict=True):
+        np.testing.assert_allclose(bar, want, **near[1], err_msg=title(f))
+
+
+EXACT = ({"rtol": 1e-9, "atol": 1e-11}, {"rtol": 1e-8, "atol": 1e-9})
 
 
 @needs_c
 @pytest.mark.parametrize("start", range(0, len(ROWS), CHUNK))
 def test_c_target(start, tmp_path):
-    made = []
-    for k, f in enumerate(ROWS[start : start + CHUNK]):
-        args = arguments(f)
-        y = np.asarray(f(*args))
-        pull = gg.vjp(f, everything(f))
-        fn = gg.compile(pull, *map(spec, args), spec(y), name=f"row_{k}", target="c")
-        for name, text in fn.files.items():
-            (tmp_path / name).write_text(text)
-        made.append((f, fn, [*args, cotangent(y)], y))
-    flags = [
-        "-O0",
-        "-std=c99",
-        "-pedantic",
-        "-Wall",
-        "-Wextra",
-        "-Wconversion",
-        "-Wshadow",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-    ]
-    sources = sorted(str(p) for p in tmp_path.glob("*.c"))
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    done = subprocess.run(
-        [compiler, *flags, *sources, "-o", str(tmp_path / "rows.so"), "-lm"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    library = ctypes.CDLL(str(tmp_path / "rows.so"))
-    for f, fn, args, y in made:
-        value, *bars = c_call(library, fn, args)
-        np.testing.assert_allclose(value, y, rtol=1e-9, atol=1e-11, err_msg=title(f))
-        _, known = gg.vjp(f, everything(f))(*args)
-        for bar, want in zip(bars, known, strict=True):
-            np.testing.assert_allclose(bar, want, rtol=1e-8, atol=1e-9, err_msg=title(f))
-
-
-@needs_c
-def test_c_for_float32_has_no_warnings(tmp_path):
-    """Nor anything that computes in double."""
-    for k, f in enumerate(ROWS):
-        if k % 4 and "linalg" not in title(f):
-            continue
-        args = arguments(f)
-        specs = [spec(x, "f32") for x in (*args, np.asarray(f(*args)))]
-        fn = gg.compile(gg.vjp(f, everything(f)), *specs, name=f"row_{k}", target="c")
-        for name, text in fn.files.items():
-            (tmp_path / name).write_text(text)
-    flags = "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wshadow -Wdouble-promotion -Werror -fsyntax-only"
-    sources = sorted(str(p) for p in tmp_path.glob("*.c"))
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    done = subprocess.run([compiler, *flags.split(), *sources], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    rows = ROWS[start : start + CHUNK]
+    made = [in_c(k, f) for k, f in enumerate(rows)]
+    library = built(made, tmp_path)
+    for f, fn in zip(rows, made, strict=True):
+        check_c(library, fn, f, EXACT)

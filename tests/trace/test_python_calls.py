@@ -81,3 +81,11 @@ def test_a_floating_number_is_not_taken_for_an_integer():
     for f in (lambda x: int(x) * x, lambda x: float(x) * x):
         with pytest.raises(gg.TraceError, match="needs a number, got a traced"):
             gg.compile(gg.grad(f), "f64[]")
+
+
+def test_a_number_of_pythons_does_not_widen_f32():
+    fn = gg.compile(gg.vjp(lambda x: float(x > 0.5) * x), "f32[]", "f32[]")
+    assert [np.asarray(v).dtype for v in fn(np.float32(0.7), np.float32(1.0))] == [np.float32] * 2
+    assert gg.compile(gg.grad(lambda x: int(x > 0.5) * x), "f64[]")(0.7) == 1.0
+    with pytest.raises(gg.TraceError, match=r"int\(\) needs a number"):
+        gg.compile(gg.grad(lambda x: int(x > 0.5) * x), "f32[]")
