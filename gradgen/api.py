@@ -28,7 +28,7 @@ from gradgen.emit.header import dim_text, one_line
 from gradgen.emit.names import Names, function_names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
-from gradgen.graph import from_graph
+from gradgen.graph import constants_of, from_graph
 from gradgen.ir import Function
 from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
@@ -246,8 +246,9 @@ def _prepare_graph(
             "Its leaves have types already.",
         )
     wrt, args = named.get("wrt"), named.get("args")
-    leaves = list(args if args is not None else (wrt if wrt is not None else ()))
-    asked = list(wrt if wrt is not None else leaves)
+    asked = list(wrt if wrt is not None else (args if args is not None else ()))
+    # Each Value is one argument, however often it is asked for.
+    leaves = list(args) if args is not None else list({id(a): a for a in asked}.values())
     if not asked:
         raise SpecError("compiling a graph needs wrt=[...], the Values to differentiate by")
     for a in (*leaves, *asked):
@@ -255,6 +256,8 @@ def _prepare_graph(
             raise SpecError(
                 f"compiling a graph needs eager Values in wrt and args, got {type(a).__name__}"
             )
+    if len({id(a) for a in leaves}) < len(leaves):
+        raise SpecError("compiling a graph needs every Value once in args")
     names = Names()
     labels = [
         names.fresh(a.label) if a.label else names.fresh(f"x{k}") for k, a in enumerate(leaves)
@@ -289,6 +292,7 @@ def _prepare_graph(
         title=title_text,
     )
     signature.command = f'gg.compile(value, wrt=[...], target="{target}")'
+    signature.constants = constants_of(root, leaves)
     return _optimised(derived, signature, target, options)
 
 

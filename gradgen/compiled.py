@@ -75,7 +75,11 @@ class Compiled:
     @property
     def captures(self) -> dict[str, np.ndarray]:
         """Arrays that the function closes over, by the user's names: they are frozen into the code or bound to it."""
-        return dict(self.signature.captures)
+        found = {}
+        for name, array in self.signature.captures.items():
+            found[name] = array.view()
+            found[name].flags.writeable = False
+        return found
 
     def show(self, stage: str = "source") -> str:
         """One stage as text: trace, adjoint, optimized, loops (C), source."""
@@ -332,6 +336,8 @@ class Compiled:
             raise SpecError(
                 f"{self.name} needs an integer of zero or more for the size {name}, got {value!r}"
             )
+        if value >= 2**63:
+            raise SpecError(f"{self.name} needs an int64 for the size {name}, got {value!r}")
         return int(value)
 
     def _check_indices(self, leaf: Leaf, array: np.ndarray, sizes: dict[str, int]) -> None:

@@ -42,6 +42,18 @@ def from_graph(root: Value, args: Sequence[Value], names: Sequence[str]) -> Func
         return trace.function("graph", [env[id(root)]])
 
 
+def constants_of(root: Value, args: Sequence[Value]) -> list[str]:
+    """The leaves that are no arguments, as text: those that have a label, and all that could have changed their value."""
+    found = []
+    for node in topological(root, {id(a) for a in args}):
+        fixed = node.op is LEAF and all(node is not a for a in args)
+        if fixed and not (node.type.shape and node.label):  # those are captured arrays
+            size = node.type.shape
+            value = repr(node._data) if size else repr(float(node._data))
+            found.append(f"{node.label or 'a leaf'} = {' '.join(value.split())}")
+    return list(dict.fromkeys(found))
+
+
 def topological(root: Value, stop: set[int]) -> list[Any]:
     """Every value that root was computed from, operands first; values in `stop` are not looked behind."""
     order: list[Any] = []

@@ -563,3 +563,23 @@ def test_self_tests_of_the_python_target_take_lists(row, tmp_path):
     command = [sys.executable, "-S", "listed.py", "--check"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "listed: self-test passed\n", done.stderr
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_captures_are_shown_and_cannot_be_changed(target):
+    small, large = np.arange(3.0), np.arange(100.0)
+    fn = gg.compile(lambda x: np.sum(small * x) + np.sum(large * x[0]), "f64[3]", target=target)
+    before = fn(np.ones(3))
+    small[:], large[:] = 7.0, 8.0
+    assert fn(np.ones(3)) == before and fn.check(np.ones(3))
+    for array in fn.captures.values():
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 5.0
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_sizes_fit_64_bits(target):
+    fn = gg.compile(lambda x, n: x / n, "f64[]", "size", target=target)
+    assert fn(1.0, 2**62) == 1.0 / 2**62
+    with pytest.raises(gg.SpecError, match="needs an int64 for the size n"):
+        fn(1.0, 2**63)

@@ -10,6 +10,8 @@ import pytest
 import pytorch_autograd
 import tensorflow_graphs
 
+import gradgen as gg
+
 TARGETS = {"python", "numpy", "c"}
 ENGINES = {"Value", "interpreter", *TARGETS}
 
@@ -96,3 +98,22 @@ def test_gograd():
     assert answers["power"]["c"][1]["exponent"] == pytest.approx(5.5452, abs=5e-5)
     # (a + b)^2 a: 3a^2 + 4ab + b^2 and 2a(a + b)
     assert_everywhere(answers["reused"], 50.0, {"a": 45.0, "b": 20.0})
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_a_value_asked_for_twice_has_its_gradient_twice(target):
+    a, b = gg.Value(2.0, label="a"), gg.Value(3.0, label="b")
+    assert gg.compile(a * b, wrt=[a, a], target=target)(7.0) == (21.0, (3.0, 3.0))
+    assert gg.compile(a * b, args=[b, a], wrt=[a, b, a], target=target)(5.0, 7.0) == (
+        35.0,
+        (5.0, 7.0, 5.0),
+    )
+    with pytest.raises(gg.SpecError, match="every Value once in args"):
+        gg.compile(a * b, args=[a, a], wrt=[a], target=target)
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_leaves_that_are_no_arguments_are_listed(target):
+    a, b, c = gg.Value(2.0, label="a"), gg.Value(3.0, label="b"), gg.Value(4.5)
+    fn = gg.compile(a * b * c * 2.0, wrt=[a], target=target)
+    assert "Constants: b = 3.0, a leaf = 4.5." in fn.source

@@ -11,13 +11,14 @@ Edge(name, f, at, want, python, second, v)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from compilers import C
+from compilers import ARRAY_TARGETS, C
 from scipy import special
 
 import gradgen as gg
@@ -323,3 +324,22 @@ def test_the_first_of_equals(f, at, want, target):
     fn = gg.compile(gg.jvp(f), *specs, specs[0], options=options)
     direction = np.asarray(np.arange(1.0, 1 + np.size(at[0]))).reshape(np.shape(at[0]))[()]
     held(fn(*at, direction)[1], np.sum(want * direction))
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize(
+    ("f", "n"),
+    [
+        (np.mean, 0),
+        (np.var, 0),
+        (lambda x: np.sum(x) / (len(x) - 1), 1),
+        (lambda x: np.mean(x**2), 0),
+    ],
+)
+def test_means_of_nothing_are_nan_or_inf_and_their_gradients_are_computed(f, n, target):
+    fn = gg.compile(gg.value_and_grad(f), "f64[n]", target=target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value, bar = fn(np.ones(n))
+        np.testing.assert_equal(value, f(np.ones(n)))
+    np.testing.assert_array_equal(bar, np.full(n, np.inf))

@@ -18,6 +18,9 @@ LICENCE = (
 )
 
 
+SHOWN = 20  # constants of a graph that the header lists
+
+
 def type_text(ty: Type) -> str:
     """float64[n, d], or float64 for a scalar."""
     name = str(DTYPES[ty.dtype])
@@ -80,6 +83,10 @@ def header_lines(
             for k, v in signature.captures.items()
         )
         lines += wrap(f"Captured arrays: {listed}.")
+    if signature.constants:
+        listed = ", ".join(map(one_line, signature.constants[:SHOWN]))
+        more = len(signature.constants) - SHOWN
+        lines += wrap(f"Constants: {listed}{f' and {more} more' if more > 0 else ''}.")
     lines += wrap(f"Kinks: {'; '.join(kinks(fn)) or 'none'}.")
     lines += wrap(_cost_text(fn, kernel))
     if fn.requires:

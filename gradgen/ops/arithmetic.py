@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.ir import Op, define
+from gradgen.ir import CONST, PARAM, SIZE, Op, define
 from gradgen.ops.calls import cast as cast_to
 from gradgen.ops.calls import copysign, mulz, sign
 from gradgen.ops.elementwise import by_dtype, elementwise, libm, numbers
@@ -36,6 +36,28 @@ from gradgen.value import Value, unbroadcast
 _plus, _minus = infix("+", SUM), infix("-", SUM)
 NEGATIVE = prefix("-", through=("mul", "div", "matmul"))
 _times, _over = infix("*", PRODUCT), infix("/", PRODUCT)
+_divide = call("np.divide")
+
+
+def _quotient(args: Sequence[Expr], node: Any, printer: Any) -> Expr:
+    """a / b; np.divide for numbers of Python's own by a size, which might be 0: those raise, NumPy's are inf or nan."""
+    a, b = node.args
+    plain = b.op is not CONST and _is_plain(a) and _is_plain(b)
+    return _divide(args, node, printer) if plain else _over(args, node, printer)
+
+
+def _is_plain(v: Value) -> bool:
+    """Whether a value is written as a number of Python's: it is made of constants and sizes, and of few."""
+    todo = [v]
+    for _ in range(8):
+        if not todo:
+            return True
+        x = todo.pop()
+        if x.type.shape or x.op is PARAM or not (x.op in (CONST, SIZE) or x.op.elementwise):
+            return False
+        todo += x.args
+    return not todo
+
 
 ADD = elementwise(
     "add", "same", np.add,
@@ -61,7 +83,7 @@ DIV = elementwise(
     "div", "float", np.true_divide,
     "a / b, in floating point for integers too.",
     sympy="a/b", symbol="/", functions=(np.true_divide,),
-    numpy=_over, python=_over, c=_over,
+    numpy=_quotient, python=_over, c=_over,
 )  # fmt: skip
 NEG = elementwise(
     "neg", "number", np.negative,

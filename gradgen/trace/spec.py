@@ -155,7 +155,8 @@ class Signature:
     """The interface of a compiled function.
 
     leaves align with the Function's inputs (captured arrays last), `results` with its outputs; `result` and `slots` give the
-    structure returned: the output's number for each leaf, None where there is no gradient. `flops`: nominal operations.
+    structure returned: the output's number for each leaf, None where there is no gradient. `flops`: nominal operations;
+    `constants`: what a graph that was built already holds fixed, as text.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Signature:
     title: str = ""
     command: str = ""
     flops: Dim | None = None
+    constants: list[str] = field(default_factory=list)
 
     @property
     def leaves(self) -> list[Leaf]:
