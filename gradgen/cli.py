@@ -24,6 +24,10 @@ EXAMPLES = """examples:
   gradgen check model.py:loss -a w:f64:d -a b:f64: -a X:f64:n,d -a y:f64:n --target c"""
 
 
+class UsageError(ValueError):
+    """A command line that means nothing."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(
@@ -105,7 +109,7 @@ def _function(p: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def parse_argument(text: str) -> tuple[str, str]:
-    """`w=f64[d]` or `w:f64:d` as a name and a spec. ValueError for anything else."""
+    """`w=f64[d]` or `w:f64:d` as a name and a spec. UsageError for anything else."""
     if "=" in text and (":" not in text or text.index("=") < text.index(":")):
         name, spec = text.split("=", 1)
     else:
@@ -113,10 +117,10 @@ def parse_argument(text: str) -> tuple[str, str]:
         if len(parts) == 2 and parts[1] == "size":
             parts = [parts[0], "size"]
         elif len(parts) != 3:
-            raise ValueError(f"an argument needs NAME=SPEC or NAME:DTYPE:SIZES, got {text!r}")
+            raise UsageError(f"an argument needs NAME=SPEC or NAME:DTYPE:SIZES, got {text!r}")
         name, spec = parts[0], parts[1] if len(parts) == 2 else f"{parts[1]}[{parts[2]}]"
     if not name.strip().isidentifier():
-        raise ValueError(f"an argument needs a name that is an identifier, got {text!r}")
+        raise UsageError(f"an argument needs a name that is an identifier, got {text!r}")
     return name.strip(), spec
 
 
@@ -128,7 +132,7 @@ def load_function(text: str) -> Any:
 
     path_text, _, name = text.rpartition(":")
     if not path_text or not name:
-        raise ValueError(f"a function needs FILE.py:FUNCTION, got {text!r}")
+        raise UsageError(f"a function needs FILE.py:FUNCTION, got {text!r}")
     path = Path(path_text)
     if not path.is_file():
         raise GradgenError(
@@ -143,7 +147,7 @@ def load_function(text: str) -> Any:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise GradgenError(
             f"{path_text} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -165,12 +169,12 @@ def compiled_from(options: argparse.Namespace) -> Any:
     specs: dict[str, str] = {}
     for name, spec in map(parse_argument, options.args):
         if name in specs:
-            raise ValueError(f"an argument needs one spec, got {name} twice")
+            raise UsageError(f"an argument needs one spec, got {name} twice")
         specs[name] = spec
     f = load_function(options.function)
     if isinstance(f, (gg.Compiled, gg.Module)):
         if specs or options.wrt or options.name or options.derive or options.target:
-            raise ValueError(
+            raise UsageError(
                 f"{options.function} is compiled already: it takes none of -a, --derive, --wrt, --target, --name"
             )
         return f
@@ -224,7 +228,7 @@ def graph(options: argparse.Namespace) -> int:
 
     made = compiled_from(options)
     if not isinstance(made, Compiled):
-        raise ValueError(f"a graph needs one function, got the module {made.name}")
+        raise UsageError(f"a graph needs one function, got the module {made.name}")
     fn = made.ir
     if options.output == "-":
         print(dot(fn))
@@ -274,22 +278,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return COMMANDS[options.command](options)
-    except ValueError as error:
-        from gradgen.errors import GradgenError
-
-        if isinstance(error, GradgenError):
-            print(f"gradgen: {error}", file=sys.stderr)
-            return 1
+    except UsageError as error:
         print(f"gradgen: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0
     except Exception as error:
         from gradgen.errors import GradgenError
+        from gradgen.sites import user_site
 
         if not isinstance(error, GradgenError):
             raise
-        print(f"gradgen: {error}", file=sys.stderr)
+        # Where nothing of the user's ran, the innermost frame is whoever called us: no line of theirs.
+        site, ours = error.site, user_site()
+        here = site is not None and ours is not None and site[0] == ours[0]
+        told = f"{error.what}\n  {error.remedy}".rstrip() if here else str(error)
+        print(f"gradgen: {told}", file=sys.stderr)
         return 1
 
 

@@ -314,3 +314,27 @@ def test_as_a_module(folder):
         [sys.executable, "-m", "gradgen"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
+
+
+def test_messages_cite_no_line_where_none_of_the_users_ran(folder):
+    for command in ([sys.executable, "-m", "gradgen"], [sys.executable, "run.py"]):
+        (folder / "run.py").write_text(
+            "import sys\nfrom gradgen.cli import main\n\nsys.exit(main())\n"
+        )
+        done = subprocess.run(
+            [*command, "build", "model.py:loss", "-a", "w:f64:d"], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[0] == "gradgen: loss_grad needs a spec for b"
+        assert "  at " not in done.stderr
+
+
+def test_a_file_that_exits_and_a_model_that_raises_are_failures(folder, capsys):
+    (folder / "leaves.py").write_text("raise SystemExit(3)\n")
+    assert run("build", "leaves.py:f") == 1
+    assert "leaves.py cannot be imported: SystemExit: 3" in capsys.readouterr().err
+    (folder / "raises.py").write_text("def f(x):\n    raise ValueError('not today')\n")
+    with pytest.raises(ValueError, match="not today"):
+        run("build", "raises.py:f", "-a", "x:f64:")
+    for name in ("leaves", "raises"):
+        sys.modules.pop(name, None)
