@@ -254,6 +254,10 @@ class _Sums:
     ) -> None:  # fmt: skip
         self.loop, self.inputs, self.operands, self.ys = loop, inputs, operands, ys
         self.has_carries = has_carries or loop.carries > 0
+        # Blocks that are computed again to save memory keep no stacks for after the loop.
+        self.stacks = not any(
+            n.op is CALL and n.params["kind"] == "checkpoint" for n in loop.body.body
+        )
         self.params: list[Value] = []
         self.types: list[Type] = []
         self.finals: list[Value] = []
@@ -263,7 +267,7 @@ class _Sums:
     def add(self, target: int, const: Value, bar: Value) -> None:
         terms, rest = _terms(bar), []
         for term in terms:
-            pair = _product(term, self.loop)
+            pair = _product(term, self.loop) if self.stacks else None
             if pair is not None:
                 kind, a, b = pair
                 self.products.append((target, kind, self.stack(a), self.stack(b)))
