@@ -467,3 +467,27 @@ def test_checkpoints_of_a_scan_of_symbolic_length(target, reverse):
         (value, bars), (expected, gradient) = fns[1](X[:n], W), fns[0](X[:n], W)
         assert value == pytest.approx(expected, rel=1e-14)
         same(bars, gradient, 1e-13)
+
+
+def test_the_memory_of_a_checkpointed_scan():
+    """T = 10,000 steps: the states of about 2 sqrt(T) of them are held, not of T; the results are the same to the bit."""
+    steps, wide = 10_000, 8
+    rng = np.random.default_rng(0)
+    x, A = rng.normal(size=(steps, wide)), 0.3 * rng.normal(size=(wide, wide))
+
+    def loss(x, A, every):
+        step = lambda h, v: (np.tanh(A @ h + v), None)
+        return np.sum(gg.scan(step, np.zeros(wide), x, checkpoint=every)[0] ** 2)
+
+    found, held = [], []
+    for every in (None, "sqrt"):
+        f = lambda x, A, every=every: loss(x, A, every)
+        fn = gg.compile(gg.value_and_grad(f, (0, 1)), x, A, target="c")
+        held.append(fn.cost().workspace)
+        found.append(fn(x, A))
+    one = 8 * wide
+    assert held[0] >= steps * one and held[1] <= 4.2 * np.sqrt(steps) * one
+    (value, bars), (expected, gradient) = found
+    assert value == expected
+    for a, b in zip(bars, gradient, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-300)

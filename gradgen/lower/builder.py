@@ -31,7 +31,7 @@ from gradgen.sizes import Dim
 from gradgen.types import DTYPES, Type
 from gradgen.value import constant
 
-_VIEWS = frozenset(("transpose", "slice", "reshape", "broadcast"))
+_VIEWS = frozenset(("transpose", "slice", "reshape", "broadcast", "barrier"))
 
 
 class Builder:
