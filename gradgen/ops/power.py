@@ -48,11 +48,21 @@ def _squared(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
     return _raised(operands[0], Expr("2"))
 
 
+def _repeated(operands: Sequence[Expr], n: int) -> Expr | None:
+    """x * x * ... for a name in Python, whose ** is a slower call; None for longer text."""
+    x = operands[0].text
+    return Expr(" * ".join([x] * n), PRODUCT) if x.isidentifier() and 2 <= n <= 3 else None
+
+
+def _squared_python(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    return _repeated(operands, 2) or _squared(operands, node, target)
+
+
 SQUARE = elementwise(
     "square", "number", np.square,
     "x * x.",
     sympy="x**2", functions=(np.square,),
-    numpy=_squared, python=_squared,
+    numpy=_squared, python=_squared_python,
     c=by_dtype(template("{0} * {0}", PRODUCT, (PRODUCT + 1,)), helper("wrap_square")),
 )  # fmt: skip
 RECIPROCAL = elementwise(
@@ -149,6 +159,12 @@ def _constant_text(function: str) -> Spelling:
     return spell
 
 
+def _powc_python(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
+    n = _exponent(node)
+    repeated = _repeated(operands, n) if isinstance(n, int) else None
+    return repeated or _constant_text("math.pow")(operands, node, target)
+
+
 def _powc_c(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
     """A chain of products up to the fourth power, `pow` beyond."""
     n = _exponent(node)
@@ -168,7 +184,7 @@ POWC = elementwise(
     "x ** n for a constant number n that is not between 0 and 1.",
     partials=(_constant_slope, None),  # by hand: SymPy would divide by x
     symbol="**", flops=TRANSCENDENTAL,
-    numpy=_constant_text("np.power"), python=_constant_text("math.pow"), c=_powc_c,
+    numpy=_constant_text("np.power"), python=_powc_python, c=_powc_c,
 )  # fmt: skip
 
 

@@ -102,6 +102,11 @@ def _extremum(name: str, ufunc: Any, beats: Any, symbol: str) -> Op:
         pair = _constant_last(operands, node)
         if pair is None and node.type.is_float:
             return helper(name)(operands, node, target)
+        if (
+            pair is not None and pair[0].text.isidentifier()
+        ):  # a conditional is three times as fast as a call
+            x, k = (e.text for e in pair)
+            return Expr(f"{k} if {x} {reverse} {k} else {x}", TERNARY)
         return call(name[:3])(pair or operands, node, target)
 
     def c(operands: Sequence[Expr], node: Any, target: Any) -> Expr:

@@ -311,7 +311,7 @@ def _negate(node: Value, args: Args) -> Value | None:
         return inner
     if x.op is OPS["where"] and x.name is None and _differentiated(node):
         c, a, b = x.args  # -where(c, k, 0) -> where(c, -k, 0)  but for the sign of a zero
-        if _is(b, 0.0) and not a.type.shape:
+        if _is(b, 0.0) and _nonzero_scalar(a):
             return make(OPS["where"], c, make(OPS["neg"], a), b)
     if x.op is OPS["mul"]:  # -(-c * x) -> c * x  exact
         for k in (0, 1):
