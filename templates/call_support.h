@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Workspaces up to this size are kept for the next call; larger ones go back to the system. */
-#define KEPT_WORK ((size_t)1 << 24)
+#define KEPT_WORK ((size_t)1 << 27)
 
 /* tape: how many steps of loops the last call had room for. names: of the arguments. keys: dict keys, classes and static values of structures. captures: arrays bound to the function. */
 typedef struct {

@@ -188,6 +188,7 @@ def contract(kernel: Kernel) -> Kernel:
     places: dict[int, list[Index]] = {}
     temps: dict[int, Buffer] = {}
     shared: set[int] = set()
+    windowed: set[int] = set()  # read or written as matrices, whose strides must stay
 
     home: dict[int, int] = {}  # arrays declared in a block: how many loops are around it
 
@@ -206,7 +207,17 @@ def contract(kernel: Kernel) -> Kernel:
                         shared.add(id(memory))
             elif kind is Loop:
                 visit(stmt.body, (*path, stmt))
-            elif kind is Gemm or kind is Routine:
+            elif kind is Gemm:
+                for w in (stmt.a, stmt.b, stmt.c):
+                    memory = w.buffer.memory
+                    if memory.storage == "temp":
+                        temps[id(memory)] = memory
+                        windowed.add(id(memory))
+                        paths.setdefault(id(memory), []).append(path)
+                        places.setdefault(id(memory), []).append(w.index)
+                    if w.buffer is not memory:
+                        shared.add(id(memory))
+            elif kind is Routine:
                 shared.update(id(buffer.memory) for buffer, _, _ in accessed(stmt))
             else:
                 for inner in blocks(stmt):
@@ -221,7 +232,10 @@ def contract(kernel: Kernel) -> Kernel:
             continue
         dropped, scope = _private_axes(paths[key], places[key], home.get(key, 0))
         ones = {k for k, dim in enumerate(buffer.shape) if isinstance(dim, int) and dim == 1}
-        dropped |= ones
+        if key in windowed:
+            dropped = {k for k in dropped if set(range(k)) <= dropped}
+        else:
+            dropped |= ones
         at_home = key in home
         if not dropped or (scope is None and not at_home and len(dropped) < len(buffer.shape)):
             continue

@@ -177,7 +177,13 @@ class Indexing(Moves):
         value = self.value(v)
         shape = self._gathered_shape(acc.type.shape, arrays, axis)
         width = len(shape) - (acc.type.ndim - len(arrays))
-        with self.loops(shape, "reduction" if accumulate else "sequential") as at:
+        kind = "reduction" if accumulate else "sequential"
+        with (
+            self.loops(shape[:axis]) as head,
+            self.loops(shape[axis : axis + width], kind) as middle,
+            self.loops(shape[axis + width :]) as tail,
+        ):
+            at = [*head, *middle, *tail]
             x = self.cast(self.read(value, at), buffer.dtype)
             place = self._place(positions, at[axis : axis + width])
             self.store(buffer, (*at[:axis], *place, *at[axis + width :]), x, accumulate)
