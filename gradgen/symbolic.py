@@ -10,7 +10,9 @@ SymPy never sees a whole program of arrays; it is imported when one of these is 
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from gradgen.errors import SpecError, UnsupportedError
@@ -23,7 +25,8 @@ from gradgen.value import Value, current_trace
 def from_sympy(expr: Any, symbols: Sequence[Any]) -> Callable[..., Any]:
     """A function of the symbols, by position, that computes `expr` on numbers, arrays and Values.
 
-    SpecError where the expression has other free symbols.
+    SpecError where the expression has other free symbols; UnsupportedError where it has a function that neither NumPy nor
+    SciPy computes (SciPy need not be installed for the others).
     """
     import sympy as sp
 
@@ -36,10 +39,30 @@ def from_sympy(expr: Any, symbols: Sequence[Any]) -> Callable[..., Any]:
             f"from_sympy needs every free symbol among {', '.join(map(str, given))}, "
             f"got {', '.join(sorted(rest))} too"
         )
-    f: Callable[..., Any] = sp.lambdify(given, expr, modules=["scipy", "numpy"], cse=True)
+    modules = ["scipy", "numpy"] if find_spec("scipy") is not None else ["numpy"]
+    f: Any = None
+    try:
+        f = sp.lambdify(given, expr, modules=modules, cse=True)
+        unknown = [n for n in f.__code__.co_names if not _is_of_arrays(n, f.__globals__)]
+    except NotImplementedError as error:  # of SymPy's printers; its first line names the class
+        unknown = [str(error).splitlines()[0].rpartition(".")[2].strip("'>")]
+    if unknown:
+        raise UnsupportedError(
+            f"{' and '.join(modules)} cannot compute {', '.join(unknown)} in {expr}",
+            remedy="Write it with other functions."
+            if "scipy" in modules
+            else "Install scipy, or write it with other functions.",
+        )
     f.__name__ = "expression"
     f.__doc__ = str(expr)
-    return f
+    made: Callable[..., Any] = f
+    return made
+
+
+def _is_of_arrays(name: str, scope: dict[str, Any]) -> bool:
+    """Whether a name of a printed expression means something, and not a function of `math`, which takes single floats."""
+    found = scope.get(name, getattr(builtins, name, None))
+    return found is not None and getattr(found, "__module__", None) != "math"
 
 
 class Defined(Special):

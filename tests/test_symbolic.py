@@ -43,6 +43,22 @@ def test_bad_definitions():
         gg.from_sympy(sp.Symbol("x") + sp.Symbol("y"), ["x"])
 
 
+def test_what_no_library_computes_is_refused_by_name():
+    with pytest.raises(gg.UnsupportedError, match="numpy cannot compute Derivative in Derivative"):
+        gg.define("f", "zeta(x)")
+
+
+def test_expressions_without_scipy(monkeypatch):
+    monkeypatch.setattr("gradgen.symbolic.find_spec", lambda name: None)
+    swish = gg.define("swish", "x / (1 + exp(-x))")
+    np.testing.assert_allclose(swish(X), X / (1 + np.exp(-X)))
+    for text, name in (("erf(x)", "erf"), ("x * besselj(0, x)", "besselj")):
+        with pytest.raises(
+            gg.UnsupportedError, match=f"numpy cannot compute {name}.*\n.*\n.*Install scipy"
+        ):
+            gg.define("f", text)
+
+
 def test_from_sympy():
     x, y = sp.symbols("x y")
     f = gg.from_sympy(sp.sin(x) * sp.exp(x * y) + sp.Piecewise((x, x > 0), (y, True)), [x, y])
