@@ -118,13 +118,7 @@ def _part(node: Value, i: int, dot: Value) -> Value | None:
         partial = op.partials[i]
         if partial is None:
             return None
-        p = partial(node, *args)
-        if p.__class__ is int and p == 1:
-            return dot
-        if p.__class__ is int and p == -1:
-            return apply(OPS["neg"], dot)
-        # 0 times an infinite partial (a constant direction through sqrt at 0) is no motion at all.
-        return apply(OPS["mulz"] if op.unbounded[i] else OPS["mul"], dot, p)
+        return times(dot, partial(node, *args), op.unbounded[i])
     rules = op.jvp
     if not isinstance(rules, tuple):
         return None
@@ -134,3 +128,13 @@ def _part(node: Value, i: int, dot: Value) -> Value | None:
     if rule is None or isinstance(rule, str):
         return None
     return rule(dot, node, *args, **node.params)
+
+
+def times(dot: Value, p: Value | int, unbounded: bool) -> Value:
+    """The tangent `dot` of an operand times the op's partial `p` by it."""
+    if p.__class__ is int and p == 1:
+        return dot
+    if p.__class__ is int and p == -1:
+        return apply(OPS["neg"], dot)
+    # 0 times an infinite partial (a constant direction through sqrt at 0) is no motion at all.
+    return apply(OPS["mulz"] if unbounded else OPS["mul"], dot, p)

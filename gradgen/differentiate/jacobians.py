@@ -2,7 +2,8 @@
 
 A Jacobian is one map (gradgen.ops.regions) over the rows of an identity matrix: forward mode pushes a direction of the input
 through in each step, reverse mode pulls a direction of the output back. What does not depend on the direction, the function's
-value above all, stands before the map.
+value above all, stands before the map. Of a vector by a vector whose elements meet only their neighbours, the diagonals are
+computed instead, each at once (banded).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradgen.differentiate.banded import band, dense
 from gradgen.differentiate.batch import numbers
 from gradgen.differentiate.canonicalise import canonicalise
 from gradgen.differentiate.forward import forward
@@ -186,6 +188,7 @@ class Jacobian(Transform):
         if mode not in ("auto", "forward", "reverse"):
             raise SpecError(f'mode needs "auto", "forward" or "reverse", got {mode!r}')
         self.mode = mode
+        self.banded = mode == "auto"
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         chosen, bare = selections(self.f, args, self.wrt)
@@ -196,7 +199,7 @@ class Jacobian(Transform):
             trace.inputs = list(fn.inputs)
             trace.body = list(fn.body)
             trace.requires = dict.fromkeys(fn.requires)
-            table = jacobian_of(fn, wrt, self.mode)
+            table = jacobian_of(fn, wrt, self.mode, self.banded)
         count = len(fn.outputs)
         outputs = [*fn.outputs, *(row[i] for row in table for i in wrt)]
         joint = trace.function(fn.name, outputs)
@@ -265,23 +268,34 @@ def jacobian_labels(
     return out
 
 
-def jacobian_of(fn: Function, wrt: Sequence[int], mode: str) -> list[dict[int, Value]]:
-    """For each output and each input numbered in `wrt`, the Jacobian of shape output + input, in the open trace."""
+def jacobian_of(
+    fn: Function, wrt: Sequence[int], mode: str, banded: bool
+) -> list[dict[int, Value]]:
+    """For each output and each input numbered in `wrt`, the Jacobian of shape output + input, in the open trace, which
+    holds fn's statements. banded: by its diagonals where that is possible, whatever the mode."""
     table: list[dict[int, Value]] = [{} for _ in fn.outputs]
     floats = [k for k, v in enumerate(fn.outputs) if v.type.is_float]
     for k, v in enumerate(fn.outputs):
-        if not v.type.is_float:
-            for i in wrt:
-                shape = (*v.type.shape, *fn.inputs[i].type.shape)
-                table[k][i] = zeros(Type.of(fn.inputs[i].type.dtype, shape))
+        for i in wrt:
+            x = fn.inputs[i].type
+            if not v.type.is_float:
+                table[k][i] = zeros(Type.of(x.dtype, (*v.type.shape, *x.shape)))
+                continue
+            found = band(fn, i, k) if banded else None
+            if found is not None:
+                table[k][i] = dense(found, v.type.shape[0], x.shape[0], v.type.dtype)
     if (mode if mode != "auto" else cheaper(fn, wrt)) == "forward":
         for i in wrt:
-            for k, block in zip(floats, forward_blocks(fn, i, floats), strict=True):
-                table[k][i] = block
+            rest = [k for k in floats if i not in table[k]]
+            if rest:
+                for k, block in zip(rest, forward_blocks(fn, i, rest), strict=True):
+                    table[k][i] = block
     else:
         for k in floats:
-            for i, block in zip(wrt, reverse_blocks(fn, k, wrt), strict=True):
-                table[k][i] = block
+            by = [i for i in wrt if i not in table[k]]
+            if by:
+                for i, block in zip(by, reverse_blocks(fn, k, by), strict=True):
+                    table[k][i] = block
     return table
 
 
@@ -358,6 +372,7 @@ class Hessian(Jacobian):
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         gradient = Grad(self.f, self.wrt)
         inner = Jacobian(gradient, self.wrt, "forward" if self.mode == "auto" else self.mode)
+        inner.banded = self.banded
         staged = inner.derive(args, names)
         labels = [label.replace("jac", "hess", 1) for label in staged.function.notes["labels"]]
         staged.function.notes["labels"] = labels
@@ -410,7 +425,8 @@ class ValueGradHessian(Hessian):
         with Trace(trusted=True) as trace:
             trace.inputs, trace.body = list(fn.inputs), list(fn.body)
             trace.requires = dict.fromkeys(fn.requires)
-            table = jacobian_of(gradient, wrt, "forward" if self.mode == "auto" else self.mode)
+            mode = "forward" if self.mode == "auto" else self.mode
+            table = jacobian_of(gradient, wrt, mode, self.banded)
         count = len(fn.outputs)
         joint = trace.function(fn.name, [*fn.outputs, *(row[i] for row in table for i in wrt)])
         joint.notes = {}

@@ -24,7 +24,9 @@ from gradgen.emit.python_selftest import selftest_function
 from gradgen.emit.python_text import accesses, assign_many, literal_key
 from gradgen.ir import CONST, PARAM, use_counts
 from gradgen.ops.helpers import HELPERS
+from gradgen.ops.index import SLICE
 from gradgen.ops.regions import ITEM, is_stack
+from gradgen.ops.shape import RESHAPE
 from gradgen.sizes import Size
 from gradgen.spelling import Expr
 from gradgen.trace.spec import Argument, Leaf
@@ -283,6 +285,8 @@ class PythonFunction:
         if value.op is CONST:
             return expr.text
         shared = value.op is ITEM and not is_stack(value) and not is_own_final(value, self.counts)
+        if self._own_view(value):
+            return expr.text
         if value.op is PARAM or value.op.view or shared:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
@@ -293,6 +297,19 @@ class PythonFunction:
         if id(value) in self.reordered:
             return f"np.ascontiguousarray({expr.text})"
         return expr.text
+
+    def _own_view(self, value: Value) -> bool:
+        """Whether a result is another shape, or the first elements, of an array that was filled here and nothing else reads."""
+        counts, view = self.counts, value
+        while view.op is RESHAPE or (
+            view.op is SLICE and view.type.ndim == view.args[0].type.ndim == 1
+        ):
+            if view.op is SLICE and view.params["index"][0].step != 1:
+                return False
+            if counts[id(view)] > 1:
+                return False
+            view = view.args[0]
+        return view is not value and view.op.store is not None and counts[id(view)] == 1
 
     @functools.cached_property
     def counts(self) -> dict[int, int]:

@@ -425,7 +425,16 @@ def _slice_add(node: Value, args: Args) -> Value | None:
     )  # zeros[::-1] += v is as large, and turned around
     if whole:
         return v if v.type is node.type and is_zeros(acc) else None
-    return _collected(node, acc, v)
+    put = _put(node, args)
+    return _collected(node, acc, v) if put is None else put
+
+
+def _put(node: Value, args: Args) -> Value | None:
+    """A number spread over the slice that it is put in or added to -> the number  (exact)"""
+    acc, v = args
+    if v.op is not OPS["broadcast"] or v.args[0].type.shape:
+        return None
+    return apply(node.op, acc, v.args[0], **node.params)
 
 
 def _collected(node: Value, acc: Value, v: Value) -> Value | None:
@@ -471,7 +480,7 @@ def _rules() -> dict[object, list[Rule]]:
     special: dict[str, Callable[[Value, Args], Value | None]] = {
         "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _negate, "mulz": _mulz, "where": _where,
         "cast": _same, "copy": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
-        "slice_add": _slice_add, "stop_gradient": _through,
+        "slice_add": _slice_add, "slice_set": _put, "stop_gradient": _through,
     }  # fmt: skip
     for name, rule in special.items():
         table.setdefault(OPS[name], []).append(rule)
