@@ -1,28 +1,36 @@
-/* Logistic regression by hand: X is read once, in blocks of 64 rows; eight lanes, four rows at a time, libmvec's exp and log1p.
- * Where d is no multiple of eight the last vector overlaps the one before it, with zeros for what that has done already. */
+/* Logistic regression by hand: X is read once, in blocks of 64 rows; lanes of a register, four rows at a time, libmvec's exp
+ * and log1p. Where d is no multiple of the lanes the last vector overlaps the one before it, with zeros for what that has done already. */
 #include "logistic.h"
 #include <string.h>
 
 __attribute__((simd("notinbranch"), const)) double exp(double);
 __attribute__((simd("notinbranch"), const)) double log1p(double);
 
+#if defined(__AVX512F__)
 enum { BLOCK = 64, LANES = 8 };
-typedef double v8 __attribute__((vector_size(64), aligned(8)));
+#else
+enum { BLOCK = 64, LANES = 4 };
+#endif
+typedef double vec __attribute__((vector_size(LANES * 8), aligned(8)));
 
-static inline v8 at(const double *x)
+static inline vec at(const double *x)
 {
-    return *(const v8 *)x;
+    return *(const vec *)x;
 }
 
-static inline double sum(v8 x)
+static inline double sum(vec x)
 {
+#if defined(__AVX512F__)
     return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7]));
+#else
+    return (x[0] + x[2]) + (x[1] + x[3]);
+#endif
 }
 
 /* z[r] = A[r] @ w for four rows; `rest` is the end of w behind the last whole vector, `last` where it starts */
-static inline void products(int64_t d, const double *A, const double *w, v8 rest, int64_t last, double *z)
+static inline void products(int64_t d, const double *A, const double *w, vec rest, int64_t last, double *z)
 {
-    v8 s0 = {0.0}, s1 = {0.0}, s2 = {0.0}, s3 = {0.0};
+    vec s0 = {0.0}, s1 = {0.0}, s2 = {0.0}, s3 = {0.0};
     for (int64_t j = 0; j + LANES <= d; j += LANES) {
         s0 += at(A + j) * at(w + j);
         s1 += at(A + d + j) * at(w + j);
@@ -41,7 +49,7 @@ int logistic(int64_t n, int64_t d, const double *w, double b, const double *X, c
     const double n_inv = 1.0 / (double)n;
     const int64_t last = d > LANES ? d - LANES : 0;
     double total[LANES] = {0.0}, slope[LANES] = {0.0};
-    v8 rest = {0.0}, rest_bar = {0.0};
+    vec rest = {0.0}, rest_bar = {0.0};
     memset(w_bar, 0, (size_t)d * sizeof(double));
     for (int64_t j = d / LANES * LANES; j < d; j++)
         rest[j - last] = w[j];
@@ -70,7 +78,7 @@ int logistic(int64_t n, int64_t d, const double *w, double b, const double *X, c
         for (int64_t i = 0; i < fours; i += 4) {
             const double *A = Xb + i * d;
             for (int64_t j = 0; j + LANES <= d; j += LANES)
-                *(v8 *)(w_bar + j) += (r[i] * at(A + j) + r[i + 1] * at(A + d + j))
+                *(vec *)(w_bar + j) += (r[i] * at(A + j) + r[i + 1] * at(A + d + j))
                                       + (r[i + 2] * at(A + 2 * d + j) + r[i + 3] * at(A + 3 * d + j));
             rest_bar += (r[i] * at(A + last) + r[i + 1] * at(A + d + last))
                         + (r[i + 2] * at(A + 2 * d + last) + r[i + 3] * at(A + 3 * d + last));

@@ -1,34 +1,50 @@
-/* A 2-16-16-1 network with hinge loss and L2 by hand: point by point, activations in two vectors of eight, gradients in the
- * first cache, the second matrix kept in both directions. */
+/* A 2-16-16-1 network with hinge loss and L2 by hand: point by point, activations in whole registers, gradients in the first
+ * cache, the second matrix kept in both directions. */
 #include "mlp_small.h"
 
 enum { H = 16 };
 #define ALPHA 1e-4
-typedef double v8 __attribute__((vector_size(64), aligned(8)));
-typedef int64_t m8 __attribute__((vector_size(64), aligned(8)));
+#if defined(__AVX512F__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+enum { PARTS = H / LANES };
+typedef double vec __attribute__((vector_size(LANES * 8), aligned(8)));
+typedef int64_t mask __attribute__((vector_size(LANES * 8), aligned(8)));
 
-static inline v8 at(const double *x)
+static inline vec at(const double *x, int part)
 {
-    return *(const v8 *)x;
+    return *(const vec *)(x + part * LANES);
 }
 
-static inline v8 relu(v8 x)
+static inline void put(double *x, int part, vec value)
 {
-    return (v8)((m8)(x > 0.0) & (m8)x);
+    *(vec *)(x + part * LANES) = value;
 }
 
-static inline double sum(v8 x)
+/* x where y > 0, else 0 */
+static inline vec where(vec y, vec x)
 {
+    return (vec)((mask)(y > 0.0) & (mask)x);
+}
+
+static inline double sum(vec x)
+{
+#if defined(__AVX512F__)
     return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7]));
+#else
+    return (x[0] + x[2]) + (x[1] + x[3]);
+#endif
 }
 
 /* The start of a gradient, that of the squares, and the squares. */
 static double decay(int64_t count, const double *x, double *x_bar)
 {
-    v8 squares = {0.0};
-    for (int64_t j = 0; j < count; j += 8) {
-        *(v8 *)(x_bar + j) = 2.0 * ALPHA * at(x + j);
-        squares += at(x + j) * at(x + j);
+    vec squares = {0.0};
+    for (int64_t j = 0; j < count; j += LANES) {
+        put(x_bar + j, 0, 2.0 * ALPHA * at(x + j, 0));
+        squares += at(x + j, 0) * at(x + j, 0);
     }
     return sum(squares);
 }
@@ -40,56 +56,55 @@ int mlp_small(int64_t n, const double *W1, const double *b1, const double *W2, c
     double T[H][H], h1[H], g2[H], loss = 0.0, last = 0.0;
     double squares = decay(2 * H, W1, W1_bar) + decay(H, b1, b1_bar) + decay(H * H, W2, W2_bar)
                      + decay(H, b2, b2_bar) + decay(H, W3, W3_bar) + b3 * b3;
-    v8 p_bar[2] = {{0.0}}, q_bar[2] = {{0.0}}, one_bar[2] = {{0.0}};
+    vec p_bar[PARTS] = {{0.0}}, q_bar[PARTS] = {{0.0}}, one_bar[PARTS] = {{0.0}};
     for (int k = 0; k < H; k++)
         for (int j = 0; j < H; j++)
             T[j][k] = W2[k * H + j];
     for (int64_t i = 0; i < n; i++) {
         const double p = X[2 * i], q = X[2 * i + 1];
-        v8 a = at(b2), b = at(b2 + 8), c = {0.0}, d = {0.0};
-        const v8 left = relu(p * at(W1) + q * at(W1 + H) + at(b1));
-        const v8 right = relu(p * at(W1 + 8) + q * at(W1 + H + 8) + at(b1 + 8));
-        *(v8 *)h1 = left;
-        *(v8 *)(h1 + 8) = right;
-        for (int k = 0; k < H; k++) {
-            a += h1[k] * at(W2 + k * H);
-            b += h1[k] * at(W2 + k * H + 8);
+        vec h[PARTS], a[PARTS], c[PARTS], score = {0.0};
+        for (int v = 0; v < PARTS; v++) {
+            h[v] = p * at(W1, v) + q * at(W1 + H, v) + at(b1, v);
+            h[v] = where(h[v], h[v]);
+            put(h1, v, h[v]);
+            a[v] = at(b2, v);
+            c[v] = 0.0 * h[v];
         }
-        a = relu(a);
-        b = relu(b);
-        const double margin = 1.0 - y[i] * (sum(a * at(W3) + b * at(W3 + 8)) + b3);
+        for (int k = 0; k < H; k++)
+            for (int v = 0; v < PARTS; v++)
+                a[v] += h1[k] * at(W2 + k * H, v);
+        for (int v = 0; v < PARTS; v++) {
+            a[v] = where(a[v], a[v]);
+            score += a[v] * at(W3, v);
+        }
+        const double margin = 1.0 - y[i] * (sum(score) + b3);
         if (!(margin > 0.0))
             continue;
         const double s = -y[i] / (double)n;
         loss += margin;
         last += s;
-        *(v8 *)W3_bar += s * a;
-        *(v8 *)(W3_bar + 8) += s * b;
-        a = (v8)((m8)(a > 0.0) & (m8)(s * at(W3)));
-        b = (v8)((m8)(b > 0.0) & (m8)(s * at(W3 + 8)));
-        *(v8 *)g2 = a;
-        *(v8 *)(g2 + 8) = b;
-        *(v8 *)b2_bar += a;
-        *(v8 *)(b2_bar + 8) += b;
-        for (int k = 0; k < H; k++) {
-            *(v8 *)(W2_bar + k * H) += h1[k] * a;
-            *(v8 *)(W2_bar + k * H + 8) += h1[k] * b;
-            c += g2[k] * at(T[k]);
-            d += g2[k] * at(T[k] + 8);
+        for (int v = 0; v < PARTS; v++) {
+            put(W3_bar, v, at(W3_bar, v) + s * a[v]);
+            a[v] = where(a[v], s * at(W3, v));
+            put(g2, v, a[v]);
+            put(b2_bar, v, at(b2_bar, v) + a[v]);
         }
-        c = (v8)((m8)(left > 0.0) & (m8)c);
-        d = (v8)((m8)(right > 0.0) & (m8)d);
-        p_bar[0] += p * c;
-        p_bar[1] += p * d;
-        q_bar[0] += q * c;
-        q_bar[1] += q * d;
-        one_bar[0] += c;
-        one_bar[1] += d;
+        for (int k = 0; k < H; k++)
+            for (int v = 0; v < PARTS; v++) {
+                put(W2_bar + k * H, v, at(W2_bar + k * H, v) + h1[k] * a[v]);
+                c[v] += g2[k] * at(T[k], v);
+            }
+        for (int v = 0; v < PARTS; v++) {
+            c[v] = where(h[v], c[v]);
+            p_bar[v] += p * c[v];
+            q_bar[v] += q * c[v];
+            one_bar[v] += c[v];
+        }
     }
-    for (int k = 0; k < 2; k++) {
-        *(v8 *)(W1_bar + 8 * k) += p_bar[k];
-        *(v8 *)(W1_bar + H + 8 * k) += q_bar[k];
-        *(v8 *)(b1_bar + 8 * k) += one_bar[k];
+    for (int v = 0; v < PARTS; v++) {
+        put(W1_bar, v, at(W1_bar, v) + p_bar[v]);
+        put(W1_bar + H, v, at(W1_bar + H, v) + q_bar[v]);
+        put(b1_bar, v, at(b1_bar, v) + one_bar[v]);
     }
     *b3_bar = last + 2.0 * ALPHA * b3;
     *value = loss / (double)n + ALPHA * squares;
