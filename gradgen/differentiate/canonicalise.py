@@ -3,6 +3,7 @@
 Each rule carries its validity; results are never less accurate than the plain form. `canonical(False)` turns them off.
 
     log(1 + exp(x)), log1p(exp(x))  ->  softplus(x)      all x; the plain form overflows above 709
+    logaddexp(0, x)                 ->  softplus(x)      exact
     sqrt(x * x), sqrt(square(x))    ->  abs(x)           all x, exact; the plain form over- and underflows
     sqrt(sum(x * x)), sqrt(x*x + y*y), sqrt(mean(x * x))  ->  root of the same
                                                          all x: the same value, and derivative 0 at 0 instead of nan
@@ -142,6 +143,13 @@ def _mul(node: Value, args: tuple[Value, ...]) -> Value | None:
     return apply(OPS["square"], a) if a is b and node.type.is_float else None
 
 
+def _logaddexp(node: Value, args: tuple[Value, ...]) -> Value | None:
+    for zero, x in (args, args[::-1]):
+        if is_number(zero, 0.0) and x.type is node.type:
+            return apply(OPS["softplus"], x)
+    return None
+
+
 def _log1p(node: Value, args: tuple[Value, ...]) -> Value | None:
     (x,) = args
     return apply(OPS["softplus"], x.args[0]) if x.op.name == "exp" else None
@@ -186,6 +194,7 @@ def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:
 def _rules() -> dict[object, list[Rule]]:
     table: dict[str, list[Rule]] = {
         "log": [_log], "log1p": [_log1p], "sqrt": [_sqrt], "square": [_square], "mul": [_mul],
+        "logaddexp": [_logaddexp],
         "add": [exponentials.add_rule],
         "sub": [_sub, exponentials.sub_rule],
         "div": [_div, exponentials.div_rule],

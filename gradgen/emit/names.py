@@ -175,12 +175,13 @@ def c_routines() -> tuple[str, ...]:
         fold_name,  # late: the C back end is not needed for every target
     )
     from gradgen.emit.c_gemm import reserved
-    from gradgen.lower.lanes import LANES
+    from gradgen.lower.lanes import INNER, LANES
 
+    counts = {(dtype, count) for widths in (INNER, LANES) for dtype, count in widths.items()}
     folds = [
-        fold_name(op, dtype, LANES[dtype])
+        fold_name(op, dtype, count)
         for op in ("add", "mul", "maximum", "minimum")
-        for dtype in LANES
+        for dtype, count in sorted(counts)
     ]
     return ("weyl", *(f"differs_{dtype}" for dtype in DTYPES), *folds, *reserved())
 

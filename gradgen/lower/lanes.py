@@ -45,8 +45,10 @@ from gradgen.lower.kernel import (
 from gradgen.lower.rewriter import Rewriter
 from gradgen.sizes import add, floordiv, max0, mul
 
-# One vector of 64 bytes is 8 doubles: with two of them gcc keeps the lanes in registers, and an addition hides behind another.
+# A long loop: one vector of 64 bytes is 8 doubles, and with two of them an addition hides behind another.
 LANES = {"f64": 16, "f32": 16}
+# A loop inside of another: iterations of that one hide each other's additions, and its lanes are combined in each of them.
+INNER = {"f64": 8, "f32": 16}
 _START = {
     "add": 0.0,
     "mul": 1.0,
@@ -57,7 +59,7 @@ _START = {
 
 def lanes(kernel: Kernel) -> Kernel:
     """`kernel` with its reductions to scalars in lanes."""
-    return kernel.with_body(_block(kernel.body))
+    return kernel.with_body(_block(kernel.body, LANES))
 
 
 @dataclass(eq=False)
@@ -69,38 +71,36 @@ class Collector:
     lane: Buffer
 
 
-def _block(body: list[Any]) -> list[Any]:
+def _block(body: list[Any], widths: dict[str, int]) -> list[Any]:
     out: list[Any] = []
     for stmt in body:
         if type(stmt) is Loop:
-            out += _loop(stmt)
+            out += _loop(stmt, widths)
         elif type(stmt) is If:
-            out.append(If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site))
+            then, otherwise = (_block(b, widths) for b in (stmt.then, stmt.otherwise))
+            out.append(If(stmt.condition, then, otherwise, stmt.site))
         else:
             out.append(stmt)
     return out
 
 
-def _loop(loop: Loop) -> list[Any]:
-    found = _collectors(loop)
+def _loop(loop: Loop, widths: dict[str, int]) -> list[Any]:
+    found = _collectors(loop, widths)
     if not found:
-        return [loop.with_body(_block(loop.body))]
+        return [loop.with_body(_block(loop.body, INNER))]
     new = _widened(loop, found)
     collectors = list(found.values())
     return [*set_up(collectors), *new, *combined(collectors)]
 
 
-def loop_dtype(found: dict[int, Collector]) -> str:
-    return next(iter(found.values())).buffer.dtype
-
-
 # -- what is collected
-def _collectors(loop: Loop) -> dict[int, Collector]:
+def _collectors(loop: Loop, widths: dict[str, int]) -> dict[int, Collector]:
     """By id, the variables of outer blocks that long innermost loops in `loop` collect in, all of one dtype."""
     declared = {id(s.buffer) for s in walk([loop]) if type(s) is Declare}
     kinds: dict[int, str | None] = {}
     buffers: dict[int, Buffer] = {}
     wide: set[int] = set()
+    extents: list[Any] = []
 
     def note(body: list[Any], long: bool) -> None:
         for key, op in _uses(body).items():
@@ -110,7 +110,10 @@ def _collectors(loop: Loop) -> dict[int, Collector]:
 
     def visit(nest: Loop) -> None:
         innermost = not any(type(s) in (Loop, If, Call) for s in nest.body)
-        note(nest.body, innermost and _is_long(nest))
+        long = innermost and _is_long(nest)
+        note(nest.body, long)
+        if long and _uses(nest.body):
+            extents.append(nest.extent)
         for stmt in nest.body:
             if type(stmt) is Loop:
                 visit(stmt)
@@ -137,7 +140,9 @@ def _collectors(loop: Loop) -> dict[int, Collector]:
         if dtype is not None and buffer.dtype != dtype:
             continue
         dtype = buffer.dtype
-        lane = Buffer(f"{buffer.name}_lane", dtype, (LANES[dtype],), "local", site=buffer.site)
+        even = all(isinstance(e, int) and e % LANES[dtype] == 0 for e in extents)
+        width = LANES[dtype] if even else widths[dtype]  # a few whole steps are unrolled
+        lane = Buffer(f"{buffer.name}_lane", dtype, (width,), "local", site=buffer.site)
         out[key] = Collector(buffer, op, lane)
     return out
 
@@ -190,7 +195,7 @@ def _widened(loop: Loop, found: dict[int, Collector]) -> list[Any]:
                 body.append(stmt)
                 continue
             touched = any(type(s) is Store and id(s.buffer) in found for s in walk(stmt.body))
-            body += _widened(stmt, found) if touched else _loop(stmt)
+            body += _widened(stmt, found) if touched else _loop(stmt, INNER)
         return [loop.with_body(body)]
     mine = {id(s.buffer) for s in loop.body if type(s) is Store and id(s.buffer) in found}
     if not mine or not _is_long(loop):
@@ -199,7 +204,8 @@ def _widened(loop: Loop, found: dict[int, Collector]) -> list[Any]:
 
 
 def _steps(loop: Loop, found: dict[int, Collector]) -> list[Any]:
-    width = LANES[loop_dtype(found)]
+    (width,) = next(iter(found.values())).lane.shape
+    assert isinstance(width, int)
     assert not isinstance(loop.extent, Clip)
     count = max0(add(loop.extent, mul(loop.start, -1)))
     steps = floordiv(count, width)
@@ -235,12 +241,12 @@ def set_up(found: list[Collector]) -> list[Any]:
 
 
 def combined(found: list[Collector]) -> list[Any]:
-    """The lanes of each collector, a multiple of LANES, combined with its variable."""
+    """The lanes of each collector, INNER or a multiple of LANES, combined with its variable."""
     if not found:
         return []
-    width = LANES[found[0].lane.dtype]
     (count,) = found[0].lane.shape
     assert isinstance(count, int)
+    width = min(count, LANES[found[0].lane.dtype])
     if count == width:
         return [stmt for c in found for stmt in _combine(c, Affine(), width)]
     loop = Loop(Var(), count // width, "reduction", [])
