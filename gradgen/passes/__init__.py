@@ -9,6 +9,7 @@
     cse             one statement for equal computations; the user-named value wins
     share           an exponential that several functions contain is computed once
     products        sums of products become products of vectors, for NumPy
+    signs           what a constant factor can take over, for NumPy at level fast
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
 regions goes through the column twice, since operands that are numbers move into them. The verifier runs after each when
@@ -27,6 +28,7 @@ from gradgen.passes.dce import dce
 from gradgen.passes.maps import vectorise
 from gradgen.passes.products import products
 from gradgen.passes.sharing import share, share_logistic
+from gradgen.passes.signs import signs
 from gradgen.passes.simplify import simplify
 from gradgen.passes.unchanging import unchanging
 from gradgen.rewriting import within
@@ -44,7 +46,7 @@ WHOLE_ARRAYS = ("numpy",)
 # What only pays where each statement is a pass over memory.
 FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
     "readable": (products,),
-    "fast": (share_logistic, products),
+    "fast": (share_logistic, products, signs),
 }
 FOR_REGIONS = (
     inline,
