@@ -16,6 +16,7 @@ class Options:
     """Choices of `gg.compile`; all have defaults. A value that has no effect yet is refused, not ignored.
 
     optimize: "lecture" (one statement per operation), "readable", "fast"; None: readable for numpy and python, fast for c.
+          "fast" for numpy: large arrays are computed in the memory of arrays that are not read any more (`out=`).
     math: "strict": plain libm, no fused multiply-add in C. "default": fused multiply-add, and in loops the vector functions of
           glibc (at most 4 ulp; measured 3.2 for tan, 3.0 for exp, 0.6 for sin and cos). "fast": gcc may also reorder sums and
           divide by multiplying.

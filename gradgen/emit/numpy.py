@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradgen.emit.blocks import is_own_final
+from gradgen.emit.buffers import Buffers, plan
 from gradgen.emit.entry import Entry, Heading
 from gradgen.emit.header import header_lines, one_line
 from gradgen.emit.layout import Group, Item, flat, layout
@@ -130,7 +131,12 @@ class PythonFunction:
             fold,
             "_",
             self.signature.results,
+            self._buffers(),
         ).print()
+
+    def _buffers(self) -> Buffers | None:
+        fast = self.target == "numpy" and self.level == "fast"
+        return plan(self.fn, self.reordered) if fast else None
 
     def inputs(self) -> list[str]:
         """Variables that hold the Function's inputs."""

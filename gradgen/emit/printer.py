@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradgen.emit.blocks import filled_starts, is_own_final, print_region
+from gradgen.emit.buffers import Buffers, ufunc
 from gradgen.emit.guards import guarded
 from gradgen.emit.layout import WIDTH, Group, Item, closes, layout
 from gradgen.emit.lines import Statement
@@ -20,6 +21,7 @@ from gradgen.emit.names import Names
 from gradgen.errors import EmitError
 from gradgen.ir import CONST, LEAVES, SIZE, Function, use_counts
 from gradgen.ops.regions import ITEM
+from gradgen.ops.spans import index_text
 from gradgen.sites import cite
 from gradgen.sizes import Dim, spell
 from gradgen.spelling import TERNARY, Expr
@@ -50,8 +52,10 @@ class Printer:
         fold: bool = True,
         helper_prefix: str = "_",
         results: Sequence[str] = (),
+        buffers: Buffers | None = None,
     ) -> None:
-        self.fn = fn
+        self.buffers = buffers or Buffers(fn.body)
+        self.fn = fn if buffers is None else fn.with_body(buffers.body, fn.outputs)
         self.names = names
         self.spelling = spelling
         self.fold = fold
@@ -118,11 +122,19 @@ class Printer:
             self._pinned.update(id(c) for c, _ in conditions)
         self.unnamed |= filled_starts(fn, counts)
         kept = self._pinned | (set(self.roots) if self.is_region else self._outputs)
+        kept |= self.buffers.alone
+        into, done = self.buffers.into, self.buffers.done
         fold, spellings, pending = self.fold, self._spellings, self.pending
         for node in body:
             op = node.op
             if op.store is not None:
-                self._update(node)
+                if id(node) in done:
+                    self._exprs[id(node)] = self._exprs[id(node.args[0])]
+                else:
+                    self._update(node)
+                continue
+            if id(node) in into:
+                self._compute_into(node, into[id(node)])
                 continue
             if op is ITEM:
                 continue  # the statement that it is a result of has named it
@@ -232,6 +244,23 @@ class Printer:
             if b is a:
                 operands[j] = name
         reads.append(name.text)
+
+    def _compute_into(self, node: Value, home: Value) -> None:
+        """A statement that computes in memory that is there: another value's, or the place of a store."""
+        store = home.op.store is not None
+        name = self._exprs[id(home.args[0] if store else home)].text
+        place = f"{name}[{index_text(home.params['index'], self.size) or '...'}]" if store else name
+        function = f"np.{ufunc(node)}"
+
+        def spelling(operands: Sequence[Expr], node: Value, printer: Any) -> Expr:
+            return Expr(f"{function}({', '.join(x.text for x in operands)}, out={place})")
+
+        expr, reads = self._spell(node, spelling)
+        reads = [*reads, name]
+        if store and home.args[1] is node:
+            self._statement(node, name, "", expr.text, reads)
+        else:
+            self._assign(node, expr, reads)
 
     def _name(self, node: Value) -> str:
         hint = node.name or self._hints.get(id(node))
