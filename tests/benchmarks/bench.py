@@ -154,11 +154,11 @@ def rounds(name: str, contenders: list[str], options: Any, folder: Path) -> dict
 
 def line(contender: str, found: dict[str, Any], best: float | None) -> str:
     if "least" not in found:
-        return f"  {contender:<16} {next(iter(found)):>8}: {next(iter(found.values()))}"
+        return f"  {contender:<18} {next(iter(found)):>8}: {next(iter(found.values()))}"
     ratio = f"{found['least'] / best:>8.2f}" if best else f"{'-':>8}"
     warm = f" ({found['warm']:.2f} warm)" if "warm" in found else ""
     return (
-        f"  {contender:<16} {found['least']:>11.3f} {found['median']:>11.3f} {ratio} "
+        f"  {contender:<18} {found['least']:>11.3f} {found['median']:>11.3f} {ratio} "
         f"{found['setup']:>8.2f} {found['megabytes']:>6.0f}{warm}"
     )
 
@@ -196,7 +196,7 @@ def main() -> int:
     wrong = False
     table: dict[str, dict[str, Any]] = {}
     print(
-        f"  {'us a call':<16} {'least':>11} {'median':>11} {'x hand C':>8} {'setup s':>8} {'MB':>6}"
+        f"  {'us a call':<18} {'least':>11} {'median':>11} {'x hand C':>8} {'setup s':>8} {'MB':>6}"
     )
     for name in names:
         print(name, flush=True)

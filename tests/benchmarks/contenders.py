@@ -35,13 +35,15 @@ class Missing(Exception):
     """Why a contender is not there."""
 
 
-def _gradgen(target: str) -> Callable[[Workload], Call]:
+def _gradgen(target: str, optimize: str | None = None) -> Callable[[Workload], Call]:
     def make(w: Workload) -> Call:
         import gradgen as gg
 
         if target not in w.targets:
             raise Missing("not a program for this target")
-        fn = gg.compile(w.program(), *w.specs, target=target, name=w.name.replace("-", "_"))
+        options = gg.Options(optimize=optimize)
+        name = w.name.replace("-", "_")
+        fn = gg.compile(w.program(), *w.specs, target=target, name=name, options=options)
         fn.build()
         args = w.args()
         return partial(fn, *args)
@@ -230,6 +232,7 @@ def numba(w: Workload) -> Call:
 CONTENDERS: dict[str, Callable[[Workload], Call]] = {
     "gradgen-c": _gradgen("c"),
     "gradgen-numpy": _gradgen("numpy"),
+    "gradgen-numpy-fast": _gradgen("numpy", "fast"),
     "gradgen-python": _gradgen("python"),
     "hand-c": hand_c,
     "hand-numpy": hand_numpy,

@@ -55,7 +55,9 @@ def test_references_of_second_order_are_right():
 
 
 @needs_c
-@pytest.mark.parametrize("contender", ["hand-c", "gradgen-c", "gradgen-numpy", "gradgen-python"])
+@pytest.mark.parametrize(
+    "contender", ["hand-c", "gradgen-c", "gradgen-numpy", "gradgen-numpy-fast", "gradgen-python"]
+)
 @pytest.mark.parametrize("name", [n for n, w in WORKLOADS.items() if w.quick])
 def test_contenders_agree(name, contender):
     w = WORKLOADS[name]

@@ -74,12 +74,20 @@ def rosenbrock(np: Any) -> Callable[..., Any]:
 
 
 def rosenbrock_by_hand(x):
-    r, s = x[1:] - x[:-1] ** 2, 1.0 - x[:-1]
+    """In three arrays: what is not read any more is written over."""
+    low = x[:-1]
+    r = np.square(low)
+    np.subtract(x[1:], r, out=r)
+    s = np.subtract(1.0, low)
+    value = 100.0 * (r @ r) + s @ s
+    r *= 200.0
     x_bar = np.empty_like(x)
+    g = np.multiply(r, low, out=x_bar[:-1])
+    g += s
+    g *= -2.0
     x_bar[-1] = 0.0
-    x_bar[:-1] = -400.0 * x[:-1] * r - 2.0 * s
-    x_bar[1:] += 200.0 * r
-    return 100.0 * (r @ r) + s @ s, x_bar
+    x_bar[1:] += r
+    return value, x_bar
 
 
 def rosenbrock_casadi(ca, p, data):
