@@ -1,8 +1,10 @@
 """Sparse Jacobians and Hessians: `gg.jacobian(f, sparse="csr")`.
 
-The pattern is read off the program: the derivative is taken apart into scalars (passes.scalarise), in which what a direction
-does not reach is absent rather than zero. What is present is computed, in one vector of values; where the values belong is
-fixed. For functions of known sizes, up to some ten thousand scalars.
+The pattern is read off the program. Where elements meet only their neighbours, it is a few diagonals (differentiate.banded),
+and each is computed as one vector: the text is as long for 5,000 elements as for 50. Otherwise the derivative is taken apart
+into scalars (passes.scalarise), in which what a direction does not reach is absent rather than zero; the text grows with what
+is present, up to some ten thousand scalars. Either way the values are one vector, and where they belong is fixed. Sizes are
+known.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.differentiate.jacobians import Hessian, Jacobian
-from gradgen.differentiate.transforms import Transform, Wrt
+from gradgen.differentiate.banded import Band, band, length, put
+from gradgen.differentiate.canonicalise import canonicalise
+from gradgen.differentiate.jacobians import Hessian, Jacobian, traced
+from gradgen.differentiate.transforms import Grad, Transform, Wrt, selections, wrt_inputs
 from gradgen.errors import EmitError, ShapeError, SpecError, UnsupportedError
 from gradgen.ir import Function
 from gradgen.ops.index import SLICE, zeros
-from gradgen.ops.shape import STACK
+from gradgen.ops.shape import CONCATENATE, STACK
+from gradgen.ops.spans import Span
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.scalarise import is_absent, scalarise
@@ -113,6 +118,10 @@ class SparseJacobian(Jacobian):
         self.format = format
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
+        if self.banded:
+            found = diagonals(self.f, self.wrt, args, names, self.format, "full", "jac")
+            if found is not None:
+                return found
         return sparsified(super().derive(args, names), self.format, "full", "jac")
 
 
@@ -126,7 +135,88 @@ class SparseHessian(Hessian):
         self.triangle, self.format = part, format
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
+        gradient = Grad(self.f, self.wrt)
+        found = diagonals(gradient, self.wrt, args, names, self.format, self.triangle, "hess")
+        if found is not None:
+            return found
         return sparsified(super().derive(args, names), self.format, self.triangle, "hess")
+
+
+# -- by diagonals
+def diagonals(
+    f: Any, wrt: Wrt, args: Sequence[Any], names: Sequence[str], format: str, part: str, label: str
+) -> Staged | None:
+    """The entries of the Jacobian of f by its diagonals; None where it has no such form."""
+    chosen, _ = selections(f, args, wrt)
+    inner, _ = traced(f, args, names)
+    fn = canonicalise(inner.function)
+    inputs = wrt_inputs(chosen)
+    if inner.result.kind != "leaf" or len(fn.outputs) != 1 or len(inputs) != 1:
+        return None
+    x, y = fn.inputs[inputs[0]].type, fn.outputs[0].type
+    if not (x.static and y.static and x.ndim == y.ndim == 1 and y.is_float):
+        return None
+    shape = (*y.lengths, *x.lengths)
+    with Trace(trusted=True) as trace:
+        trace.inputs, trace.body = list(fn.inputs), list(fn.body)
+        trace.requires = dict.fromkeys(fn.requires)
+        found = band(fn, inputs[0], 0)
+        if found is None:
+            return None
+        kept = {
+            k: d
+            for k, d in found.items()
+            if part == "full" or (k <= 0 if part == "lower" else k >= 0)
+        }
+        made = compressed(kept, shape, format, y.dtype)
+    if made is None:
+        return None
+    data, row, col = made
+    if part == "full":
+        warn_if_dense(fn, len(row), shape, format, label)
+    out = Function(fn.name, fn.inputs, [data], trace.body, tuple(trace.requires), fn.title)
+    return staged_entries(out, inner.operands, row, col, shape, format, label)
+
+
+RUNS = 16  # stretches of entries that are joined to one vector
+
+
+def compressed(
+    found: Band, shape: tuple[int, int], format: str, dtype: str
+) -> tuple[Value, np.ndarray, np.ndarray] | None:
+    """The entries on diagonals row by row ("csc": column by column), and their rows and columns.
+
+    Each line has a place for each diagonal; the places of diagonals that do not reach the line are cut out. None where
+    those are too many to be cut.
+    """
+    rows, columns = shape
+    across = format == "csc"
+    width, lines = len(found), columns if across else rows
+    ranked = list(enumerate(sorted(found.items(), reverse=across)))
+    row, col = (np.full((lines, width), -1) for _ in range(2))
+    for rank, (k, d) in ranked:
+        at = np.arange(d.head, rows - d.tail)
+        line = at + k if across else at
+        row[line, rank], col[line, rank] = at, at + k
+    present = row.ravel() >= 0
+    edges = np.flatnonzero(np.diff(present, prepend=False, append=False))
+    runs = [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+    if len(runs) > RUNS:
+        return None
+    # The vector holds the places from the first that is kept to the last.
+    start, stop = (runs[0][0], runs[-1][1]) if runs else (0, 0)
+    data = zeros(Type.of(dtype, (stop - start,)))
+    for rank, (k, d) in ranked:
+        first = (d.head + (k if across else 0)) * width + rank
+        data = put(data, d, length(rows, d), first - start, width)
+    if len(runs) > 1:
+        spans = [Span(a - start or None, None if b == stop else b - start) for a, b in runs]
+        parts = [apply(SLICE, data, index=(span,)) for span in spans]
+        data = apply(CONCATENATE, *parts, axis=0)
+    return data, row.ravel()[present], col.ravel()[present]
+
+
+# -- by scalars
 
 
 def sparsified(staged: Staged, format: str, part: str, label: str) -> Staged:
@@ -151,11 +241,9 @@ def sparsified(staged: Staged, format: str, part: str, label: str) -> Staged:
         (r, c) for (r, c), k in np.ndenumerate(matrix)
         if not is_absent(scalars.outputs[k]) and (part == "full" or (c <= r if part == "lower" else c >= r))
     ]  # fmt: skip
-    if part == "full" and len(entries) == matrix.size > 1:
-        rows = matrix.shape[0]
-        warn(
-            f"the {label} of {fn.name} is dense ({rows} x {columns}): sparse={format!r} saves nothing"
-        )
+    shape = (matrix.shape[0], columns)
+    if part == "full":
+        warn_if_dense(fn, len(entries), shape, format, label)
     if format == "csc":
         entries.sort(key=lambda rc: (rc[1], rc[0]))
     row, col = (np.array([e[axis] for e in entries], np.int64) for axis in (0, 1))
@@ -175,11 +263,33 @@ def sparsified(staged: Staged, format: str, part: str, label: str) -> Staged:
         dtype = fn.outputs[0].type.dtype
         data = apply(STACK, *values, axis=0) if values else zeros(Type.of(dtype, (0,)))
     made = Function(fn.name, fn.inputs, [data], trace.body, fn.requires, fn.title)
-    made.notes = {"slots": [0], "labels": [f"{label}_data"]}
-    build = functools.partial(
-        Sparse, row=row, col=col, shape=(matrix.shape[0], columns), format=format
-    )
-    return Staged(made, staged.operands, Tree("dataclass", ("data",), (LEAF,), build))
+    return staged_entries(made, staged.operands, row, col, shape, format, label)
+
+
+def warn_if_dense(
+    fn: Function, count: int, shape: tuple[int, int], format: str, label: str
+) -> None:
+    """Say so where all entries of more than one can differ from zero."""
+    rows, columns = shape
+    if count == rows * columns > 1:
+        warn(
+            f"the {label} of {fn.name} is dense ({rows} x {columns}): sparse={format!r} saves nothing"
+        )
+
+
+def staged_entries(
+    fn: Function,
+    operands: list[Any],
+    row: np.ndarray,
+    col: np.ndarray,
+    shape: tuple[int, int],
+    format: str,
+    label: str,
+) -> Staged:
+    """fn, whose result is the values of the entries, as what returns a Sparse."""
+    fn.notes = {"slots": [0], "labels": [f"{label}_data"]}
+    build = functools.partial(Sparse, row=row, col=col, shape=shape, format=format)
+    return Staged(fn, operands, Tree("dataclass", ("data",), (LEAF,), build))
 
 
 def result_columns(staged: Staged, fn: Function) -> tuple[int, ...]:

@@ -38,6 +38,44 @@ def test_a_tridiagonal_hessian(format, target):
     np.testing.assert_allclose(found.to_scipy().toarray(), exact, rtol=1e-12)
 
 
+def beam(x):
+    bending = x[2:] - 2.0 * x[1:-1] + x[:-2]
+    return np.sum(bending**2) + np.sum(np.exp(x)) + x[0] ** 3
+
+
+def coupled(x):
+    """Only the first elements meet their neighbours, and the last is alone."""
+    return np.concatenate((x[:3] * x[1:4], np.sin(x[4:])))
+
+
+@pytest.mark.parametrize("f", [beam, coupled, np.sin, lambda x: 3.0 * x[2:] - x[:-2]])
+@pytest.mark.parametrize("format", ["csr", "csc"])
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_diagonals(f, format, target):
+    derive = gg.hessian if f is beam else gg.jacobian
+    exact = derive(f)(X)
+    found = gg.compile(derive(f, sparse=format), x="f64[8]", target=target)(X)
+    np.testing.assert_allclose(found.toarray(), exact, rtol=1e-12)
+    assert found.nnz == np.count_nonzero(exact)
+    order = np.lexsort((found.col, found.row) if format == "csr" else (found.row, found.col))
+    np.testing.assert_array_equal(order, np.arange(found.nnz))
+    matrix = found.to_scipy()
+    assert matrix.has_canonical_format
+    np.testing.assert_array_equal(matrix.toarray(), found.toarray())
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_source_as_long_for_any_size(target):
+    def body(n):
+        fn = gg.compile(gg.hessian(rosenbrock, sparse="csr"), x=f"f64[{n}]", target=target)
+        lines = fn.source.splitlines()
+        return lines[
+            lines.index("import numpy as np" if target == "numpy" else f'#include "{fn.name}.h"') :
+        ]
+
+    assert len(body(70)) == len(body(200)) < 120
+
+
 @pytest.mark.parametrize("part", ["lower", "upper"])
 def test_one_triangle(part):
     found = gg.compile(gg.hessian(rosenbrock, sparse="csc", part=part), x="f64[8]", target="c")(X)
