@@ -301,7 +301,8 @@ def result_columns(staged: Staged, fn: Function) -> tuple[int, ...]:
 def jacobian(f: Any, wrt: Wrt = 0, mode: str = "auto", sparse: Any = None) -> Transform:
     """The derivative of every element of the result by every element of `wrt`: arrays of shape result + argument.
 
-    mode: "forward" (a direction per element of the argument), "reverse" (one per element of the result), "auto" (the fewer).
+    mode: "forward" (a direction per element of the argument), "reverse" (one per element of the result), "auto" (the fewer;
+    or by diagonals, where elements of vectors meet only their neighbours).
     sparse: "coo" (or True), "csr", "csc": a `gg.Sparse` of the entries that can differ from zero; sizes must be known.
     """
     format = chosen_format(sparse)

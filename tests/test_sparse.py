@@ -76,6 +76,35 @@ def test_source_as_long_for_any_size(target):
     assert len(body(70)) == len(body(200)) < 120
 
 
+I, J = (np.random.default_rng(k).integers(0, 8, size=12) for k in (1, 2))
+
+
+def arrow(x):
+    return np.exp(x[0]) * np.sum(x[1:] ** 2) + np.sum(x**3)
+
+
+def blocks(x):
+    y = x.reshape(4, 2)
+    return np.sum(np.sin(y[:, 0] * y[:, 1]) ** 2)
+
+
+def residuals(x):
+    """Each of them by two of the unknowns."""
+    return np.sin(x[I]) * x[J] - 1.0
+
+
+@pytest.mark.parametrize("f", [arrow, blocks, residuals])
+@pytest.mark.parametrize("format", ["coo", "csr", "csc"])
+def test_patterns_that_are_no_band(f, format):
+    derive = gg.jacobian if f is residuals else gg.hessian
+    exact = derive(f)(X)
+    for target in ("numpy", "c"):
+        found = gg.compile(derive(f, sparse=format), x="f64[8]", target=target)(X)
+        np.testing.assert_allclose(found.toarray(), exact, rtol=1e-12)
+        np.testing.assert_array_equal(found.to_scipy().toarray(), found.toarray())
+        assert found.nnz == np.count_nonzero(exact)
+
+
 @pytest.mark.parametrize("part", ["lower", "upper"])
 def test_one_triangle(part):
     found = gg.compile(gg.hessian(rosenbrock, sparse="csc", part=part), x="f64[8]", target="c")(X)
