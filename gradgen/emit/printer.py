@@ -77,6 +77,7 @@ class Printer:
         self.owned: set[int] = set()  # inputs of a loop body that are its own to write into
         self.roots: dict[int, str] = {}  # variables that statements are told to assign
         self.unnamed: set[int] = set()  # values that stand where they are stored, named or not
+        self._mixed = False  # whether f32 occurs, beside which numbers must say that they are f64
         self.is_region = False  # results are expressions of the block around it
 
     def nested(self, fn: Function, inputs: list[str], indent: int = 4) -> Printer:
@@ -115,6 +116,9 @@ class Printer:
     def print(self) -> Printed:
         fn = self.fn
         counts = self.counts = use_counts(fn)
+        self._mixed = self.spelling == "numpy" and any(
+            getattr(v.type, "dtype", "") == "f32" for v in (*fn.inputs, *fn.body)
+        )
         self._outputs = {id(v) for v in fn.outputs}
         self._plan_updates(counts)
         body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
@@ -215,6 +219,8 @@ class Printer:
                 folded[len(operands)] = used
                 reads += used
             operands.append(expr)
+        if self._mixed and node.op.elementwise:
+            self._widen(node, operands)
         if folded is None:
             return spelling(operands, node, self), reads
         if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
@@ -227,6 +233,16 @@ class Printer:
             self._settle(node, longest, operands, folded, reads)
             expr = spelling(operands, node, self)
         return expr, reads
+
+    def _widen(self, node: Value, operands: list[Expr]) -> None:
+        """A number in the text is weakly typed: where only float32 stands beside it and the result is f64, it says so."""
+        others = {a.type.dtype for a in node.args if a.op is not CONST}
+        if node.type.dtype != "f64" or "f32" not in others or others - {"f32", "bool"}:
+            return
+        for k, a in enumerate(node.args):
+            if a.op is CONST and a.type.dtype == "f64" and not a.type.shape:
+                operands[k] = Expr(f"np.float64({operands[k].text})")
+                return
 
     def _settle(
         self,

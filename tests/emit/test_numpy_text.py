@@ -316,3 +316,17 @@ def test_readable_text_is_what_a_person_would_write(files):
     assert "w_bar = z_bar @ X" in text or "w_bar = X.T @ z_bar" in text
     lecture = (files / "logistic_lecture.py").read_text(encoding="utf-8")
     assert len(lecture.splitlines()) > len(text.splitlines())
+
+
+def test_numbers_beside_float32_keep_float64_results():
+    """A Python number is weakly typed in NumPy: 0.1 * x32 would lose half of its digits."""
+
+    def f(x, y):
+        return np.sum(x * y) * 0.1
+
+    fn = gg.compile(gg.grad(f, (0, 1)), "f32[n]", "f64[n]")
+    x = np.array([1.5, 2.5], np.float32)
+    x_bar, y_bar = fn(x, np.ones(2))
+    assert (x_bar.dtype, y_bar.dtype) == (np.float32, np.float64)
+    np.testing.assert_allclose(y_bar, 0.1 * x.astype(np.float64), rtol=1e-15)
+    assert "np.float64(0.1) * x" in fn.source
