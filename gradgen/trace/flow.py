@@ -156,15 +156,16 @@ class Flow:
         self.outside = outside
         documented = ast.get_docstring(node, clean=False) is not None
         head, body = (node.body[:1], node.body[1:]) if documented else ([], node.body)
-        body = self.block(body)
-        # A closure's `nonlocal` needs the name bound in the function itself: an annotation does that, and runs nothing.
         at = node.body[0]
-        local = [
-            self.place(ast.AnnAssign(ast.Name(n, ast.Store()), ast.Constant(None), None, 1), at)
-            for n in self.names
-            if n not in outside
+        body = self.block(body)
+        node.body = [*head, *self.locals([n for n in self.names if n not in outside], at), *body]
+
+    def locals(self, names: Iterable[str], at: ast.AST) -> list[ast.stmt]:
+        """Binds names here, for a closure's `nonlocal` to find: an annotation does that, and runs nothing."""
+        nothing = ast.Constant(None)
+        return [
+            self.place(ast.AnnAssign(ast.Name(n, ast.Store()), nothing, None, 1), at) for n in names
         ]
-        node.body = [*head, *local, *body]
 
     # -- blocks
     def block(self, body: Sequence[ast.stmt], tail: bool = True) -> list[ast.stmt]:
@@ -365,7 +366,10 @@ class Flow:
         body = [_Unannotated().visit(s) for s in body]
         stored = set(assigned(body))
         mine = [n for n in names if n in stored]
+        known = set(self.names)
         statements = self.block(body)
+        # The flags of a loop in here are this closure's own: what one step leaves in them is no concern of the next.
+        statements[:0] = self.locals([n for n in self.names if n not in known], at)
         if mine:
             statements.insert(0, self.place(self.mark(ast.Nonlocal(mine)), at))
         if not statements:

@@ -37,6 +37,23 @@ def triangular(x):
     return s
 
 
+def left_inside(x):
+    """What a break or continue of the inner loop sets is gone in the next step of the outer one."""
+    s = 0.0
+    for i in range(x.shape[0]):
+        if x[i] < -0.9:
+            continue
+        for j in range(x.shape[0]):
+            if x[j] < 0.0:
+                continue
+            if x[j] * x[i] > 0.5:
+                break
+            s += x[i] * x[j] ** 2
+        if s > 0.9:
+            return s * 2.0
+    return s
+
+
 def guarded_index(x):
     """The second half of the test must not be looked at behind the end."""
     i, s = 0, 0.0
@@ -138,8 +155,9 @@ def any_and_all(x):
 
 
 PROGRAMS = [
-    builtins_of_numbers, builtins_of_arrays, enumerated, triangular, guarded_index, chained, writes, returns_from_a_loop,
-    forty_ifs, descent_inside, nested_whiles, dict_carry, break_of_a_short_loop_in_a_long_one, largest_by_hand, any_and_all,
+    builtins_of_numbers, builtins_of_arrays, enumerated, triangular, left_inside, guarded_index, chained, writes,
+    returns_from_a_loop, forty_ifs, descent_inside, nested_whiles, dict_carry, break_of_a_short_loop_in_a_long_one,
+    largest_by_hand, any_and_all,
 ]  # fmt: skip
 
 
