@@ -55,6 +55,17 @@ def user_site(depth: int = 2) -> Site | None:
     return None
 
 
+def raised_at(error: BaseException) -> Site | None:
+    """The innermost line that is not gradgen's own among those that an exception passed."""
+    site: Site | None = None
+    step = error.__traceback__
+    while step is not None:
+        if not is_internal(step.tb_frame.f_code.co_filename):
+            site = step.tb_frame.f_code.co_filename, step.tb_lineno
+        step = step.tb_next
+    return site
+
+
 def warn(text: str) -> None:
     """A UserWarning at the user's line."""
     file, line = (user_site(3) or ("<unknown>", 0))[:2]

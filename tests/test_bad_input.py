@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import random
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -716,3 +717,37 @@ def test_shifts_are_refused_by_name(f, says):
 def test_numpys_own_functions_are_compiled_with_their_defaults(f):
     x = np.array([3.0, 1.0, 2.0])
     np.testing.assert_array_equal(gg.compile(f, "f64[3]")(x), f(x))
+
+
+def by_pattern(x):
+    match x > 0.0:
+        case True:
+            return x * 2.0
+        case _:
+            return x * 3.0
+
+
+def by_class(x):
+    match (x, 1):
+        case (float(), _):
+            return x * 2.0
+        case _:
+            return x * 3.0
+
+
+def halved(x):
+    return x if x < 1.0 else halved(x / 2.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "says", "text"),
+    [
+        (by_pattern, "`match` cannot tell True, False or a class from a traced value", "match"),
+        (by_class, "`match` cannot tell True, False or a class from a traced value", "match"),
+        (halved, "halved calls functions too deep.*Write a while loop", "halved(x / 2.0)"),
+    ],
+)
+def test_what_a_trace_cannot_follow(f, says, text):
+    message = refusal(gg.TraceError, lambda: gg.compile(gg.grad(f), "f64[]"))
+    assert re.search(says, message, re.DOTALL)
+    cites(message, f, text)

@@ -164,6 +164,17 @@ def plain(test: Any, reason: str) -> Any:
     return test
 
 
+@hook
+def matched(subject: Any) -> Any:
+    """The subject of a `match` with patterns such as True or float(): a plain value."""
+    if any(is_traced(x) for x in (subject if type(subject) in (tuple, list) else (subject,))):
+        raise TraceError(
+            "`match` cannot tell True, False or a class from a traced value",
+            "Write if and elif, which are captured.",
+        )
+    return subject
+
+
 # -- if
 @hook
 def branch(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], state: State) -> None:

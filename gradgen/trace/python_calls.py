@@ -124,6 +124,22 @@ def _is_traced(x: Any) -> bool:
     return isinstance(x, Value) and x._data is None and not isinstance(x, Extent)
 
 
+# -- types
+_SCALARS: dict[str, tuple[Any, ...]] = {
+    "f64": (np.float64(0), 0.0), "f32": (np.float32(0),), "i64": (np.int64(0), 0), "i32": (np.int32(0),),
+    "bool": (np.bool_(False), False),
+}  # fmt: skip
+
+
+@calls(builtins.isinstance)
+def _isinstance(x: Any, kinds: Any, /) -> bool:
+    """A traced array is an ndarray, and a number whatever a caller may give for it: the branch that they take is traced."""
+    if not _is_traced(x) or isinstance(x, kinds):
+        return isinstance(x, kinds)
+    like = (np.empty(0),) if x.type.shape else _SCALARS.get(x.type.dtype, ())
+    return any(isinstance(value, kinds) for value in like)
+
+
 # -- numbers and order
 def _single() -> bool:
     """Whether the open trace computes in f32 alone: there no number of Python's may widen what it meets."""

@@ -475,6 +475,18 @@ class _Rewriter(ast.NodeTransformer):
         call = ast.Call(both_of, [self.visit(first), self.visit(second)], [])
         return ast.copy_location(call, node)
 
+    def visit_Match(self, node: ast.Match) -> ast.Match:
+        """Patterns that look at what a number is, not at its value, would pass a traced one over without a word."""
+        self.generic_visit(node)
+        tests = (n for case in node.cases for n in ast.walk(case.pattern))
+        if any(
+            isinstance(n, ast.MatchClass)
+            or (isinstance(n, ast.MatchSingleton) and n.value is not None)
+            for n in tests
+        ):
+            node.subject = self._hook("matched", node.subject, node.subject)
+        return node
+
     # - scopes: annotations are never rewritten
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:

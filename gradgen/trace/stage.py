@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import SpecError
+from gradgen.errors import SpecError, TraceError
 from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.reduce import as_value
+from gradgen.sites import raised_at
 from gradgen.sizes import letters
 from gradgen.trace.hooks import enter
 from gradgen.trace.spec import Static
@@ -71,7 +72,15 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
             for leaf, label in zip(leaves, labels, strict=True)
         ]
         source = iter(inner)
-        result = enter(f)(*[unflatten(tree, source) for tree in trees])
+        try:
+            result = enter(f)(*[unflatten(tree, source) for tree in trees])
+        except RecursionError as error:
+            raise TraceError(
+                f"{name} calls functions too deep: a recursion that ends by a test of traced values has no end while it is "
+                "traced, since both branches are",
+                "Write a while loop, which is captured, or end it by plain values.",
+                site=raised_at(error),
+            ) from None
         outputs, tree = results(f, result)
     function = trace.function(name, outputs)
     operands += [outer for outer, _ in trace.free.values()]

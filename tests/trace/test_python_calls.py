@@ -37,6 +37,13 @@ def from_generator(x):
     return np.sum(np.fromiter((v * v for v in (x[0], x[1])), float))
 
 
+def by_type(x):
+    """What a caller's own numbers and arrays would take."""
+    if not isinstance(x, np.ndarray) or isinstance(x[0], (int, np.ndarray)):
+        return np.sum(x)
+    return x[0] ** 2 if isinstance(x[0], float) else x[1]
+
+
 @pytest.mark.parametrize("target", ["numpy", C])
 @pytest.mark.parametrize("spec", ["f64[3]", "f64[n]"])
 @pytest.mark.parametrize(
@@ -48,6 +55,7 @@ def from_generator(x):
         (rounded, [0.0, 0 + 2 + 1, 1.0]),
         (largest, [0.0, 1.5, 2.0]),
         (from_generator, [1.0, 4.0, 0.0]),
+        (by_type, [1.0, 0.0, 0.0]),
     ],
     ids=lambda v: getattr(v, "__name__", ""),
 )

@@ -86,6 +86,9 @@ class PlainHooks:
         self.seen.append(("aug_setitem", i, op, v))
         x[i] = INPLACE[op](x[i], v)
 
+    def matched(self, subject):
+        return subject
+
     def make_slice(self, a, b, c):
         return slice(a, b, c)
 
