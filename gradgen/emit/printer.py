@@ -24,7 +24,7 @@ from gradgen.ops.regions import ITEM
 from gradgen.ops.spans import index_text
 from gradgen.sites import cite
 from gradgen.sizes import Dim, spell
-from gradgen.spelling import TERNARY, Expr
+from gradgen.spelling import ATOM, TERNARY, Expr
 from gradgen.types import DTYPES
 from gradgen.value import Value
 
@@ -219,7 +219,7 @@ class Printer:
                 folded[len(operands)] = used
                 reads += used
             operands.append(expr)
-        if self._mixed and node.op.elementwise:
+        if self._mixed and node.op.elementwise and node.type.dtype == "f64":
             self._widen(node, operands)
         if folded is None:
             return spelling(operands, node, self), reads
@@ -235,14 +235,16 @@ class Printer:
         return expr, reads
 
     def _widen(self, node: Value, operands: list[Expr]) -> None:
-        """A number in the text is weakly typed: where only float32 stands beside it and the result is f64, it says so."""
-        others = {a.type.dtype for a in node.args if a.op is not CONST}
-        if node.type.dtype != "f64" or "f32" not in others or others - {"f32", "bool"}:
+        """Casts of single operands where the others are scalars: those are weak in NumPy, and its result would be single."""
+        types = [a.type for a in node.args]
+        if self.spelling != "numpy" or any(ty.dtype == "f64" and ty.shape for ty in types):
             return
-        for k, a in enumerate(node.args):
-            if a.op is CONST and a.type.dtype == "f64" and not a.type.shape:
-                operands[k] = Expr(f"np.float64({operands[k].text})")
-                return
+        for k, ty in enumerate(types):
+            if ty.dtype == "f32" and node.op.name != "cast":
+                x = operands[k]
+                operands[k] = Expr(
+                    f"{x.at(ATOM)}.astype(np.float64)" if ty.shape else f"np.float64({x.text})"
+                )
 
     def _settle(
         self,

@@ -63,6 +63,7 @@ def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy
     regions = any(node.op.regions for node in fn.body)
     if regions:
         steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)
+        steps = (*steps, simplify, dce)  # of the numbers that dead code has put into bodies
     else:
         steps = tuple(step for step in steps if step not in FOR_REGIONS)
     for step in steps:

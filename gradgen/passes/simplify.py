@@ -124,6 +124,8 @@ def _add(node: Value, args: Args) -> Value | None:
         return make(OPS["sub"], a, inner)
     if (inner := _neg(a)) is not None:  # -a + b -> b - a  exact
         return make(OPS["sub"], b, inner)
+    if (inner := _negative(b)) is not None:  # a + -c*x -> a - c*x  exact
+        return make(OPS["sub"], a, inner)
     total = _like_terms(node, a, b)
     if (
         total is None and a.op is OPS["add"] and a.name is None
@@ -162,6 +164,8 @@ def _term(value: Value) -> tuple[Any, Value]:
 def _sub(node: Value, args: Args) -> Value | None:
     a, b = args
     if (inner := _neg(b)) is not None:  # a - -b -> a + b  exact
+        return make(OPS["add"], a, inner)
+    if (inner := _negative(b)) is not None:  # a - -c*x -> a + c*x  exact
         return make(OPS["add"], a, inner)
     if _is(b, 0.0) and a.type is node.type:  # x - 0.0 -> x  exact
         return a
@@ -219,6 +223,10 @@ def _mul(node: Value, args: Args) -> Value | None:
             return y
         if _is(x, -1.0) and y.type is node.type:  # -1 * y -> -y  exact
             return make(OPS["neg"], y)
+        if (
+            _is(x, 1.0) and not x.type.shape and y.type.is_float and y.type.shape == node.type.shape
+        ):  # 1 * y -> y in the wider dtype  exact
+            return make(OPS["cast"], y, dtype=node.type.dtype)
     na, nb = _neg(a), _neg(b)
     if na is not None and nb is not None:  # -a * -b -> a * b  exact
         return make(OPS["mul"], na, nb)
@@ -240,8 +248,22 @@ def _mul(node: Value, args: Args) -> Value | None:
             constant(c.params["value"] * d.params["value"], c.type.dtype),
             make(OPS["mul"], x, y),
         )
+    for s, v, two in ((a, y, d), (b, x, c)):
+        # s * (2 * v) -> (2 * s) * v for a scalar s: exact but for underflow, one pass less
+        if two is None or not _two(two) or s.type.shape or s.op is CONST:
+            continue
+        if v.type is node.type and s.type.dtype == two.type.dtype:
+            return make(OPS["mul"], make(OPS["mul"], two, s), v)
     for x, y in ((a, b), (b, a)):
         if x.op is CONST and not x.type.shape:
+            if (
+                y.op is OPS["div"]
+                and _two(x)
+                and y.args[0].op is CONST
+                and y.args[0].type is x.type
+            ):
+                twice = constant(x.params["value"] * y.args[0].params["value"], x.type.dtype)
+                return make(OPS["div"], twice, y.args[1])  # 2 * (d / y) -> (2 * d) / y  likewise
             taken = _take_factor(x, y, 3)
             if taken is not None:
                 product, rest = taken
@@ -269,6 +291,19 @@ def _split(value: Value) -> tuple[Value | None, Value]:
                 ):
                     return c, x
     return None, value
+
+
+def _negative(value: Value) -> Value | None:
+    """c*x where a value, perhaps named, is -c*x, or one without a name a reshaped -c*x, for a constant number c."""
+    if value.op is OPS["reshape"] and value.name is None:
+        inner = _negative(value.args[0])
+        return None if inner is None else make(value.op, inner, **value.params)
+    if value.op is OPS["mul"] and value.type.is_float:
+        for k in (0, 1):
+            c = value.args[k]
+            if c.op is CONST and not c.type.shape and c.params["value"] < 0:
+                return _times(constant(-c.params["value"], c.type.dtype), value.args[1 - k], k == 0)
+    return None
 
 
 def _take_factor(c: Value, y: Value, depth: int) -> tuple[Value, Value] | None:
@@ -313,12 +348,7 @@ def _negate(node: Value, args: Args) -> Value | None:
         c, a, b = x.args  # -where(c, k, 0) -> where(c, -k, 0)  but for the sign of a zero
         if _is(b, 0.0) and _nonzero_scalar(a):
             return make(OPS["where"], c, make(OPS["neg"], a), b)
-    if x.op is OPS["mul"]:  # -(-c * x) -> c * x  exact
-        for k in (0, 1):
-            c = x.args[k]
-            if c.op is CONST and not c.type.shape and c.params["value"] < 0 and c.type.is_float:
-                return _times(constant(-c.params["value"], c.type.dtype), x.args[1 - k], k == 0)
-    return None
+    return _negative(x)  # -(-c * x) -> c * x  exact
 
 
 def _mulz(node: Value, args: Args) -> Value | None:

@@ -2,6 +2,7 @@
 
     a carry whose new value is its old one          its first value
     a tape of one value (a per-step result that is an operand of its loop), read by another loop step by step    that value
+    copies of one value along a new first axis, read step by step                                                that value
 
 Dead code takes away what is then not read, and puts operands that are numbers into the body.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradgen.ir import CONST, PARAM, SIZE, Function
+from gradgen.ir import CONST, OPS, PARAM, SIZE, Function
 from gradgen.ops.regions import ITEM, SCAN, WHILE, Loop
 from gradgen.rewriting import with_args
 from gradgen.value import NO_PARAMS, Value, new_node
@@ -76,7 +77,9 @@ def _steady(loop: Loop) -> list[tuple[Value, Value]]:
 
 
 def _taped(x: Value) -> Value | None:
-    """The value of which a loop has taped one copy for each step."""
+    """The value of which there is one copy for each step: a broadcast, or what a loop has taped."""
+    if x.op is OPS["broadcast"] and x.args[0].type.shape == x.type.shape[1:]:
+        return x.args[0]
     if x.op is not ITEM or (x.args[0].op is not SCAN and x.args[0].op is not WHILE):
         return None
     loop = Loop.of(x.args[0])

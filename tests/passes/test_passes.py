@@ -93,9 +93,14 @@ RULES = [
     ("y * reciprocal", lambda x, y: y * np.reciprocal(x), "range", "div"),
     ("2 * (3 * x)", lambda x, y: 2.0 * (3.0 * x), "range", "mul"),
     ("0.5 * (2 * x)", lambda x, y: 0.5 * (2.0 * x), "range", None),
+    ("x[0] * (2 * y)", lambda x, y: np.abs(x[45]) * (2.0 * np.tanh(y)), "range", "mul"),
+    ("2 * (3 / x)", lambda x, y: 2.0 * (3.0 / x), "range", "div"),
+    ("x - (-3 * y)", lambda x, y: x - -3.0 * y, "exact", "add"),
+    ("x + (-3 * y)", lambda x, y: x + -3.0 * y, "exact", "sub"),
+    ("-(-3 * x) reshaped", lambda x, y: -(-3.0 * x).reshape(4, -1), "exact", "mul"),
     ("x + x", lambda x, y: x + x, "exact", "mul"),
     ("2*x + 3*x", lambda x, y: 2.0 * x + 3.0 * x, "range", "mul"),
-    ("2*x - 3*x is kept", lambda x, y: 2.0 * x + -3.0 * x, "exact", "add"),
+    ("2*x - 3*x is kept", lambda x, y: 2.0 * x + -3.0 * x, "exact", "sub"),
     ("-2*x - 3*x", lambda x, y: -(2.0 * x) - 3.0 * x, "range", "neg"),
     ("y + 2*x + 2*x", lambda x, y: (y + 2.0 * x) + 2.0 * x, "range", "add"),
     ("2 * (y * (3 * x))", lambda x, y: 2.0 * (y * (3.0 * x)), "range", "mul"),
@@ -149,6 +154,26 @@ def test_simplify(name, f, promise, last):
         assert last in [node.op.name for node in simple.body], str(simple)
     if last is None:
         assert len(simple.body) < len(fn.body), str(simple)
+
+
+@pytest.mark.parametrize("c", [2.0, 0.1])
+def test_a_wider_number_times_an_array_of_singles(c):
+    """The product is of doubles in every target; NumPy takes a Python number for a single."""
+    x, y = np.float32([0.1, 0.7]), np.array([0.3, 0.4])
+    for target in ("numpy", "c"):
+        fn = gg.compile(
+            gg.grad(lambda x, y: c * np.sum(x * y), (0, 1)), "f32[n]", "f64[n]", target=target
+        )
+        x_bar, y_bar = fn(x, y)
+        assert (x_bar.dtype, y_bar.dtype) == (np.float32, np.float64)
+        np.testing.assert_allclose(y_bar, c * x.astype(float), rtol=1e-15)
+        value, (bar, s_bar) = gg.compile(
+            gg.value_and_grad(lambda x, s: np.sum(x * s), (0, 1)), "f32[n]", "f64[]", target=target
+        )(x, 0.1)
+        assert value == pytest.approx(0.1 * float(x[0]) + 0.1 * float(x[1]), rel=1e-15)
+        assert (
+            s_bar == pytest.approx(float(x[0]) + float(x[1]), rel=1e-15) and bar.dtype == np.float32
+        )
 
 
 # Rules that hold for cotangents alone: the sign of a zero there says nothing.
