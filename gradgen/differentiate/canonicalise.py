@@ -114,7 +114,9 @@ def _log_of_share(share: Value, total: Value) -> Value | None:
 
 
 def _is_largest(value: Value) -> bool:
-    return (value.args[0] if value.op.name == "reshape" else value).op.name == "reduce_max"
+    while value.op.name in ("reshape", "stop_gradient"):
+        value = value.args[0]
+    return value.op.name == "reduce_max"
 
 
 def _div(node: Value, args: tuple[Value, ...]) -> Value | None:
