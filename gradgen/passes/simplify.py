@@ -252,7 +252,7 @@ def _mul(node: Value, args: Args) -> Value | None:
         # s * (2 * v) -> (2 * s) * v for a scalar s: exact but for underflow, one pass less
         if two is None or not _two(two) or s.type.shape or s.op is CONST:
             continue
-        if v.type is node.type and s.type.dtype == two.type.dtype:
+        if v.type.shape and v.type is node.type and s.type.dtype == two.type.dtype:
             return make(OPS["mul"], make(OPS["mul"], two, s), v)
     for x, y in ((a, b), (b, a)):
         if x.op is CONST and not x.type.shape:
