@@ -23,7 +23,7 @@ from gradgen.ops import calls
 from gradgen.ops.helpers import Helper, enter, run
 from gradgen.ops.index import getitem
 from gradgen.ops.rearrange import along, axis_of, count_of, flip
-from gradgen.ops.reduce import as_value, axes_of
+from gradgen.ops.reduce import axes_of
 from gradgen.ops.reductions import floats, mean, sum_
 from gradgen.ops.shape import concatenate, moveaxis, stack
 from gradgen.spelling import Expr
@@ -115,7 +115,10 @@ class Complex:
         return self * Complex(re / size, -im / size)
 
     def __rtruediv__(self, other: Any) -> Complex:
-        return Complex(*map(as_value, parts(other))) / self
+        size = self.real * self.real + self.imag * self.imag
+        if not is_complex(other):
+            return self.conj()._both(lambda x: x * other / size)
+        return self.conj() * other * (1.0 / size)
 
     def __pow__(self, n: Any) -> Complex:
         total = self

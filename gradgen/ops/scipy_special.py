@@ -176,7 +176,8 @@ def huber(delta: Any, r: Any) -> Any:
 
 @implements("scipy.special.pseudo_huber")
 def pseudo_huber(delta: Any, r: Any) -> Any:
-    return delta * delta * (calls.sqrt(1.0 + calls.square(r / as_value(delta))) - 1.0)
+    r, d = as_values((r, delta))
+    return delta * delta * (calls.sqrt(1.0 + calls.square(r / d)) - 1.0)
 
 
 @implements("scipy.special.multigammaln")
