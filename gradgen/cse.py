@@ -18,7 +18,7 @@ def cse(fn: Function) -> Function:
     """`fn` with each distinct computation once, where it stands first."""
     seen: dict[Any, Value] = {}
     leaves: dict[Any, Value] = {}
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     body: list[Value] = []
     get, fill, barrier = new.get, OPS["broadcast"], OPS["barrier"]
     for node in fn.body:
@@ -26,10 +26,10 @@ def cse(fn: Function) -> Function:
         changed = False
         resolved = []
         for a in args:
-            b = get(id(a))
+            b = get(a)
             if b is None:
                 if a.op is CONST or a.op is SIZE:
-                    b = new[id(a)] = leaves.setdefault(_leaf_key(a), a)
+                    b = new[a] = leaves.setdefault(_leaf_key(a), a)
                     changed = changed or b is not a
                 else:
                     b = a
@@ -38,34 +38,30 @@ def cse(fn: Function) -> Function:
             resolved.append(b)
         if len(resolved) == 2:
             a, b = resolved
-            first, second = id(a), id(b)
-            if op.commutative and first > second and a.type is b.type:
-                first, second = (
-                    second,
-                    first,
-                )  # only within the key: the statement keeps the user's order
-            key: Any = (op, first, second)
+            if op.commutative and id(a) > id(b) and a.type is b.type:
+                a, b = b, a  # only within the key: the statement keeps the user's order
+            key: Any = (op, a, b)
         else:
-            key = (op, *[id(a) for a in resolved])
+            key = (op, *resolved)
         if node.params:
             key = (key, _params_key(node.params))
         if op is barrier:
-            key = id(node)
+            key = node
         if op is fill and not resolved[0].type.shape:
-            key = id(node)  # np.zeros(n) costs little, and each may be somebody's buffer
+            key = node  # np.zeros(n) costs little, and each may be somebody's buffer
         known = seen.get(key)
         if known is not None:
             if known.name is None and node.name is not None:
                 known.name = node.name
-            new[id(node)] = known
+            new[node] = known
             continue
         if changed:
             copy = with_args(node, tuple(resolved))
-            new[id(node)] = copy
+            new[node] = copy
             node = copy
         seen[key] = node
         body.append(node)
-    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(body, [new.get(v, v) for v in fn.outputs])
 
 
 def _leaf_key(node: Value) -> Any:
@@ -86,16 +82,16 @@ def _params_key(params: dict[str, Any]) -> Any:
 
 def _region_key(fn: Function) -> Any:
     """What a region computes: its inputs' types, then each statement by the numbers of its operands."""
-    number = {id(v): k for k, v in enumerate(fn.inputs)}
+    number = {v: k for k, v in enumerate(fn.inputs)}
     keys: list[Any] = [v.type for v in fn.inputs]
 
     def key_of(v: Value) -> Any:
-        known = number.get(id(v))
+        known = number.get(v)
         return known if known is not None else ("leaf", _leaf_key(v))
 
     for node in fn.body:
         params = _params_key(node.params) if node.params else ()
-        unique = id(node) if node.op is OPS["barrier"] else 0
+        unique = node if node.op is OPS["barrier"] else 0
         keys.append((node.op, tuple([key_of(a) for a in node.args]), params, unique))
-        number[id(node)] = len(number)
+        number[node] = len(number)
     return tuple(keys), tuple([key_of(v) for v in fn.outputs])

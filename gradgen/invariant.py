@@ -37,24 +37,24 @@ def invariant(fn: Function, finite: frozenset[str] | None = None) -> Function:
     """`fn` with the invariant statements of its loops before them; of loops that may have no steps, only those in `finite`."""
     if not any(node.op.regions for node in fn.body):
         return fn
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     body: list[Value] = []
     for node in fn.body:
-        if any(id(a) in new for a in node.args):
-            made = with_args(node, tuple([new.get(id(a), a) for a in node.args]))
-            new[id(node)] = made
+        if any(a in new for a in node.args):
+            made = with_args(node, tuple([new.get(a, a) for a in node.args]))
+            new[node] = made
             node = made
         if node.op is SCAN or node.op is WHILE:
             length = node.params.get("length")
             runs = isinstance(length, int) and length > 0
             moved, made = _lifted(node, None if runs else finite)
             if moved:
-                new[id(node)] = made
+                new[node] = made
                 new.update({key: made for key, v in new.items() if v is node})
                 body += moved
                 node = made
         body.append(node)
-    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(body, [new.get(v, v) for v in fn.outputs])
 
 
 def _divides_by_number(node: Value) -> bool:
@@ -66,49 +66,47 @@ def _divides_by_number(node: Value) -> bool:
 def _lifted(node: Value, only: frozenset[str] | None) -> tuple[list[Value], Value]:
     """The statements that leave the loop (`only` these ops), over the loop's operands, and the loop without them."""
     loop = Loop.of(node)
-    outer: dict[int, Value] = {
-        id(v): x for v, x in zip(loop.const_inputs, loop.consts, strict=True)
-    }
+    outer: dict[Value, Value] = dict(zip(loop.const_inputs, loop.consts, strict=True))
     moved: list[Value] = []
     stay: list[Value] = []
     for n in loop.body.body:
         free = not n.op.regions and n.op.name != "item" and all(
-            id(a) in outer or (a.op in LEAVES and a.op is not PARAM) for a in n.args
+            a in outer or (a.op in LEAVES and a.op is not PARAM) for a in n.args
         )  # fmt: skip
         filled = n.op.name == "broadcast" and not n.args[0].type.shape
         allowed = only is None or n.op.name in only or _divides_by_number(n)
         if free and allowed and not filled and n.op is not EYE:
             # (What costs nothing stays where it is seen.)
-            made = with_args(n, tuple([outer.get(id(a), a) for a in n.args]))
-            outer[id(n)] = made
+            made = with_args(n, tuple([outer.get(a, a) for a in n.args]))
+            outer[n] = made
             moved.append(made)
         else:
             stay.append(n)
     if not moved:
         return [], node
     # What the rest of the body reads of them are new operands.
-    env: dict[int, Value] = {}
+    env: dict[Value, Value] = {}
     operands: list[Value] = []
     inputs: list[Value] = []
-    gone = {id(n) for n in loop.body.body} - {id(n) for n in stay}
+    gone = set(loop.body.body) - set(stay)
     for v in [*(a for n in stay for a in n.args), *loop.body.outputs]:
-        if id(v) in gone and id(v) not in env:
+        if v in gone and v not in env:
             stand = new_node(PARAM, (), NO_PARAMS, v.type, None, None)
             stand.name = v.name
-            env[id(v)] = stand
+            env[v] = stand
             inputs.append(stand)
-            operands.append(outer[id(v)])
+            operands.append(outer[v])
     body = []
     for n in stay:
-        if any(id(a) in env for a in n.args):
-            made = with_args(n, tuple([env.get(id(a), a) for a in n.args]))
-            env[id(n)] = made
+        if any(a in env for a in n.args):
+            made = with_args(n, tuple([env.get(a, a) for a in n.args]))
+            env[n] = made
             n = made
         body.append(n)
     region = Function(
         loop.body.name,
         [*loop.body.inputs, *inputs],
-        [env.get(id(v), v) for v in loop.body.outputs],
+        [env.get(v, v) for v in loop.body.outputs],
         body,
     )
     params = {**node.params, "body": region}

@@ -167,31 +167,31 @@ class Function:
         return show(self)
 
 
-def use_counts(fn: Function) -> dict[int, int]:
-    """How often each value is read, by id; an output counts as a read."""
-    counts: dict[int, int] = {}
+def use_counts(fn: Function) -> dict[Any, int]:
+    """How often each value is read; an output counts as a read."""
+    counts: dict[Any, int] = {}
     get = counts.get
     for node in fn.body:
         for arg in node.args:
-            counts[id(arg)] = get(id(arg), 0) + 1
+            counts[arg] = get(arg, 0) + 1
     for node in fn.outputs:
-        counts[id(node)] = get(id(node), 0) + 1
+        counts[node] = get(node, 0) + 1
     return counts
 
 
 def verify(fn: Function, after: str = "") -> None:
     """Every operand is defined before use, once, and every type is what its op's rule says. GradgenError if not."""
     where = f" after {after}" if after else ""
-    defined = {id(v) for v in fn.inputs}
+    defined = set(fn.inputs)
     for node in fn.body:
         for arg in node.args:
-            if id(arg) not in defined and (arg.op not in LEAVES or arg.op is PARAM):
+            if arg not in defined and (arg.op not in LEAVES or arg.op is PARAM):
                 raise GradgenError(
                     f"internal: {node.op} reads {arg.op} before it is defined{where}"
                 )
-        if id(node) in defined:
+        if node in defined:
             raise GradgenError(f"internal: {node.op} is defined twice{where}")
-        defined.add(id(node))
+        defined.add(node)
         op = node.op
         for region in op.regions:
             verify(node.params[region], after)
@@ -203,7 +203,7 @@ def verify(fn: Function, after: str = "") -> None:
                 f"internal: {op} has type {node.type}, its rule says {expected}{where}"
             )
     for out in fn.outputs:
-        if id(out) not in defined and (out.op not in LEAVES or out.op is PARAM):
+        if out not in defined and (out.op not in LEAVES or out.op is PARAM):
             raise GradgenError(f"internal: output {out.op} is not defined{where}")
 
 
@@ -221,11 +221,11 @@ def infer(op: Op, args: Iterable[Any], params: dict[str, Any]) -> Type:
 
 def show(fn: Function, indent: str = "") -> str:
     """The Function as text, one statement a line: `%3 z : f64[n] = add %2 b    model.py:5`; regions below, indented."""
-    names: dict[int, str] = {}
+    names: dict[Any, str] = {}
     taken: dict[str, int] = {}
 
     def name_of(node: Any) -> str:
-        known = names.get(id(node))
+        known = names.get(node)
         if known is not None:
             return known
         if node.op is CONST:
@@ -238,7 +238,7 @@ def show(fn: Function, indent: str = "") -> str:
         count = taken.get(base, 0)
         taken[base] = count + 1
         text = f"{base}{count}" if base == "%" else base if not count else f"{base}.{count}"
-        names[id(node)] = text
+        names[node] = text
         return text
 
     lines = [

@@ -17,15 +17,15 @@ Rule = Callable[[Value, tuple[Value, ...]], Value | None]
 
 def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
     """`fn` with the rules of each op tried, first match first, once at every node, in order."""
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     get = new.get
     with Trace(trusted=True) as trace:
         body = trace.body
         for node in fn.body:
             args = node.args
             for a in args:
-                if id(a) in new:
-                    args = tuple([get(id(a), a) for a in args])
+                if a in new:
+                    args = tuple([get(a, a) for a in args])
                     break
             out = None
             tried = rules.get(node.op)
@@ -39,45 +39,45 @@ def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
                 if out is not node:
                     if out.name is None and node.name and out.op not in LEAVES:
                         out.name = node.name
-                    new[id(node)] = out
+                    new[node] = out
             elif args is node.args:
                 body.append(node)
             else:
                 copy = with_args(node, args)
-                new[id(node)] = copy
+                new[node] = copy
                 body.append(copy)
-    return fn.with_body(body, [get(id(v), v) for v in fn.outputs])
+    return fn.with_body(body, [get(v, v) for v in fn.outputs])
 
 
 def within(fn: Function, step: Callable[[Function], Function]) -> Function:
     """`fn` with `step` applied to the regions of its loops and branches, innermost first."""
     if not any(node.op.regions for node in fn.body):
         return fn
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     body = []
     for node in fn.body:
-        args = tuple([new.get(id(a), a) for a in node.args])
+        args = tuple([new.get(a, a) for a in node.args])
         params = node.params
         if node.op.regions:
             params = dict(params)
             for name in node.op.regions:
                 params[name] = step(within(params[name], step))
         if node.op.regions or any(a is not b for a, b in zip(args, node.args, strict=True)):
-            new[id(node)] = node = with_args(node, args, params)
+            new[node] = node = with_args(node, args, params)
         body.append(node)
-    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(body, [new.get(v, v) for v in fn.outputs])
 
 
 def splice(fn: Function, operands: Sequence[Value]) -> list[Value]:
     """The outputs of `fn` on operands, its statements appended to the open trace as they are."""
     trace = current_trace()
     assert trace is not None
-    env: dict[int, Value] = {id(p): v for p, v in zip(fn.inputs, operands, strict=True)}
+    env: dict[Value, Value] = dict(zip(fn.inputs, operands, strict=True))
     for node in fn.body:
-        made = with_args(node, tuple([env.get(id(a), a) for a in node.args]))
-        env[id(node)] = made
+        made = with_args(node, tuple([env.get(a, a) for a in node.args]))
+        env[node] = made
         trace.body.append(made)
-    return [env.get(id(v), v) for v in fn.outputs]
+    return [env.get(v, v) for v in fn.outputs]
 
 
 def with_args(node: Value, args: tuple[Value, ...], params: dict[str, Any] | None = None) -> Value:

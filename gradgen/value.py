@@ -696,23 +696,23 @@ class Masks:
     __slots__ = ("_masked", "_plain")
 
     def __init__(self) -> None:
-        self._masked: set[int] = set()
-        self._plain: set[int] = set()
+        self._masked: set[Value] = set()
+        self._plain: set[Value] = set()
 
     def seed(self, outputs: Sequence[Value]) -> None:
         """The cotangents given for `outputs` may hold exact zeros."""
-        self._masked.update(id(v) for v in outputs)
+        self._masked.update(outputs)
 
     def guard(self, node: Value) -> bool:
         """Whether products with partials of `node` are guarded; all its uses must have been noted."""
-        return node.op.masks or (id(node) in self._masked and id(node) not in self._plain)
+        return node.op.masks or (node in self._masked and node not in self._plain)
 
     def note(self, user: Value, operand: Value, guard: bool) -> None:
         """`user`, guarded or not, has contributed to the cotangent of `operand`."""
         if guard:
-            self._masked.add(id(operand))
+            self._masked.add(operand)
         elif user.op.name not in _PARTIAL_READS:
-            self._plain.add(id(operand))
+            self._plain.add(operand)
 
 
 def _finite(p: Any) -> bool:

@@ -32,13 +32,13 @@ def active_results(node: Value, active: Sequence[bool]) -> list[bool]:
 
 def warn_of_steps(fn: Function, out: Value, still: Sequence[int]) -> None:
     """Warn of the inputs in `still`, whose gradient is zero, where `out` does depend on them: then only in steps."""
-    read = {id(out)} if still else set()
+    read = {out} if still else set()
     for node in reversed(fn.body if still else ()):
-        if id(node) in read and node.op.name != "stop_gradient" and node.op is not CALL:
-            read.update(id(a) for a in node.args)
+        if node in read and node.op.name != "stop_gradient" and node.op is not CALL:
+            read.update(node.args)
     for i in still:
         v = fn.inputs[i]
-        if id(v) in read and v.type.is_float:
+        if v in read and v.type.is_float:
             name = v.name or f"argument {i}"
             warn(
                 f"the gradient of {fn.name} by {name} is zero: {name} reaches the result only through comparisons, "
@@ -48,29 +48,29 @@ def warn_of_steps(fn: Function, out: Value, still: Sequence[int]) -> None:
 
 def active_outputs(fn: Function, wrt: Sequence[int]) -> list[bool]:
     active = active_nodes(fn, wrt)
-    return [id(v) in active for v in fn.outputs]
+    return [v in active for v in fn.outputs]
 
 
-def active_nodes(fn: Function, wrt: Sequence[int]) -> set[int]:
+def active_nodes(fn: Function, wrt: Sequence[int]) -> set[Value]:
     """Ids of the values that depend on the inputs numbered in `wrt`, through floats."""
-    active = {id(fn.inputs[i]) for i in wrt}
-    bundles: dict[int, list[bool]] = {}
+    active = {fn.inputs[i] for i in wrt}
+    bundles: dict[Value, list[bool]] = {}
     for node in fn.body:
         if node.type.dtype[0] == "f":
             if node.op is ITEM:
-                results = bundles.get(id(node.args[0]))
+                results = bundles.get(node.args[0])
                 if results is not None and results[node.params["k"]]:
-                    active.add(id(node))
+                    active.add(node)
                 continue
             for a in node.args:
-                if id(a) in active:
-                    active.add(id(node))
+                if a in active:
+                    active.add(node)
                     break
         elif node.op.regions:
-            flags = [id(a) in active for a in node.args]
+            flags = [a in active for a in node.args]
             if any(flags):
-                bundles[id(node)] = active_results(node, flags)
-                active.add(id(node))
+                bundles[node] = active_results(node, flags)
+                active.add(node)
     return active
 
 

@@ -41,17 +41,17 @@ def pull(
 
 
 def _substituted(
-    statements: Sequence[Value], env: dict[int, Value], outputs: Sequence[Value]
+    statements: Sequence[Value], env: dict[Value, Value], outputs: Sequence[Value]
 ) -> tuple[list[Value], list[Value]]:
     """The statements and outputs with values replaced as `env` says."""
     body = []
     for node in statements:
-        if any(id(a) in env for a in node.args):
-            copy = with_args(node, tuple(env.get(id(a), a) for a in node.args))
-            env[id(node)] = copy
+        if any(a in env for a in node.args):
+            copy = with_args(node, tuple(env.get(a, a) for a in node.args))
+            env[node] = copy
             node = copy
         body.append(node)
-    return body, [env.get(id(v), v) for v in outputs]
+    return body, [env.get(v, v) for v in outputs]
 
 
 def _parameter(ty: Type, name: str | None) -> Value:
@@ -78,17 +78,17 @@ def _pull_loop(
     seed_inputs = iter(joint.inputs[len(loop.body.inputs) :])
     seeded = {k: next(seed_inputs) for k, s in enumerate(seeds) if s is not None}
 
-    at_hand = {id(v): v for v in joint.inputs}
+    at_hand = {v: v for v in joint.inputs}
     for v in joint.outputs[:outputs]:
-        at_hand[id(v)] = v
+        at_hand[v] = v
     kept_bars = [v for v in in_bars.values() if not is_zeros(v)]
     cut = split(joint, count, kept_bars, at_hand)
 
     # What is kept: results that exist, carries as states, residuals as further ys.
     carry_outputs = joint.outputs[: loop.carries]
-    entering = [k for k, v in enumerate(loop.carry_inputs) if id(v) in cut.reads]
-    own = {id(v) for v in joint.body[:count]}
-    leaving = [k for k, v in enumerate(carry_outputs) if id(v) in cut.reads and id(v) in own]
+    entering = [k for k, v in enumerate(loop.carry_inputs) if v in cut.reads]
+    own = set(joint.body[:count])
+    leaving = [k for k, v in enumerate(carry_outputs) if v in cut.reads and v in own]
     kept = tuple(dict.fromkeys([*loop.kept, *sorted({*entering, *leaving})]))
     residuals = cut.residuals
     body = Function(
@@ -111,7 +111,7 @@ def _pull_loop(
     made: list[Value] = []
     operands: list[Value] = []
     inputs: list[Value] = []
-    env: dict[int, Value] = {}
+    env: dict[Value, Value] = {}
 
     def take(value: Value, operand: Value) -> None:
         """`operand` is an array of one `value` for each step: an item of the adjoint."""
@@ -120,7 +120,7 @@ def _pull_loop(
             inputs.append(value)
             return
         stand = _parameter(value.type, value.name)
-        env[id(value)] = stand
+        env[value] = stand
         inputs.append(stand)
 
     def result(k: int, name: str | None) -> Value:
@@ -137,15 +137,15 @@ def _pull_loop(
     for k in entering:
         take(loop.carry_inputs[k], _shifted(state[k], first, length))
     for k in leaving:
-        if id(carry_outputs[k]) not in env:
+        if carry_outputs[k] not in env:
             take(carry_outputs[k], _shifted(state[k], last, length))
     for k, v in enumerate(joint.outputs[loop.carries : outputs]):
-        if id(v) in cut.reads and id(v) in own and id(v) not in env:
+        if v in cut.reads and v in own and v not in env:
             take(v, result(after.first_y + k, v.name))
     for k, v in enumerate(residuals):
         take(v, result(after.first_y + outputs - loop.carries + k, v.name and f"{v.name}_tape"))
     for v, x in zip(loop.item_inputs, loop.xs, strict=True):
-        if id(v) in cut.reads:
+        if v in cut.reads:
             take(v, x)
     for k in range(loop.carries, outputs):
         if k in seeded:
@@ -345,14 +345,14 @@ def _terms(bar: Value) -> list[Value]:
 
 def _product(term: Value, loop: Loop) -> tuple[str, Value, Value] | None:
     """Column and row of an outer product, or the two factors of X.T @ Y."""
-    consts = {id(v) for v in loop.const_inputs}
-    if any(id(a) in consts for a in term.args):
+    consts = set(loop.const_inputs)
+    if any(a in consts for a in term.args):
         return None
     if term.op is OPS["outer"]:
         return "outer", term.args[0], term.args[1]
     if term.op is OPS["matmul"] and term.type.ndim == 2:
         a, b = term.args
-        if a.op is OPS["transpose"] and a.type.ndim == 2 and id(a.args[0]) not in consts:
+        if a.op is OPS["transpose"] and a.type.ndim == 2 and a.args[0] not in consts:
             return "matmul", a.args[0], b
     return None
 
@@ -380,7 +380,7 @@ def _pull_cond(
         joint, count = reverse(fn, wrt, seeds, masked)
         outputs = len(fn.outputs)
         in_bars = joint.outputs[outputs:]
-        at_hand = {id(v): v for v in joint.inputs} | {id(v): v for v in joint.outputs[:outputs]}
+        at_hand = {v: v for v in joint.inputs} | {v: v for v in joint.outputs[:outputs]}
         cut = split(joint, count, [v for v in in_bars if not is_zeros(v)], at_hand)
         halves.append((fn, joint, count, cut, in_bars, seeds))
     pulled = [k for k in range(len(wrt)) if any(not is_zeros(h[4][k]) for h in halves)]
@@ -407,7 +407,7 @@ def _pull_cond(
             made.append(item_of(replaced, count_out + len(made), r.name))
     results_read = sorted(
         {k for h in halves for k, v in enumerate(h[1].outputs[:count_out])
-         if id(v) in h[3].reads and any(v is n for n in h[1].body[: h[2]])}
+         if v in h[3].reads and any(v is n for n in h[1].body[: h[2]])}
     )  # fmt: skip
     outer_results = {k: item_of(replaced, k) for k in results_read}
     made_results = list(outer_results.values())
@@ -418,20 +418,20 @@ def _pull_cond(
         names = [f"{v.name or 'y'}_bar" for v in fn.outputs]
         seed_inputs = iter(joint.inputs[len(fn.inputs) :])
         seeded = {k: next(seed_inputs) for k, s in enumerate(seeds) if s is not None}
-        env: dict[int, Value] = {}
+        env: dict[Value, Value] = {}
         inputs = list(fn.inputs)
         for i, types in enumerate(residual_types):
             for k, rty in enumerate(types):
                 own = cut.residuals[k] if i == j else None
                 p = _parameter(rty, own.name if own is not None else None)
                 if own is not None:
-                    env[id(own)] = p
+                    env[own] = p
                 inputs.append(p)
         for k in results_read:
             v = joint.outputs[k]
             p = _parameter(v.type, v.name)
             if any(v is n for n in joint.body[:count]):
-                env.setdefault(id(v), p)
+                env.setdefault(v, p)
             inputs.append(p)
         for k in bar_numbers:
             p = seeded[k] if k in seeded else _parameter(bars[k].type, names[k])

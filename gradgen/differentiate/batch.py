@@ -36,36 +36,36 @@ def batch(fn: Function, operands: Sequence[Value], mapped: Sequence[bool], size:
     """The outputs of `fn` in the open trace, each with whether it has the leading axis."""
     trace = current_trace()
     assert trace is not None
-    env: dict[int, Pair] = {
-        id(p): (v, m) for p, v, m in zip(fn.inputs, operands, mapped, strict=True)
+    env: dict[Value, Pair] = {
+        p: (v, m) for p, v, m in zip(fn.inputs, operands, mapped, strict=True)
     }
-    bundles: dict[int, list[Pair]] = {}
+    bundles: dict[Value, list[Pair]] = {}
     saved = trace.site
     for node in fn.body:
         trace.site = node.site
         if node.op is ITEM:
-            env[id(node)] = out = bundles[id(node.args[0])][node.params["k"]]
+            env[node] = out = bundles[node.args[0]][node.params["k"]]
             _named(out[0], node)
             continue
-        pairs = [env.get(id(a), (a, False)) for a in node.args]
+        pairs = [env.get(a, (a, False)) for a in node.args]
         values = [v for v, _ in pairs]
         flags = [m for _, m in pairs]
         if node.op.regions:
-            bundles[id(node)] = _region(node, values, flags, size)
+            bundles[node] = _region(node, values, flags, size)
             continue
         if not any(flags):
             made = with_args(node, tuple(values))
             trace.body.append(made)
-            env[id(node)] = made, False
+            env[node] = made, False
             continue
         rule = _aligned if node.op.elementwise else RULES.get(node.op.name)
         if rule is None:
             raise Unbatchable(node.op.name)
         made = rule(node, values, flags, size)
         _named(made, node)
-        env[id(node)] = made, True
+        env[node] = made, True
     trace.site = saved
-    return [env.get(id(v), (v, False)) for v in fn.outputs]
+    return [env.get(v, (v, False)) for v in fn.outputs]
 
 
 def _named(value: Value, node: Value) -> None:

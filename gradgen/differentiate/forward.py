@@ -22,38 +22,37 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
     with Trace(trusted=True) as trace:
         trace.inputs = list(fn.inputs)
         trace.requires = dict.fromkeys(fn.requires)
-        dots: dict[int, Value] = {}
+        dots: dict[Value, Value] = {}
         for i in wrt:
             p = fn.inputs[i]
-            dots[id(p)] = trace.input(p.type, f"{p.name}_dot" if p.name else None)
-        new: dict[
-            int, Value
-        ] = {}  # what stands for statements that compute their tangents themselves
-        pushed: dict[int, tuple[Value, dict[int, int], dict[int, Value | int]]] = {}
+            dots[p] = trace.input(p.type, f"{p.name}_dot" if p.name else None)
+        # What stands for statements that compute their tangents themselves.
+        new: dict[Value, Value] = {}
+        pushed: dict[Value, tuple[Value, dict[int, int], dict[int, Value | int]]] = {}
         for node in fn.body:
-            key = id(node)
-            if new and node.op is not ITEM and any(id(a) in new for a in node.args):
-                new[key] = node = with_args(node, tuple([new.get(id(a), a) for a in node.args]))
-            if node.op.regions and any(id(a) in dots for a in node.args):
+            given = node
+            if new and node.op is not ITEM and any(a in new for a in node.args):
+                new[given] = node = with_args(node, tuple([new.get(a, a) for a in node.args]))
+            if node.op.regions and any(a in dots for a in node.args):
                 trace.site = node.site
-                made = push(node, [dots.get(id(a)) for a in node.args], forward, reverse)
-                pushed[key] = made
+                made = push(node, [dots.get(a) for a in node.args], forward, reverse)
+                pushed[given] = made
                 continue
-            if node.op is ITEM and id(node.args[0]) in pushed:
-                bundle, numbers, tangents_at = pushed[id(node.args[0])]
+            if node.op is ITEM and node.args[0] in pushed:
+                bundle, numbers, tangents_at = pushed[node.args[0]]
                 trace.site = node.site
                 value = apply(ITEM, bundle, k=numbers[node.params["k"]])
                 value.name = node.name
-                new[key] = value
+                new[given] = value
                 at = tangents_at.get(node.params["k"])
                 if at is not None:
                     moved = at if isinstance(at, Value) else apply(ITEM, bundle, k=at)
                     if moved.name is None and moved.op not in LEAVES:
                         moved.name = node.name and f"{node.name}_dot"
-                    dots[id(value)] = moved
+                    dots[value] = moved
                 continue
-            if node.op is ITEM and id(node.args[0]) in new:
-                new[key] = node = with_args(node, (new[id(node.args[0])],))
+            if node.op is ITEM and node.args[0] in new:
+                new[given] = node = with_args(node, (new[node.args[0]],))
             trace.body.append(node)
             if node.type.dtype[0] != "f":
                 continue
@@ -63,25 +62,25 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
             if dot is not None:
                 if node.name and dot.name is None and dot.op not in LEAVES:
                     dot.name = f"{node.name}_dot"
-                dots[id(node)] = dot
+                dots[node] = dot
         trace.site = ("", 0, "forward")
-        outputs = [new.get(id(v), v) for v in fn.outputs]
-        tangents = [dots[id(v)] if id(v) in dots else zeros(v.type) for v in outputs]
+        outputs = [new.get(v, v) for v in fn.outputs]
+        tangents = [dots[v] if v in dots else zeros(v.type) for v in outputs]
     result = trace.function(fn.name, [*outputs, *tangents], fn.title)
     result.notes = fn.notes
     return result
 
 
-def tangent(node: Value, dots: dict[int, Value]) -> Value | None:
+def tangent(node: Value, dots: dict[Value, Value]) -> Value | None:
     """The tangent of one statement from those of its operands; None if none of them has one."""
     op, args = node.op, node.args
-    if not any(id(a) in dots for a in args):
+    if not any(a in dots for a in args):
         return None
     if op.jvp == "jointly":
         return apply(op, *_moved(node, dots), **node.params)
     total: Value | None = None
     for i, a in enumerate(args):
-        dot = dots.get(id(a))
+        dot = dots.get(a)
         if dot is None:
             continue
         part = _part(node, i, dot)
@@ -98,11 +97,11 @@ def tangent(node: Value, dots: dict[int, Value]) -> Value | None:
 _SCATTERS = frozenset(("scatter_add", "scatter_set"))
 
 
-def _moved(node: Value, dots: dict[int, Value]) -> list[Value]:
+def _moved(node: Value, dots: dict[Value, Value]) -> list[Value]:
     """The operands' tangents for an op that is linear in all of them at once; zeros where one stands still."""
     moved = []
     for i, a in enumerate(node.args):
-        dot = dots.get(id(a))
+        dot = dots.get(a)
         if dot is not None:
             moved.append(dot)
         elif node.op.name in _SCATTERS and i > 1:

@@ -27,71 +27,70 @@ class Split:
 
     residuals: list[Value]
     statements: list[Value]
-    reads: set[int]  # inputs and residuals that it reads, by id
+    reads: set[Value]  # inputs and residuals that it reads
 
 
 def split(
-    joint: Function, count: int, results: Sequence[Value], at_hand: Mapping[int, Value]
+    joint: Function, count: int, results: Sequence[Value], at_hand: Mapping[Value, Value]
 ) -> Split:
     """Cut `joint` after its first `count` statements, for a second half that computes `results`.
 
-    at_hand: values of the first half that the second has in any case (by id): inputs, and results that are kept anyway.
+    at_hand: values of the first half that the second has in any case: inputs, and results that are kept anyway.
     """
     forward, reverse = joint.body[:count], joint.body[count:]
-    inner = {id(n): k for k, n in enumerate(forward)}
-    live = {id(v) for v in results}
+    inner = {n: k for k, n in enumerate(forward)}
+    live = set(results)
     second = []
     for node in reversed(reverse):
-        if id(node) in live:
+        if node in live:
             second.append(node)
-            live.update(id(a) for a in node.args)
+            live.update(node.args)
     second.reverse()
     local = _local_letters(forward)
-    counted: set[int] = set()  # whiles whose number of steps the second half runs by
+    counted: set[Value] = set()  # whiles whose number of steps the second half runs by
     if local:
         used = {x for n in second for x in letters_of(n)}
-        counted = {id(n) for n in forward if n.op is WHILE and str(n.params["steps"]) in used}
+        counted = {n for n in forward if n.op is WHILE and str(n.params["steps"]) in used}
         live |= counted
         _demand_local(forward, inner, live, local)
-    cost: dict[int, int] = dict.fromkeys(at_hand, 0)
+    cost: dict[Value, int] = dict.fromkeys(at_hand, 0)
     for v in joint.inputs:
-        cost.setdefault(id(v), 0)
+        cost.setdefault(v, 0)
     residuals: list[Value] = []
-    again: set[int] = set()
+    again: set[Value] = set()
     for node in forward:
-        key = id(node)
-        if key in cost:
+        if node in cost:
             continue
         total = _price(node, cost)
         if total is not None and total <= BUDGET:
-            cost[key] = total
-            again.add(key)
-        elif key in live:
+            cost[node] = total
+            again.add(node)
+        elif node in live:
             if local and _is_local(node, local):
-                again.add(key)  # its size is known only inside a step: it is computed again there
+                again.add(node)  # its size is known only inside a step: it is computed again there
             else:
                 residuals.append(node)
-            cost[key] = 0
-    wanted = {id(a) for n in second for a in n.args} | {id(v) for v in results} | counted
+            cost[node] = 0
+    wanted = {a for n in second for a in n.args} | set(results) | counted
     repeated = []
     for node in reversed(forward):
-        if id(node) in wanted and id(node) in again and id(node) not in at_hand:
+        if node in wanted and node in again and node not in at_hand:
             repeated.append(node)
-            wanted.update(id(a) for a in node.args)
+            wanted.update(node.args)
     repeated.reverse()
-    return Split([r for r in residuals if id(r) in wanted], [*repeated, *second], wanted)
+    return Split([r for r in residuals if r in wanted], [*repeated, *second], wanted)
 
 
-def _price(node: Value, cost: Mapping[int, int]) -> int | None:
+def _price(node: Value, cost: Mapping[Value, int]) -> int | None:
     """What computing the statement again costs, its operands included; None where it is not cheap."""
     name = node.op.name
     if name not in _FREE and name not in _CHEAP:
         return None
     total = 0 if name in _FREE else 1
     for a in node.args:
-        if a.op in LEAVES and id(a) not in cost:
+        if a.op in LEAVES and a not in cost:
             continue
-        known = cost.get(id(a))
+        known = cost.get(a)
         if known is None:
             return None
         total += known
@@ -108,9 +107,9 @@ def _is_local(node: Value, local: set[str]) -> bool:
 
 
 def _demand_local(
-    forward: Sequence[Value], inner: Mapping[int, int], live: set[int], local: set[str]
+    forward: Sequence[Value], inner: Mapping[Value, int], live: set[Value], local: set[str]
 ) -> None:
     """What a value of local size is computed from is read as well."""
     for node in reversed(forward):
-        if id(node) in live and _is_local(node, local):
-            live.update(id(a) for a in node.args if id(a) in inner or a.op not in LEAVES)
+        if node in live and _is_local(node, local):
+            live.update(a for a in node.args if a in inner or a.op not in LEAVES)

@@ -42,44 +42,44 @@ def joint(
     masked: the cotangents may hold exact zeros of a branch not taken.  region: fn is a body, whose gradients its loop names.
     """
     active = active_nodes(fn, wrt)
-    tapes: dict[int, Pulled] = {}
-    partial: dict[int, dict[int, Value]] = {}  # cotangents of some results of a statement
+    tapes: dict[Value, Pulled] = {}
+    partial: dict[Value, dict[int, Value]] = {}  # cotangents of some results of a statement
     with Trace(trusted=True) as trace:
         trace.inputs = list(fn.inputs)
         trace.body = list(fn.body)
         trace.requires = dict.fromkeys(fn.requires)
-        bars: dict[int, Value] = {}
+        bars: dict[Value, Value] = {}
         for out, seed in zip(fn.outputs, seeds, strict=True):
             if seed is None:
                 continue
             bar = constant(1.0, out.type.dtype) if seed == "one" else trace.input(out.type, seed)
-            if id(out) in active:
+            if out in active:
                 trace.site = ("", 0, "reverse")
-                bars[id(out)] = _accumulate(bars.get(id(out)), bar)
+                bars[out] = _accumulate(bars.get(out), bar)
         masks = Masks()
         if masked:
             masks.seed(fn.outputs)
         mulz = OPS["mulz"]
         for node in reversed(fn.body):
             if node.op.regions:
-                results = partial.pop(id(node), None)
+                results = partial.pop(node, None)
                 if results:
                     trace.site = _reverse_site(node)
                     guard = masks.guard(node)
-                    flags = [id(a) in active for a in node.args]
-                    tape = tapes[id(node)] = pull(node, results, flags, guard, joint)
+                    flags = [a in active for a in node.args]
+                    tape = tapes[node] = pull(node, results, flags, guard, joint)
                     for i, bar in tape.bars:
                         a = node.args[i]
-                        bars[id(a)] = _accumulate(bars.get(id(a)), bar)
+                        bars[a] = _accumulate(bars.get(a), bar)
                         masks.note(node, a, guard or node.op is COND)
                 continue
-            y_bar = bars.pop(id(node), None)
+            y_bar = bars.pop(node, None)
             if y_bar is None:
                 continue
             if node.op is ITEM:
                 _name(y_bar, node)
                 trace.site = _reverse_site(node)
-                parts = partial.setdefault(id(node.args[0]), {})
+                parts = partial.setdefault(node.args[0], {})
                 k = node.params["k"]
                 parts[k] = _accumulate(parts.get(k), y_bar)
                 masks.note(node, node.args[0], masks.guard(node))
@@ -91,20 +91,20 @@ def joint(
             # A store reads its cotangent before it clears the part, so that clearing can happen in place.
             numbered = enumerate(args)
             for i, a in numbered if node.op.store is None else reversed(list(numbered)):
-                if id(a) not in active:
+                if a not in active:
                     continue
                 x_bar = cotangent(node, i, y_bar, node, args, guard)
                 if x_bar is None:
                     continue
-                known = bars.get(id(a))
-                bars[id(a)] = x_bar if known is None else _accumulate(known, x_bar)
+                known = bars.get(a)
+                bars[a] = x_bar if known is None else _accumulate(known, x_bar)
                 # The cotangent of a guarded partial is a product with the zero that guarded it.
                 masks.note(node, a, guard or (node.op is mulz and i == 1))
         trace.site = ("", 0, "reverse")
         gradients = []
         for i in wrt:
             p = fn.inputs[i]
-            found = bars.get(id(p))
+            found = bars.get(p)
             gradient = zeros(p.type) if found is None else found
             if not region:
                 _name(gradient, p)
@@ -115,38 +115,38 @@ def joint(
     return with_tapes(result, count, tapes) if tapes else (result, count)
 
 
-def with_tapes(fn: Function, count: int, tapes: dict[int, Pulled]) -> tuple[Function, int]:
+def with_tapes(fn: Function, count: int, tapes: dict[Value, Pulled]) -> tuple[Function, int]:
     """`fn` with statements replaced by those that keep tapes; `count` statements of it are the forward half."""
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     body: list[Value] = []
     grown = count
     for k, node in enumerate(fn.body):
-        tape = tapes.get(id(node))
+        tape = tapes.get(node)
         if tape is not None:
             old, node = node, tape.node
-        if node.op is ITEM and id(node.args[0]) in tapes:
-            tape_of = tapes[id(node.args[0])]
+        if node.op is ITEM and node.args[0] in tapes:
+            tape_of = tapes[node.args[0]]
             copy = new_node(
-                ITEM, (new[id(node.args[0])],), {"k": tape_of.numbers[node.params["k"]]}, node.type, node.site, node.owner
+                ITEM, (new[node.args[0]],), {"k": tape_of.numbers[node.params["k"]]}, node.type, node.site, node.owner
             )  # fmt: skip
             copy.name = node.name
-            new[id(node)] = copy
+            new[node] = copy
             body.append(copy)
             continue
-        made = with_args(node, tuple([new.get(id(a), a) for a in node.args])) if (
-            any(id(a) in new for a in node.args)
+        made = with_args(node, tuple([new.get(a, a) for a in node.args])) if (
+            any(a in new for a in node.args)
         ) else node  # fmt: skip
         if made is not node:
-            new[id(node)] = made
+            new[node] = made
         body.append(made)
         if tape is not None:
-            new[id(old)] = new[id(node)] = made
+            new[old] = new[node] = made
             for item in tape.items:
                 copy = with_args(item, (made,))
-                new[id(item)] = copy
+                new[item] = copy
                 body.append(copy)
                 grown += k < count
-    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs]), grown
+    return fn.with_body(body, [new.get(v, v) for v in fn.outputs]), grown
 
 
 def _reverse_site(node: Value) -> Site:

@@ -36,21 +36,21 @@ def print_region(printer: Printer, node: Value) -> None:
         _While(printer, node).print()
 
 
-def filled_starts(fn: Function, counts: dict[int, int]) -> set[int]:
+def filled_starts(fn: Function, counts: dict[Value, int]) -> set[Value]:
     """np.zeros and the like that only start a carry whose states are kept: the array of states begins with the number."""
-    found: set[int] = set()
+    found: set[Value] = set()
     for node in fn.body:
         if node.op is SCAN:
             loop = Loop.of(node)
             starts = [loop.init[k] for k in loop.kept]
             found.update(
-                id(v) for v in starts
-                if v.op.name == "broadcast" and not v.args[0].type.shape and counts[id(v)] == 1
+                v for v in starts
+                if v.op.name == "broadcast" and not v.args[0].type.shape and counts[v] == 1
             )  # fmt: skip
     return found
 
 
-def is_own_final(item: Value, counts: dict[int, int]) -> bool:
+def is_own_final(item: Value, counts: dict[Value, int]) -> bool:
     """Whether a loop's final carry is an array in C order that nothing else has: it starts as one, and every step makes one."""
     node = item.args[0]
     if node.op is not SCAN and node.op is not WHILE:
@@ -65,7 +65,7 @@ def is_own_final(item: Value, counts: dict[int, int]) -> bool:
     ordered = out.type.ndim < 2 or (
         out.op.store is not None and out.args[0] is loop.carry_inputs[k]
     )
-    return ordered and (filled or (made and counts[id(start)] == 1)) and _makes(out)
+    return ordered and (filled or (made and counts[start] == 1)) and _makes(out)
 
 
 def _makes(out: Value) -> bool:
@@ -101,7 +101,7 @@ class _Block:
         if not (expr.text.isidentifier() or (value.op in LEAVES and not value.type.shape)):
             name = self.printer._name(value)
             self.printer._statement(value, name, f"{name} = ", expr.text, reads)
-            self.printer._exprs[id(value)] = expr = Expr(name)
+            self.printer._exprs[value] = expr = Expr(name)
         self.reads.append(expr.text)
         return expr.text
 
@@ -110,7 +110,7 @@ class _Block:
         item = self.results.get(k)
         found = hint
         if item is not None:
-            found = item.name or self.printer._hints.get(id(item)) or hint
+            found = item.name or self.printer._hints.get(item) or hint
         return self.fresh(found)
 
     def fresh(self, hint: str | None) -> str:
@@ -129,7 +129,7 @@ class _Block:
         """Result k is this expression."""
         for item in self.items:
             if item.params["k"] == k:
-                self.printer._exprs[id(item)] = Expr(text)
+                self.printer._exprs[item] = Expr(text)
 
     def before(self, name: str, text: str, reads: Sequence[str] = ()) -> None:
         """A statement before the block: `name = text`, or a store."""
@@ -186,9 +186,9 @@ class _Loop(_Block):
         self.loop = Loop.of(node)
         body = self.loop.body
         self.spare: list[str] = []  # names that the body does not use
-        self.body_reads: dict[int, int] = {}
+        self.body_reads: dict[Value, int] = {}
         for v in [*(a for n in body.body for a in n.args), *body.outputs]:
-            self.body_reads[id(v)] = self.body_reads.get(id(v), 0) + 1
+            self.body_reads[v] = self.body_reads.get(v, 0) + 1
 
     def carry_names(self) -> list[str]:
         loop = self.loop
@@ -196,10 +196,10 @@ class _Loop(_Block):
         for k, v in enumerate(loop.carry_inputs):
             out = loop.carry_outputs[k]
             hint = v.name or (out.name if out.op not in LEAVES else None)
-            known = self.printer._exprs.get(id(loop.init[k]))
+            known = self.printer._exprs.get(loop.init[k])
             if (
                 k not in loop.kept and known is not None and known.text.isidentifier()
-                and loop.init[k].op not in LEAVES and self.printer.counts[id(loop.init[k])] == 1
+                and loop.init[k].op not in LEAVES and self.printer.counts[loop.init[k]] == 1
             ):  # fmt: skip
                 found.append(
                     known.text
@@ -212,35 +212,33 @@ class _Loop(_Block):
     def needs_name(self, k: int) -> bool:
         """Whether the new carry is a statement of its own: the user named it, or something else reads it too."""
         out = self.loop.carry_outputs[k]
-        return out.name is not None or self.body_reads[id(out)] > 1 or out.op.store is not None
+        return out.name is not None or self.body_reads[out] > 1 or out.op.store is not None
 
     def steady(self, k: int, inner: Printer) -> bool:
         """Whether the body may compute carry k under the carry's own name: nothing reads the old one afterwards."""
         loop = self.loop
         out, old = loop.carry_outputs[k], loop.carry_inputs[k]
         body = loop.body.body
-        position = {id(n): j for j, n in enumerate(body)}
-        if id(out) not in position or sum(v is out for v in loop.carry_outputs) > 1:
+        position = {n: j for j, n in enumerate(body)}
+        if out not in position or sum(v is out for v in loop.carry_outputs) > 1:
             return False
         if any(v is old for v in loop.body.outputs):
             return False
-        users: dict[int, list[Value]] = {}
+        users: dict[Value, list[Value]] = {}
         for n in body:
             for a in n.args:
-                users.setdefault(id(a), []).append(n)
-        outputs = {id(v) for v in loop.body.outputs}
-        for reader in users.get(id(old), ()):
+                users.setdefault(a, []).append(n)
+        outputs = set(loop.body.outputs)
+        for reader in users.get(old, ()):
             n = reader
-            while n is not out and n.name is None and id(n) not in outputs:
-                after = users.get(id(n), [])
+            while n is not out and n.name is None and n not in outputs:
+                after = users.get(n, [])
                 if len(after) != 1 or n.op.regions or (n.op.view and n.type.shape):
                     break
                 n = after[0]
-            last = max(
-                [position[id(n)], *(position[id(u)] for u in users.get(id(n), ()) if n.op.view)]
-            )
-            folded = id(n) in outputs and (n.op.view or n.name is None)
-            if n is not out and (last > position[id(out)] or folded):
+            last = max([position[n], *(position[u] for u in users.get(n, ()) if n.op.view)])
+            folded = n in outputs and (n.op.view or n.name is None)
+            if n is not out and (last > position[out] or folded):
                 return False
         return True
 
@@ -273,9 +271,7 @@ class _Loop(_Block):
         text = expr.text
         filled = value.op.name == "broadcast" and not value.args[0].type.shape
         fresh = (
-            not text.isidentifier()
-            if filled
-            else _makes(value) and self.printer.counts[id(value)] == 1
+            not text.isidentifier() if filled else _makes(value) and self.printer.counts[value] == 1
         )
         if mutated and not fresh:
             text = f"np.array({text})"
@@ -303,7 +299,7 @@ class _For(_Loop):
         kept = {k: j for j, k in enumerate(loop.kept)}
         self.find_sums(carry_names)
         mark = printer.names.mark()
-        counts = loop.items or loop.kept or loop.y_outputs or id(loop.index) in self.body_reads
+        counts = loop.items or loop.kept or loop.y_outputs or loop.index in self.body_reads
         index = self.own(loop.index.name or "i") if counts else "_"
         into, out_of = (1, 0) if loop.reverse else (0, 1)
         carry_texts = [
@@ -313,25 +309,25 @@ class _For(_Loop):
         item_texts, prelude = [], []
         for v, (base, offset) in zip(loop.item_inputs, sources, strict=True):
             text = f"{base}[{_plus(index, offset)}]"
-            if self.body_reads.get(id(v), 0) > 1:
+            if self.body_reads.get(v, 0) > 1:
                 name = self.own(v.name)
                 prelude.append(f"    {name} = {text}")
                 text = name
             item_texts.append(text)
         inner = printer.nested(loop.body, [index, *carry_texts, *item_texts, *consts])
         stored = [loop.carry_outputs[k] for k in loop.kept] + loop.y_outputs
-        inner.unnamed = {id(v) for v in stored if self.body_reads[id(v)] == 1}
+        inner.unnamed = {v for v in stored if self.body_reads[v] == 1}
         for k, name in enumerate(carry_names):
             if k in kept:
                 continue
             if self.owns(k):
-                inner.owned.add(id(loop.carry_inputs[k]))
+                inner.owned.add(loop.carry_inputs[k])
             if self.needs_name(k) and self.steady(k, inner):
-                inner.roots[id(loop.carry_outputs[k])] = name
+                inner.roots[loop.carry_outputs[k]] = name
         printed = inner.print()
         self.spare = [printer.names.temporary() for _ in carry_names]
         printer.names.release(mark)
-        mutated = {id(inner.fn.body[j].args[0]) for j in inner_updates(inner)}
+        mutated = {inner.fn.body[j].args[0] for j in inner_updates(inner)}
         for k, name in enumerate(carry_names):
             if k in kept:
                 ty = self.node.type.parts[loop.first_state + kept[k]]  # type: ignore[attr-defined]
@@ -340,7 +336,7 @@ class _For(_Loop):
                 expr, reads = printer._operand(loop.init[k])
                 self.before(start, _scalar_fill(loop.init[k], expr.text), reads)
             else:
-                self.start(k, name, id(loop.carry_inputs[k]) in mutated)
+                self.start(k, name, loop.carry_inputs[k] in mutated)
         for k, name in enumerate(y_names):
             self.before(name, self.empty(self.node.type.parts[loop.first_y + k]))  # type: ignore[attr-defined]
         steps = f"range({printer.size(length)})"
@@ -374,9 +370,9 @@ class _For(_Loop):
     def source(self, value: Value) -> tuple[str, int]:
         """The array that items come from, and by how much their number is shifted there."""
         printer = self.printer
-        if id(value) in printer.pending and value.op.name == "slice":
+        if value in printer.pending and value.op.name == "slice":
             first, *rest = value.params["index"]
-            base = printer._exprs.get(id(value.args[0]))
+            base = printer._exprs.get(value.args[0])
             plain = (
                 isinstance(first, Span) and first.step == 1 and isinstance(first.start or 0, int)
             )
@@ -386,7 +382,7 @@ class _For(_Loop):
                 and (first.start or 0) >= 0
                 and all(e == Span() for e in rest)
             ):
-                printer.pending.pop(id(value))
+                printer.pending.pop(value)
                 self.reads.append(base.text)
                 return base.text, first.start or 0
         return self.variable(value), 0
@@ -394,7 +390,7 @@ class _For(_Loop):
 
 def inner_updates(inner: Printer) -> list[int]:
     """Numbers of the statements of a printed body that stored in place."""
-    return [j for j, n in enumerate(inner.fn.body) if id(n) in inner._in_place]
+    return [j for j, n in enumerate(inner.fn.body) if n in inner._in_place]
 
 
 def _scalar_fill(value: Value, text: str) -> str:
@@ -417,11 +413,11 @@ class _While(_Loop):
         most = self.node.params.get("max_steps")
         consts = [self.variable(x) for x in loop.consts]
         carry_names = self.carry_names()
-        read = {id(a) for n in test.body for a in n.args} | {id(v) for v in test.outputs}
+        read = {a for n in test.body for a in n.args} | set(test.outputs)
         taped = loop.length is not None
         counts = (
-            taped or most is not None or id(loop.index) in self.body_reads
-            or id(test.inputs[0]) in read or 0 in self.results
+            taped or most is not None or loop.index in self.body_reads
+            or test.inputs[0] in read or 0 in self.results
         )  # fmt: skip
         index = self.fresh("steps" if taped or 0 in self.results else "i") if counts else "_"
         self.find_sums(carry_names)
@@ -437,17 +433,17 @@ class _While(_Loop):
         inner = printer.nested(loop.body, [index, *carry_names, *consts])
         for k, name in enumerate(carry_names):
             if self.owns(k) and k not in loop.kept:
-                inner.owned.add(id(loop.carry_inputs[k]))
+                inner.owned.add(loop.carry_inputs[k])
             if self.needs_name(k) and self.steady(k, inner):
-                inner.roots[id(loop.carry_outputs[k])] = name
+                inner.roots[loop.carry_outputs[k]] = name
         check = printer.nested(test, [index, *carry_names, *consts])
         checked = check.print()
         printed = inner.print()
         self.spare = [printer.names.temporary() for _ in carry_names]
         printer.names.release(mark)
-        mutated = {id(inner.fn.body[j].args[0]) for j in inner_updates(inner)}
+        mutated = {inner.fn.body[j].args[0] for j in inner_updates(inner)}
         for k, name in enumerate(carry_names):
-            self.start(k, name, id(loop.carry_inputs[k]) in mutated)
+            self.start(k, name, loop.carry_inputs[k] in mutated)
         if counts:
             self.before(index, "0")
         for name, k in zip(state_names, loop.kept, strict=True):
@@ -528,7 +524,7 @@ class _Branch(_Block):
             inner = printer.nested(fn, consts)
             for k, v in enumerate(fn.outputs):
                 if any(v is n for n in fn.body) and sum(v is w for w in fn.outputs) == 1:
-                    inner.roots[id(v)] = names[k]
+                    inner.roots[v] = names[k]
             printed.append((inner, inner.print()))
         (a, first), (b, second) = printed
         self.reads += [r for reads in (*a.result_reads, *b.result_reads) for r in reads]

@@ -45,65 +45,66 @@ class Buffers:
     """
 
     body: list[Value]
-    into: dict[int, Value] = field(default_factory=dict)
-    alone: set[int] = field(default_factory=set)
-    done: set[int] = field(default_factory=set)
+    into: dict[Value, Value] = field(default_factory=dict)
+    alone: set[Value] = field(default_factory=set)
+    done: set[Value] = field(default_factory=set)
 
 
-def plan(fn: Function, excluded: set[int]) -> Buffers:
-    """Whose memory the statements of `fn` are computed into; `excluded` (by id) are values that may not lie in C order."""
+def plan(fn: Function, excluded: set[Value]) -> Buffers:
+    """Whose memory the statements of `fn` are computed into; `excluded` are values that may not lie in C order."""
     if any(node.op.regions for node in fn.body):
         return Buffers(fn.body)
-    written = {id(n.args[0]) for n in fn.body if n.op.store is not None}
-    shared = {id(v) for v in fn.body if is_new(v)} - excluded - written
+    written = {n.args[0] for n in fn.body if n.op.store is not None}
+    shared = {v for v in fn.body if is_new(v)} - excluded - written
     counts = use_counts(fn)
     fn = fn.with_body(_late(fn, shared, written, counts), fn.outputs)
     places = _places(fn, shared, counts)
     # What shares with nothing is no statement of its own. Then it is computed later, so that the plan is made once more.
     alone = _groups(fn, shared, places, counts)
-    shared -= {id(values[0]) for values, place in alone if place is None and len(values) == 1}
+    shared -= {values[0] for values, place in alone if place is None and len(values) == 1}
     groups = _groups(fn, shared, places, counts)
     found = Buffers(list(fn.body), alone=shared)
-    first: dict[int, Value] = {}  # the statement before which an array is made
+    first: dict[Value, Value] = {}  # the statement before which an array is made
     for values, place in groups:
         values.reverse()
         for before, after in pairwise(values):
-            found.into[id(after)] = before
+            found.into[after] = before
         if place is not None:
-            found.into[id(values[0])] = found.into[id(values[-1])] = place
-            found.done.add(id(place))
-            first[id(values[0])] = place.args[0]
+            found.into[values[0]] = found.into[values[-1]] = place
+            found.done.add(place)
+            first[values[0]] = place.args[0]
     if first:
-        moved = {id(v) for v in first.values()}
+        moved = set(first.values())
         found.body.clear()
         for node in fn.body:
-            if id(node) in first:
-                found.body.append(first[id(node)])
-            if id(node) not in moved:
+            if node in first:
+                found.body.append(first[node])
+            if node not in moved:
                 found.body.append(node)
     return found
 
 
-def _late(fn: Function, shared: set[int], written: set[int], counts: dict[int, int]) -> list[Value]:
+def _late(
+    fn: Function, shared: set[Value], written: set[Value], counts: dict[Value, int]
+) -> list[Value]:
     """The statements with what is read once, and would be folded at another level, before the statement that reads it.
 
     Operands then meet their last reader in the order of the expression; only within a section of the text, and not past a store
     into what they read.
     """
-    results = {id(v) for v in fn.outputs}
+    results = set(fn.outputs)
     base = _bases(fn)
-    waiting: set[int] = set()
+    waiting: set[Value] = set()
     body: list[Value] = []
-    reader: dict[int, Value] = {}
+    reader: dict[Value, Value] = {}
     for node in fn.body:
         for a in node.args:
-            reader[id(a)] = node
+            reader[a] = node
     for node in fn.body:
-        key = id(node)
-        single = counts.get(key) == 1 and node.name is None and key not in results
-        fixed = any(base.get(id(a), id(a)) in written for a in node.args)
-        if key in shared and single and not fixed and _phase(reader[key]) == _phase(node):
-            waiting.add(key)
+        single = counts.get(node) == 1 and node.name is None and node not in results
+        fixed = any(base.get(a, a) in written for a in node.args)
+        if node in shared and single and not fixed and _phase(reader[node]) == _phase(node):
+            waiting.add(node)
             continue
         todo = [(node, False)]
         while todo:
@@ -113,8 +114,8 @@ def _late(fn: Function, shared: set[int], written: set[int], counts: dict[int, i
                 continue
             todo.append((n, True))
             for a in reversed(n.args):
-                if id(a) in waiting:
-                    waiting.discard(id(a))
+                if a in waiting:
+                    waiting.discard(a)
                     todo.append((a, False))
     return body
 
@@ -151,12 +152,12 @@ def _shows(op: Op) -> bool:
     return op.view or op in ITSELF
 
 
-def _bases(fn: Function) -> dict[int, int]:
-    """View -> the value whose memory it shows, by id."""
-    base: dict[int, int] = {}
+def _bases(fn: Function) -> dict[Value, Value]:
+    """View -> the value whose memory it shows."""
+    base: dict[Value, Value] = {}
     for node in fn.body:
         if _shows(node.op):
-            base[id(node)] = base.get(id(node.args[0]), id(node.args[0]))
+            base[node] = base.get(node.args[0], node.args[0])
     return base
 
 
@@ -164,12 +165,12 @@ def _phase(v: Value) -> str:
     return v.site[2] if v.site is not None and len(v.site) > 2 else ""
 
 
-def _places(fn: Function, shared: set[int], counts: dict[int, int]) -> dict[int, Value]:
+def _places(fn: Function, shared: set[Value], counts: dict[Value, int]) -> dict[Value, Value]:
     """Values that can be computed in the place where they are stored -> the store.
 
     The array is np.zeros or the like, nothing reads it before, and the place is rows of consecutive elements.
     """
-    found: dict[int, Value] = {}
+    found: dict[Value, Value] = {}
     for node in fn.body:
         if node.op is not SLICE_SET:
             continue
@@ -177,34 +178,33 @@ def _places(fn: Function, shared: set[int], counts: dict[int, int]) -> dict[int,
         filled = (
             acc.op.name == "broadcast" and acc.args[0].op is CONST and not acc.args[0].type.shape
         )
-        once = counts[id(acc)] == counts[id(v)] == 1 and v.name is None
-        if not (filled and once and id(v) in shared and ufunc(v) and _phase(v) == _phase(node)):
+        once = counts[acc] == counts[v] == 1 and v.name is None
+        if not (filled and once and v in shared and ufunc(v) and _phase(v) == _phase(node)):
             continue
         index = node.params["index"]
         last = index[-1] if len(index) == acc.type.ndim else Span()
         fits = SLICE.infer(acc.type, index=index) is v.type
         if fits and isinstance(last, Span) and last.step == 1:
-            found[id(v)] = node
+            found[v] = node
     return found
 
 
-def _last_reads(fn: Function, shared: set[int], counts: dict[int, int]) -> dict[int, int]:
+def _last_reads(fn: Function, shared: set[Value], counts: dict[Value, int]) -> dict[Value, int]:
     """Number of the last statement at which each value's memory is needed; that of the results is len(fn.body).
 
     What may be folded into the statement that reads it is computed there; what a view shows is needed as long as the view.
     """
-    results = {id(v) for v in fn.outputs}
-    fixed = shared | results | {id(n) for n in fn.body if n.op.store is not None}
+    results = set(fn.outputs)
+    fixed = shared | results | {n for n in fn.body if n.op.store is not None}
     last = dict.fromkeys(results, len(fn.body))
     for k in reversed(range(len(fn.body))):
         node = fn.body[k]
-        key = id(node)
-        folds = key not in fixed and counts.get(key) == 1 and node.name is None
-        at = last.get(key, k) if folds else k
+        folds = node not in fixed and counts.get(node) == 1 and node.name is None
+        at = last.get(node, k) if folds else k
         if _shows(node.op):
-            at = max(at, last.get(key, k))
+            at = max(at, last.get(node, k))
         for a in node.args:
-            last[id(a)] = max(last.get(id(a), 0), at)
+            last[a] = max(last.get(a, 0), at)
     return last
 
 
@@ -212,22 +212,22 @@ Group = tuple[list[Value], "Value | None"]
 
 
 def _groups(
-    fn: Function, shared: set[int], places: dict[int, Value], counts: dict[int, int]
+    fn: Function, shared: set[Value], places: dict[Value, Value], counts: dict[Value, int]
 ) -> list[Group]:
     """The values of `shared` by the memory that they have in common, the last first, and the store whose place that is."""
     last = _last_reads(fn, shared, counts)
     base = _bases(fn)
     ends: dict[int, list[Value]] = {}
     for k, node in enumerate(fn.body):
-        if id(node) in shared:
-            ends.setdefault(last.get(id(node), k), []).append(node)
+        if node in shared:
+            ends.setdefault(last.get(node, k), []).append(node)
     groups: list[Group] = []
-    group_of: dict[int, Group] = {}
+    group_of: dict[Value, Group] = {}
     free: dict[Type, list[Group]] = {}
 
     def join(v: Value, group: Group) -> None:
         group[0].append(v)
-        group_of[id(v)] = group
+        group_of[v] = group
 
     for v in ends.get(len(fn.body), ()):
         groups.append(([], None))
@@ -235,31 +235,31 @@ def _groups(
     for k in reversed(range(len(fn.body))):
         node = fn.body[k]
         ending = ends.get(k, [])
-        into = id(node) in shared and ufunc(node) != ""
-        heir = _heir(node, ending, group_of[id(node)][1], base) if into else None
+        into = node in shared and ufunc(node) != ""
+        heir = _heir(node, ending, group_of[node][1], base) if into else None
         for v in ending:
             if v is heir:
                 continue
-            if id(v) not in places and (spare := free.get(v.type)):
+            if v not in places and (spare := free.get(v.type)):
                 join(v, spare.pop())
             else:
-                groups.append(([], places.get(id(v))))
+                groups.append(([], places.get(v)))
                 join(v, groups[-1])
         if heir is not None:
-            join(heir, group_of[id(node)])
-        elif into and group_of[id(node)][1] is None:
-            free.setdefault(node.type, []).append(group_of[id(node)])
+            join(heir, group_of[node])
+        elif into and group_of[node][1] is None:
+            free.setdefault(node.type, []).append(group_of[node])
     return groups
 
 
 def _heir(
-    node: Value, ending: list[Value], place: Value | None, base: dict[int, int]
+    node: Value, ending: list[Value], place: Value | None, base: dict[Value, Value]
 ) -> Value | None:
     """The operand of `node` that is computed in the same memory before it: the latest that can be."""
-    operands = {id(a) for a in node.args}
-    shown = {base.get(id(a)) for a in node.args}
+    operands = set(node.args)
+    shown = {base.get(a) for a in node.args}
     for v in reversed(ending):
-        fits = v.type is node.type and id(v) in operands and id(v) not in shown
+        fits = v.type is node.type and v in operands and v not in shown
         if fits and (place is None or (ufunc(v) and _phase(v) == _phase(place))):
             return v
     return None

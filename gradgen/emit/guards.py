@@ -14,7 +14,7 @@ import heapq
 from gradgen.ir import CONST, LEAVES, Function
 from gradgen.value import Value
 
-Guard = frozenset[tuple[int, bool]]
+Guard = frozenset[tuple[Value, bool]]
 NONE: Guard = frozenset()
 DEPTH = 4  # conditions kept per value
 # Python computes these for all numbers, infinities and NaN included.
@@ -27,63 +27,62 @@ SAFE = frozenset(
 )  # fmt: skip
 
 
-def guarded(fn: Function) -> tuple[list[Value], dict[int, list[tuple[Value, bool]]]]:
+def guarded(fn: Function) -> tuple[list[Value], dict[Value, list[tuple[Value, bool]]]]:
     """The statements with conditions moved up, and for each that may raise the conditions under which it is needed."""
     if not any(n.op.name == "where" for n in fn.body):
         return fn.body, {}
     guards = _needed(fn)
-    by_id = {id(n): n for n in fn.body}
-    body = _ordered(fn.body, guards, by_id)
-    position = {id(n): k for k, n in enumerate(body)}
-    found: dict[int, list[tuple[Value, bool]]] = {}
+    body = _ordered(fn.body, guards)
+    position = {n: k for k, n in enumerate(body)}
+    found: dict[Value, list[tuple[Value, bool]]] = {}
     for node in body:
-        guard = guards.get(id(node), NONE)
+        guard = guards.get(node, NONE)
         if guard and node.op.name not in SAFE:
             ordered = sorted(guard, key=lambda cp: position.get(cp[0], -1))
-            found[id(node)] = [(by_id[c], p) for c, p in ordered]
+            found[node] = ordered
     return body, found
 
 
-def _needed(fn: Function) -> dict[int, Guard]:
-    guards: dict[int, Guard] = {id(v): NONE for v in fn.outputs}
-    statements = {id(n) for n in fn.body}
+def _needed(fn: Function) -> dict[Value, Guard]:
+    guards: dict[Value, Guard] = dict.fromkeys(fn.outputs, NONE)
+    statements = set(fn.body)
     for node in reversed(fn.body):
-        own = guards.get(id(node), NONE)
+        own = guards.get(node, NONE)
         for i, a in enumerate(node.args):
             if a.op in LEAVES:
                 continue
             use = own | _extra(node, i, statements)
             if len(use) > DEPTH:
                 use = own
-            known = guards.get(id(a))
-            guards[id(a)] = use if known is None else known & use
+            known = guards.get(a)
+            guards[a] = use if known is None else known & use
     return guards
 
 
-def _extra(node: Value, i: int, statements: set[int]) -> Guard:
+def _extra(node: Value, i: int, statements: set[Value]) -> Guard:
     """The condition that reading operand i of `node` adds."""
     if node.op.name == "where" and i > 0:
         c = node.args[0]
-        return frozenset([(id(c), i == 1)]) if id(c) in statements else NONE
+        return frozenset([(c, i == 1)]) if c in statements else NONE
     if node.op.name == "mulz" and i == 1:
         return _zero_unless(node.args[0], statements)
     return NONE
 
 
-def _zero_unless(value: Value, statements: set[int]) -> Guard:
+def _zero_unless(value: Value, statements: set[Value]) -> Guard:
     """Conditions without which `value` is a plain zero."""
     found: Guard = NONE
     for _ in range(64):  # through products with a select somewhere inside
         name = value.op.name
         if name == "where":
             c, a, b = value.args
-            if id(c) in statements:
+            if c in statements:
                 if _is_zero(b):
-                    found |= {(id(c), True)}
+                    found |= {(c, True)}
                     value = a
                     continue
                 if _is_zero(a):
-                    found |= {(id(c), False)}
+                    found |= {(c, False)}
                     value = b
                     continue
             return found
@@ -103,25 +102,25 @@ def _is_zero(value: Value) -> bool:
     return value.op is CONST and not value.type.shape and not value.params["value"]
 
 
-def _ordered(body: list[Value], guards: dict[int, Guard], by_id: dict[int, Value]) -> list[Value]:
+def _ordered(body: list[Value], guards: dict[Value, Guard]) -> list[Value]:
     """A stable order in which operands and guarding conditions come first."""
-    number = {id(n): k for k, n in enumerate(body)}
-    waiting: dict[int, int] = {}
-    followers: dict[int, list[int]] = {}
+    number = {n: k for k, n in enumerate(body)}
+    waiting: dict[Value, int] = {}
+    followers: dict[Value, list[Value]] = {}
     for node in body:
-        before = {id(a) for a in node.args if id(a) in number}
+        before = {a for a in node.args if a in number}
         if node.op.name not in SAFE:
-            before |= {c for c, _ in guards.get(id(node), NONE) if c in number}
-        waiting[id(node)] = len(before)
+            before |= {c for c, _ in guards.get(node, NONE) if c in number}
+        waiting[node] = len(before)
         for b in before:
-            followers.setdefault(b, []).append(id(node))
-    ready = [k for k, n in enumerate(body) if waiting[id(n)] == 0]
+            followers.setdefault(b, []).append(node)
+    ready = [k for k, n in enumerate(body) if waiting[n] == 0]
     heapq.heapify(ready)
     out: list[Value] = []
     while ready:
         node = body[heapq.heappop(ready)]
         out.append(node)
-        for f in followers.get(id(node), ()):
+        for f in followers.get(node, ()):
             waiting[f] -= 1
             if waiting[f] == 0:
                 heapq.heappush(ready, number[f])

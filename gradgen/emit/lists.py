@@ -20,6 +20,7 @@ from gradgen.ops.index import SLICE
 from gradgen.ops.regions import ITEM, is_stack
 from gradgen.passes import optimise
 from gradgen.passes.scalarise import scalarise
+from gradgen.value import Value
 
 
 class ListFunction(PythonFunction):
@@ -99,15 +100,15 @@ def is_scalar(fn: Function) -> bool:
     """Whether a Function computes with numbers alone: its only arrays are what loops keep of each step for other loops."""
     if any(v.type.shape for v in [*fn.inputs, *fn.outputs]):
         return False
-    stacks: set[int] = set()
+    stacks: set[Value] = set()
     for node in fn.body:
         kept = node.op is ITEM and is_stack(node)
-        sliced = node.op is SLICE and id(node.args[0]) in stacks
+        sliced = node.op is SLICE and node.args[0] in stacks
         if node.type.shape:
             if node.type.ndim > 1 or not (kept or sliced):
                 return False
-            stacks.add(id(node))
-        elif any(id(a) in stacks for a in node.args) and not node.op.regions and not sliced:
+            stacks.add(node)
+        elif any(a in stacks for a in node.args) and not node.op.regions and not sliced:
             return False
         if node.op.regions and not all(is_scalar(node.params[name]) for name in node.op.regions):
             return False

@@ -300,7 +300,7 @@ class PythonFunction:
                 value.type.ndim < 2 or value.op is PARAM
             )  # np.array keeps a layout unless told
             return f"np.array({expr.text})" if ordered else f'np.array({expr.text}, order="C")'
-        if id(value) in self.reordered:
+        if value in self.reordered:
             return f"np.ascontiguousarray({expr.text})"
         return expr.text
 
@@ -312,28 +312,28 @@ class PythonFunction:
         ):
             if view.op is SLICE and view.params["index"][0].step != 1:
                 return False
-            if counts[id(view)] > 1:
+            if counts[view] > 1:
                 return False
             view = view.args[0]
-        return view is not value and view.op.store is not None and counts[id(view)] == 1
+        return view is not value and view.op.store is not None and counts[view] == 1
 
     @functools.cached_property
-    def counts(self) -> dict[int, int]:
+    def counts(self) -> dict[Value, int]:
         return use_counts(self.fn)
 
     @functools.cached_property
-    def reordered(self) -> set[int]:
+    def reordered(self) -> set[Value]:
         """Values of two axes or more that NumPy may lay out in another order than C: it keeps the order of its operands."""
-        found: set[int] = set()
+        found: set[Value] = set()
         for v in self.fn.body:
             name, ndim = v.op.name, v.type.ndim
             filled = name == "broadcast" and not v.args[0].type.shape  # np.full
             if ndim < 2 or filled or (name == "matmul" and ndim == 2):
                 continue
             if name in ("transpose", "broadcast", "gather", "matmul") or any(
-                id(a) in found for a in v.args
+                a in found for a in v.args
             ):
-                found.add(id(v))
+                found.add(v)
         return found
 
     def _np(self, dtype: str) -> str:

@@ -63,20 +63,20 @@ class Printer:
         self.helper_prefix = helper_prefix
         self.used_letters: dict[str, str] = {}
         self.helpers: dict[str, str] = {}
-        self._exprs: dict[int, Expr] = {}
+        self._exprs: dict[Value, Expr] = {}
         self._spellings: dict[Any, Callable[..., Expr]] = {}
         self._places: dict[Any, tuple[str, str]] = {}
-        self._literals: dict[int, Expr] = {}
-        self.pending: dict[int, tuple[Expr, list[str]]] = {}
+        self._literals: dict[Value, Expr] = {}
+        self.pending: dict[Value, tuple[Expr, list[str]]] = {}
         self.statements: list[Statement] = []
         for node, name in zip(fn.inputs, inputs, strict=True):
-            self._exprs[id(node)] = Expr(name)
-        self._hints = {id(v): label for v, label in zip(fn.outputs, results, strict=False) if label}
+            self._exprs[node] = Expr(name)
+        self._hints = {v: label for v, label in zip(fn.outputs, results, strict=False) if label}
         self.indent = 4
         self.local_letters: dict[str, str] = {}  # numbers of steps, known inside the function only
-        self.owned: set[int] = set()  # inputs of a loop body that are its own to write into
-        self.roots: dict[int, str] = {}  # variables that statements are told to assign
-        self.unnamed: set[int] = set()  # values that stand where they are stored, named or not
+        self.owned: set[Value] = set()  # inputs of a loop body that are its own to write into
+        self.roots: dict[Value, str] = {}  # variables that statements are told to assign
+        self.unnamed: set[Value] = set()  # values that stand where they are stored, named or not
         self._mixed = False  # whether f32 occurs, beside which numbers must say that they are f64
         self.is_region = False  # results are expressions of the block around it
 
@@ -119,11 +119,11 @@ class Printer:
         self._mixed = self.spelling == "numpy" and any(
             getattr(v.type, "dtype", "") == "f32" for v in (*fn.inputs, *fn.body)
         )
-        self._outputs = {id(v) for v in fn.outputs}
+        self._outputs = set(fn.outputs)
         self._plan_updates(counts)
         body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
         for conditions in self._guards.values():
-            self._pinned.update(id(c) for c, _ in conditions)
+            self._pinned.update(c for c, _ in conditions)
         self.unnamed |= filled_starts(fn, counts)
         kept = self._pinned | (set(self.roots) if self.is_region else self._outputs)
         kept |= self.buffers.alone
@@ -132,13 +132,13 @@ class Printer:
         for node in body:
             op = node.op
             if op.store is not None:
-                if id(node) in done:
-                    self._exprs[id(node)] = self._exprs[id(node.args[0])]
+                if node in done:
+                    self._exprs[node] = self._exprs[node.args[0]]
                 else:
                     self._update(node)
                 continue
-            if id(node) in into:
-                self._compute_into(node, into[id(node)])
+            if node in into:
+                self._compute_into(node, into[node])
                 continue
             if op is ITEM:
                 continue  # the statement that it is a result of has named it
@@ -147,12 +147,11 @@ class Printer:
                 continue
             spelling = spellings.get(op) or self._spelling(node)
             expr, reads = self._spell(node, spelling)
-            nameless = node.name is None or id(node) in self.unnamed
-            if fold and nameless and len(expr.text) < 74:
-                key = id(node)
-                if counts.get(key) == 1 and key not in kept:
-                    pending[key] = (expr, reads)
-                    continue
+            nameless = node.name is None or node in self.unnamed
+            once = counts.get(node) == 1 and node not in kept
+            if fold and nameless and once and len(expr.text) < 74:
+                pending[node] = (expr, reads)
+                continue
             self._assign(node, expr, reads)
         found = [self._operand(v) for v in fn.outputs]
         self.result_reads = [reads for _, reads in found]
@@ -171,29 +170,28 @@ class Printer:
         return found
 
     def _operand(self, node: Value) -> tuple[Expr, list[str]]:
-        key = id(node)
-        known = self._exprs.get(key)
+        known = self._exprs.get(node)
         if known is not None:
             return known, [known.text]
         if node.op is CONST:
             if node.type.shape and node.params["value"].size > 3:
                 return self._array(node)
-            literal = self._literals.get(key)
+            literal = self._literals.get(node)
             if literal is None:
-                literal = self._literals[key] = self.literal(node)
+                literal = self._literals[node] = self.literal(node)
             return literal, []
         if node.op is SIZE:
             dim = node.params["size"]
             text = self.size(dim)
             return Expr(text, size_precedence(dim)), []
-        return self.pending.pop(key)
+        return self.pending.pop(node)
 
     def _array(self, node: Value) -> tuple[Expr, list[str]]:
         """A captured array gets a statement of its own where it is first read: its text once, whatever reads it."""
         name = self.names.fresh(node.name or "table")
-        self._exprs[id(node)] = Expr(name)
+        self._exprs[node] = Expr(name)
         self._statement(node, name, f"{name} = ", self.literal(node).text, [])
-        return self._exprs[id(node)], [name]
+        return self._exprs[node], [name]
 
     def _spell(self, node: Value, spelling: Callable[..., Expr]) -> tuple[Expr, list[str]]:
         """The node's expression; operands whose text would make the line too long become temporaries first."""
@@ -202,13 +200,12 @@ class Printer:
         exprs, literals = self._exprs, self._literals
         folded: dict[int, list[str]] | None = None
         for a in node.args:
-            key = id(a)
-            expr = exprs.get(key)
+            expr = exprs.get(a)
             if expr is not None:
                 operands.append(expr)
                 reads.append(expr.text)
                 continue
-            expr = literals.get(key)
+            expr = literals.get(a)
             if expr is not None:
                 operands.append(expr)
                 continue
@@ -257,7 +254,7 @@ class Printer:
         """Give a folded operand a variable after all."""
         a = node.args[k]
         self._assign(a, operands[k], folded.pop(k))
-        name = self._exprs[id(a)]
+        name = self._exprs[a]
         for j, b in enumerate(node.args):
             if b is a:
                 operands[j] = name
@@ -266,7 +263,7 @@ class Printer:
     def _compute_into(self, node: Value, home: Value) -> None:
         """A statement that computes in memory that is there: another value's, or the place of a store."""
         store = home.op.store is not None
-        name = self._exprs[id(home.args[0] if store else home)].text
+        name = self._exprs[home.args[0] if store else home].text
         place = f"{name}[{index_text(home.params['index'], self.size) or '...'}]" if store else name
         function = f"np.{ufunc(node)}"
 
@@ -281,16 +278,15 @@ class Printer:
             self._assign(node, expr, reads)
 
     def _name(self, node: Value) -> str:
-        hint = node.name or self._hints.get(id(node))
+        hint = node.name or self._hints.get(node)
         return self.names.fresh(hint) if hint else self.names.temporary()
 
     def _assign(self, node: Value, expr: Expr, reads: list[str]) -> None:
-        key = id(node)
-        name = self._roots.get(key) or self.roots.get(key) or self._name(node)
-        self._exprs[key] = Expr(name)
-        conditions = self._guards.get(key) if self._guards else None
+        name = self._roots.get(node) or self.roots.get(node) or self._name(node)
+        self._exprs[node] = Expr(name)
+        conditions = self._guards.get(node) if self._guards else None
         if conditions:
-            names = [self._exprs[id(c)].text for c, _ in conditions]
+            names = [self._exprs[c].text for c, _ in conditions]
             test = " and ".join(
                 n if p else f"not {n}" for n, (_, p) in zip(names, conditions, strict=True)
             )
@@ -332,78 +328,76 @@ class Printer:
         return number(value, "np" if self.spelling == "numpy" else "math")
 
     # -- values updated in place
-    def _plan_updates(self, counts: dict[int, int]) -> None:
+    def _plan_updates(self, counts: dict[Value, int]) -> None:
         """Decide which stores happen in place, and pin what must be computed before they do."""
-        self._roots: dict[int, str] = {}
-        self._in_place: set[int] = set()
-        self._pinned: set[int] = set()
+        self._roots: dict[Value, str] = {}
+        self._in_place: set[Value] = set()
+        self._pinned: set[Value] = set()
         updates = [n for n in self.fn.body if n.op.store is not None]
         if not updates:
             return
-        position = {id(n): k for k, n in enumerate(self.fn.body)}
-        users: dict[int, list[Value]] = {}
+        position = {n: k for k, n in enumerate(self.fn.body)}
+        users: dict[Value, list[Value]] = {}
         for node in self.fn.body:
             for a in node.args:
-                users.setdefault(id(a), []).append(node)
+                users.setdefault(a, []).append(node)
         for u in updates:
             acc = u.args[0]
-            others = [v for v in users[id(acc)] if v is not u]
+            others = [v for v in users[acc] if v is not u]
             filled = acc.op.name == "broadcast" and not acc.args[0].type.shape
             if acc.op is ITEM:
                 fresh = is_own_final(acc, counts)
             else:
                 fresh = acc.op not in LEAVES and (not acc.op.view or filled)
-            fresh = fresh or id(acc) in self.owned
+            fresh = fresh or acc in self.owned
             early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
-            if fresh and early and once and id(acc) not in self._outputs:
-                self._in_place.add(id(u))
+            if fresh and early and once and acc not in self._outputs:
+                self._in_place.add(u)
                 # What reads the old contents, through a view too, is computed before the store, never folded past it.
                 for v in others:
-                    self._pinned.add(id(v))
+                    self._pinned.add(v)
                     if v.op.view:
-                        self._pinned.update(id(w) for w in users.get(id(v), ()))
-            self._pinned.add(id(acc))
+                        self._pinned.update(users.get(v, ()))
+            self._pinned.add(acc)
         for u in reversed(updates):
-            name = self._roots.get(id(u)) or self.roots.get(id(u))
+            name = self._roots.get(u) or self.roots.get(u)
             if name is not None:
-                self._roots[id(u)] = name
-            hint = u.name or self._hints.get(id(u))
+                self._roots[u] = name
+            hint = u.name or self._hints.get(u)
             if name is None and hint:
-                name = self._roots[id(u)] = self.names.fresh(hint)
-            if id(u) in self._in_place and name is not None:
-                self._roots[id(u.args[0])] = name
+                name = self._roots[u] = self.names.fresh(hint)
+            if u in self._in_place and name is not None:
+                self._roots[u.args[0]] = name
 
     def _is_over(
-        self, v: Value, u: Value, position: dict[int, int], users: dict[int, list[Value]]
+        self, v: Value, u: Value, position: dict[Value, int], users: dict[Value, list[Value]]
     ) -> bool:
         """Whether the use `v` of an accumulator, and of views of it that v makes, lies before the store `u`."""
-        if position[id(v)] >= position[id(u)] or id(v) in self._outputs:
+        if position[v] >= position[u] or v in self._outputs:
             return False
         if not v.op.view or not v.type.shape:
             return True
-        return all(
-            not w.op.view and position[id(w)] < position[id(u)] for w in users.get(id(v), ())
-        )
+        return all(not w.op.view and position[w] < position[u] for w in users.get(v, ()))
 
     def _update(self, node: Value) -> None:
         acc = node.args[0]
         base, reads = self._operand(acc)
-        if id(node) in self._in_place and base.text.isidentifier():
+        if node in self._in_place and base.text.isidentifier():
             name = base.text
         else:
-            name = self._roots.get(id(node)) or self._name(node)
+            name = self._roots.get(node) or self._name(node)
             self._statement(node, name, f"{name} = ", f"np.array({base.text})", reads)
         operands = [Expr(name)]
         used = [name]
         for a in node.args[1:]:
             expr, found = self._operand(a)
-            if len(expr.text) > WIDTH - 40 and a.op not in LEAVES and id(a) not in self._exprs:
+            if len(expr.text) > WIDTH - 40 and a.op not in LEAVES and a not in self._exprs:
                 self._assign(a, expr, found)
                 expr, found = self._operand(a)
             operands.append(expr)
             used += found
-        self._exprs[id(node)] = Expr(name)
+        self._exprs[node] = Expr(name)
         store = node.op.store
         assert store is not None
         self._statement(node, name, "", store(operands, node, self).text, used)

@@ -12,19 +12,19 @@ def inline(fn: Function) -> Function:
     """`fn` without calls."""
     if not any(node.op is CALL for node in fn.body):
         return fn
-    new: dict[int, Value] = {}
-    results: dict[int, list[Value]] = {}
+    new: dict[Value, Value] = {}
+    results: dict[Value, list[Value]] = {}
     with Trace(trusted=True) as trace:
         for node in fn.body:
-            args = tuple([new.get(id(a), a) for a in node.args])
+            args = tuple([new.get(a, a) for a in node.args])
             if node.op is CALL:
                 body = inline(node.params["body"])
-                results[id(node)] = splice(body, args)
-            elif node.op is ITEM and id(node.args[0]) in results:
-                new[id(node)] = results[id(node.args[0])][node.params["k"]]
+                results[node] = splice(body, args)
+            elif node.op is ITEM and node.args[0] in results:
+                new[node] = results[node.args[0]][node.params["k"]]
             elif any(a is not b for a, b in zip(args, node.args, strict=True)):
-                new[id(node)] = made = with_args(node, args)
+                new[node] = made = with_args(node, args)
                 trace.body.append(made)
             else:
                 trace.body.append(node)
-    return fn.with_body(trace.body, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(trace.body, [new.get(v, v) for v in fn.outputs])

@@ -13,18 +13,18 @@ EMBEDDED = 64
 
 def captured(fn: Function) -> list[Value]:
     """The distinct array constants of a Function, in order of use."""
-    found: dict[int, Value] = {}
+    found: dict[Value, Value] = {}
     for node in [*fn.body, *fn.outputs]:
         for a in (*node.args, node):
             if a.op is CONST and a.type.shape:
-                found.setdefault(id(a), a)
+                found.setdefault(a, a)
     return list(found.values())
 
 
 def lift_captures(fn: Function) -> tuple[Function, dict[str, np.ndarray], list[Value]]:
     """`fn` with large array constants as further inputs; all captured arrays by name; the new inputs."""
     arrays: dict[str, np.ndarray] = {}
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     taken = {v.name for v in fn.inputs}
     for const in captured(fn):
         array = const.params["value"]
@@ -38,18 +38,18 @@ def lift_captures(fn: Function) -> tuple[Function, dict[str, np.ndarray], list[V
         if array.size > EMBEDDED:
             node = new_node(PARAM, (), NO_PARAMS, const.type, None, None)
             node.name = name
-            new[id(const)] = node
+            new[const] = node
     if not new:
         return fn, arrays, []
-    changed: dict[int, Value] = dict(new)
+    changed: dict[Value, Value] = dict(new)
     body = []
     for node in fn.body:
-        if any(id(a) in changed for a in node.args):
-            copy = with_args(node, tuple(changed.get(id(a), a) for a in node.args))
-            changed[id(node)] = copy
+        if any(a in changed for a in node.args):
+            copy = with_args(node, tuple(changed.get(a, a) for a in node.args))
+            changed[node] = copy
             node = copy
         body.append(node)
-    lifted = fn.with_body(body, [changed.get(id(v), v) for v in fn.outputs])
+    lifted = fn.with_body(body, [changed.get(v, v) for v in fn.outputs])
     lifted.inputs = [*fn.inputs, *new.values()]
     large = {k: v for k, v in arrays.items() if v.size > EMBEDDED}
     return (

@@ -12,28 +12,28 @@ from gradgen.value import Value
 
 def dce(fn: Function) -> Function:
     """`fn` without the statements that no output depends on."""
-    live = {id(v) for v in fn.outputs}
-    used: dict[int, set[int]] = {}  # which results of a region statement are read
+    live = set(fn.outputs)
+    used: dict[Value, set[int]] = {}  # which results of a region statement are read
     kept = []
     known_letters: set[str] = set()
     regions = any(node.op.regions for node in fn.body)
-    pruned: dict[int, tuple[Value, dict[int, int]]] = {}
+    pruned: dict[Value, tuple[Value, dict[int, int]]] = {}
     for node in reversed(fn.body):
         counted = node.op is WHILE and str(node.params["steps"]) in known_letters
-        if id(node) not in live and not counted:
+        if node not in live and not counted:
             continue
         kept.append(node)
         args = node.args
         if regions:
             if node.op is ITEM:
-                used.setdefault(id(args[0]), set()).add(node.params["k"])
+                used.setdefault(args[0], set()).add(node.params["k"])
             elif node.op.regions:
-                made, numbers = prune(node, used.get(id(node), set()), known_letters)
-                pruned[id(node)] = made, numbers
+                made, numbers = prune(node, used.get(node, set()), known_letters)
+                pruned[node] = made, numbers
                 args = made.args
             known_letters |= letters_of(node)
         for a in args:
-            live.add(id(a))
+            live.add(a)
     if len(kept) == len(fn.body) and not pruned:
         return fn
     kept.reverse()
@@ -43,25 +43,25 @@ def dce(fn: Function) -> Function:
 
 
 def _renumbered(
-    fn: Function, body: list[Value], pruned: dict[int, tuple[Value, dict[int, int]]]
+    fn: Function, body: list[Value], pruned: dict[Value, tuple[Value, dict[int, int]]]
 ) -> Function:
     """The body with pruned statements in place and items taken by their new numbers."""
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     out = []
     for node in body:
-        key = id(node)
-        if key in pruned:
-            node = pruned[key][0]
+        old = node
+        if node in pruned:
+            node = pruned[node][0]
         params: dict[str, Any] | None = None
-        if node.op is ITEM and id(node.args[0]) in pruned:
-            params = {"k": pruned[id(node.args[0])][1][node.params["k"]]}
-        args = tuple([new.get(id(a), a) for a in node.args])
+        if node.op is ITEM and node.args[0] in pruned:
+            params = {"k": pruned[node.args[0]][1][node.params["k"]]}
+        args = tuple([new.get(a, a) for a in node.args])
         if params is not None or any(a is not b for a, b in zip(args, node.args, strict=True)):
             node = with_args(node, args, params)
-        if id(node) != key:
-            new[key] = node
+        if node is not old:
+            new[old] = node
         out.append(node)
-    return fn.with_body(out, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(out, [new.get(v, v) for v in fn.outputs])
 
 
 # -- loops and branches
@@ -107,8 +107,8 @@ def _prune_loop(
             loop.body.body,
         )
     )
-    read = {id(a) for n in body.body for a in n.args} | {id(v) for v in body.outputs}
-    xs = [j for j, v in enumerate(loop.item_inputs) if id(v) in read]
+    read = {a for n in body.body for a in n.args} | set(body.outputs)
+    xs = [j for j, v in enumerate(loop.item_inputs) if v in read]
     own = [loop.index, *(loop.carry_inputs[k] for k in carries)]
     body.inputs = [*own, *(loop.item_inputs[j] for j in xs), *loop.const_inputs]
     params: dict[str, Any] = {
@@ -147,11 +147,11 @@ def _remade(node: Value, args: tuple[Value, ...], **changed: Any) -> Value:
 
 def _read_inputs(fn: Function, loop: Loop, outputs: list[Value]) -> set[int]:
     """Numbers of the carries that a region reads on the way to `outputs` (to its own outputs where none are given)."""
-    live = {id(v) for v in outputs or fn.outputs}
+    live = set(outputs or fn.outputs)
     for n in reversed(fn.body):
-        if id(n) in live:
-            live.update(id(a) for a in n.args)
-    return {k for k, v in enumerate(fn.inputs[1 : 1 + loop.carries]) if id(v) in live}
+        if n in live:
+            live.update(n.args)
+    return {k for k, v in enumerate(fn.inputs[1 : 1 + loop.carries]) if v in live}
 
 
 def _operands(
@@ -159,23 +159,21 @@ def _operands(
 ) -> tuple[list[Function], list[Value]]:
     """Regions without the operands that none of them reads; equal ones once; numbers stand in the regions themselves."""
     kept: list[int] = []
-    first: dict[int, int] = {}
-    env: list[dict[int, Value]] = [{} for _ in functions]
-    reads = [
-        {id(a) for n in fn.body for a in n.args} | {id(v) for v in fn.outputs} for fn in functions
-    ]
+    first: dict[Value, int] = {}
+    env: list[dict[Value, Value]] = [{} for _ in functions]
+    reads = [{a for n in fn.body for a in n.args} | set(fn.outputs) for fn in functions]
     for k, x in enumerate(consts):
         inputs = [fn.inputs[start + k] for fn in functions]
-        if not any(id(v) in read for v, read in zip(inputs, reads, strict=True)):
+        if not any(v in read for v, read in zip(inputs, reads, strict=True)):
             continue
         if x.op is SIZE or (x.op is CONST and not x.type.shape):
             for v, table in zip(inputs, env, strict=True):
-                table[id(v)] = x
-        elif id(x) in first:
+                table[v] = x
+        elif x in first:
             for fn, table in zip(functions, env, strict=True):
-                table[id(fn.inputs[start + k])] = fn.inputs[start + first[id(x)]]
+                table[fn.inputs[start + k]] = fn.inputs[start + first[x]]
         else:
-            first[id(x)] = k
+            first[x] = k
             kept.append(k)
     out = []
     for fn, table in zip(functions, env, strict=True):
@@ -184,14 +182,14 @@ def _operands(
     return out, [consts[k] for k in kept]
 
 
-def _with_inputs(fn: Function, inputs: list[Value], env: dict[int, Value]) -> Function:
+def _with_inputs(fn: Function, inputs: list[Value], env: dict[Value, Value]) -> Function:
     if not env:
         return Function(fn.name, inputs, fn.outputs, fn.body)
     body = []
     for node in fn.body:
-        if any(id(a) in env for a in node.args):
-            made = with_args(node, tuple([env.get(id(a), a) for a in node.args]))
-            env[id(node)] = made
+        if any(a in env for a in node.args):
+            made = with_args(node, tuple([env.get(a, a) for a in node.args]))
+            env[node] = made
             node = made
         body.append(node)
-    return Function(fn.name, inputs, [env.get(id(v), v) for v in fn.outputs], body)
+    return Function(fn.name, inputs, [env.get(v, v) for v in fn.outputs], body)

@@ -16,31 +16,31 @@ def vectorise(fn: Function) -> Function:
     """`fn` with its maps as whole-array statements."""
     if not any(node.op is SCAN and not node.params["carries"] for node in fn.body):
         return fn
-    new: dict[int, Value] = {}
-    results: dict[int, list[Value]] = {}
+    new: dict[Value, Value] = {}
+    results: dict[Value, list[Value]] = {}
     with Trace(trusted=True) as trace:
         for node in fn.body:
             trace.site = node.site
-            args = tuple([new.get(id(a), a) for a in node.args])
-            if node.op is ITEM and id(node.args[0]) in results:
-                found = results[id(node.args[0])][node.params["k"]]
+            args = tuple([new.get(a, a) for a in node.args])
+            if node.op is ITEM and node.args[0] in results:
+                found = results[node.args[0]][node.params["k"]]
                 if found.name is None:
                     found.name = node.name
-                new[id(node)] = found
+                new[node] = found
                 continue
             if any(a is not b for a, b in zip(args, node.args, strict=True)):
-                new[id(node)] = made = with_args(node, args)
+                new[node] = made = with_args(node, args)
             else:
                 made = node
             if node.op is SCAN and not node.params["carries"]:
                 mark = len(trace.body)
                 try:
-                    results[id(node)] = _whole(made)
+                    results[node] = _whole(made)
                     continue
                 except Unbatchable:
                     del trace.body[mark:]
             trace.body.append(made)
-    return fn.with_body(trace.body, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(trace.body, [new.get(v, v) for v in fn.outputs])
 
 
 def _whole(node: Value) -> list[Value]:

@@ -33,7 +33,7 @@ def products(fn: Function) -> Function:
         (x,) = args
         if node.type.shape or not x.type.is_float or not x.type.shape:
             return None
-        if counts.get(id(node.args[0]), 0) > 1:
+        if counts.get(node.args[0], 0) > 1:
             return None  # the product is there anyway
         terms = _terms(x)
         if terms is None:
@@ -47,7 +47,7 @@ def products(fn: Function) -> Function:
 
     def add_rule(node: Value, args: Args) -> Value | None:
         acc, v = args
-        once = counts.get(id(node.args[0]), 0) == 1 and is_zeros(acc)
+        once = counts.get(node.args[0], 0) == 1 and is_zeros(acc)
         return apply(SLICE_SET, acc, v, **node.params) if once else None
 
     return dce(rewrite(fn, {SUM: [sum_rule], SLICE_ADD: [add_rule]}))

@@ -25,19 +25,19 @@ Args = tuple[Value, ...]
 
 def share(fn: Function) -> Function:
     """`fn` with softmaxes from the exponentials of their logsumexp, and sums of exponentials that are shifted already."""
-    sums = {id(n): n for n in fn.body if n.op is LOGSUMEXP}
+    sums = {n: n for n in fn.body if n.op is LOGSUMEXP}
     if not sums:
         return fn
-    softmaxes: dict[int, Value] = {}
+    softmaxes: dict[Value, Value] = {}
     for node in fn.body:
         total = _softmax_of(node)
-        if total is not None and id(total) in sums:
-            softmaxes[id(node)] = total
-    wanted = {id(total) for total in softmaxes.values()}
-    made: dict[int, tuple[Value, Value]] = {}  # logsumexp -> (exponentials, their sum)
+        if total is not None and total in sums:
+            softmaxes[node] = total
+    wanted = set(softmaxes.values())
+    made: dict[Value, tuple[Value, Value]] = {}  # logsumexp -> (exponentials, their sum)
 
     def total_rule(node: Value, args: Args) -> Value | None:
-        if id(node) not in wanted and not _is_shifted(node):
+        if node not in wanted and not _is_shifted(node):
             return None
         (x,) = args
         axes, keepdims = node.params["axes"], bool(node.params.get("keepdims"))
@@ -47,7 +47,7 @@ def share(fn: Function) -> Function:
             top = apply(PEAK, x, axes=axes, keepdims=keep)
         e = apply(OPS["exp"], x if top is None else x - top)
         s = apply(SUM, e, axes=axes, keepdims=keep)
-        made[id(node)] = (e, s)
+        made[node] = (e, s)
         out = apply(OPS["log"], s)
         if top is not None:
             out = out + top
@@ -56,10 +56,10 @@ def share(fn: Function) -> Function:
         return out
 
     def exp_rule(node: Value, args: Args) -> Value | None:
-        total = softmaxes.get(id(node))
+        total = softmaxes.get(node)
         if total is None:
             return None
-        e, s = made[id(total)]
+        e, s = made[total]
         return apply(OPS["div"], e, s)
 
     return dce(rewrite(fn, {LOGSUMEXP: [total_rule], OPS["exp"]: [exp_rule]}))
@@ -93,26 +93,26 @@ def _is_shifted(node: Value) -> bool:
 
 def share_logistic(fn: Function) -> Function:
     """`fn` with softplus(x) and sigmoid(x) of one x in terms of one exponential."""
-    soft = {id(x) for n in fn.body if (x := _softplus_of(n)) is not None}
-    both = {id(n.args[0]) for n in fn.body if n.op is OPS["sigmoid"] and n.type.shape} & soft
+    soft = {x for n in fn.body if (x := _softplus_of(n)) is not None}
+    both = {n.args[0] for n in fn.body if n.op is OPS["sigmoid"] and n.type.shape} & soft
     if not both:
         return fn
-    made: dict[int, Value] = {}
+    made: dict[Value, Value] = {}
 
     def decay(x: Value) -> Value:
-        if id(x) not in made:
-            made[id(x)] = apply(OPS["exp"], -apply(OPS["abs"], x))
-        return made[id(x)]
+        if x not in made:
+            made[x] = apply(OPS["exp"], -apply(OPS["abs"], x))
+        return made[x]
 
     def softplus_rule(node: Value, args: Args) -> Value | None:
         old = _softplus_of(node)
-        if old is None or id(old) not in both:
+        if old is None or old not in both:
             return None
         x = args[[a is old for a in node.args].index(True)]
         return apply(OPS["maximum"], x, 0.0) + apply(OPS["log1p"], decay(x))
 
     def sigmoid_rule(node: Value, args: Args) -> Value | None:
-        if id(node.args[0]) not in both:
+        if node.args[0] not in both:
             return None
         t = decay(args[0])
         return apply(OPS["where"], args[0] >= 0.0, 1.0, t) / (1.0 + t)

@@ -18,7 +18,7 @@ def signs(fn: Function) -> Function:
 
     def rule(node: Value, args: tuple[Value, ...]) -> Value | None:
         (x,) = args
-        single = counts.get(id(node.args[0])) == 1 and x.name is None
+        single = counts.get(node.args[0]) == 1 and x.name is None
         if not (single and node.type.shape and x.op in (MUL, DIV)):
             return None
         for k, a in enumerate(x.args):

@@ -21,11 +21,11 @@ def unchanging(fn: Function) -> Function:
     """`fn` with carries and tapes that never change as operands."""
     if not any(node.op.regions for node in fn.body):
         return fn
-    new: dict[int, Value] = {}
+    new: dict[Value, Value] = {}
     body: list[Value] = []
     for node in fn.body:
         before = node
-        args = tuple([new.get(id(a), a) for a in node.args])
+        args = tuple([new.get(a, a) for a in node.args])
         if any(a is not b for a, b in zip(args, node.args, strict=True)):
             node = with_args(node, args)
         if node.op is SCAN or node.op is WHILE:
@@ -33,12 +33,12 @@ def unchanging(fn: Function) -> Function:
         elif node.op is ITEM:
             value = _first_value(node)
             if value is not None:
-                new[id(before)] = value
+                new[before] = value
                 continue
         if node is not before:
-            new[id(before)] = node
+            new[before] = node
         body.append(node)
-    return fn.with_body(body, [new.get(id(v), v) for v in fn.outputs])
+    return fn.with_body(body, [new.get(v, v) for v in fn.outputs])
 
 
 def _same(loop: Loop, k: int) -> bool:
@@ -58,16 +58,16 @@ def _first_value(item: Value) -> Value | None:
 def _steady(loop: Loop) -> list[tuple[Value, Value]]:
     """Inputs of a body, each with the one value that it has in every step."""
     regions = [loop.body, *([loop.node.params["test"]] if loop.node.op is WHILE else [])]
-    read = {id(a) for fn in regions for n in fn.body for a in n.args}
-    read |= {id(v) for fn in regions for v in fn.outputs[len(loop.carry_outputs) :]}
+    read = {a for fn in regions for n in fn.body for a in n.args}
+    read |= {v for fn in regions for v in fn.outputs[len(loop.carry_outputs) :]}
     if loop.node.op is WHILE:
         tested = loop.node.params["test"].inputs[1 : 1 + loop.carries]
-        read |= {id(v) for v in loop.node.params["test"].outputs}
+        read |= set(loop.node.params["test"].outputs)
     else:
         tested = loop.carry_inputs
     found = []
     for k, v in enumerate(loop.carry_inputs):
-        if _same(loop, k) and (id(v) in read or id(tested[k]) in read):
+        if _same(loop, k) and (v in read or tested[k] in read):
             found.append((v, loop.init[k]))
     for v, x in zip(loop.item_inputs, loop.xs, strict=True):
         value = _taped(x)
@@ -101,15 +101,15 @@ def _with_operands(node: Value, steady: Sequence[tuple[Value, Value]]) -> Value:
     numbers = [x.op is SIZE or (x.op is CONST and not x.type.shape) for _, x in steady]
     stands = [x if n else _parameter(v) for (v, x), n in zip(steady, numbers, strict=True)]
     more = [v for v, n in zip(stands, numbers, strict=True) if not n]
-    table = {id(v): stand for (v, _), stand in zip(steady, stands, strict=True)}
-    carried = {id(v): k for k, v in enumerate(loop.carry_inputs)}
+    table = {v: stand for (v, _), stand in zip(steady, stands, strict=True)}
+    carried = {v: k for k, v in enumerate(loop.carry_inputs)}
     keep = {k for k in range(loop.carries) if _same(loop, k)}
     params = {**node.params, "body": _reading(loop.body, table, more, keep)}
     if node.op is WHILE:
         test = node.params["test"]
-        places = [carried.get(id(v)) for v, _ in steady]
+        places = [carried.get(v) for v, _ in steady]
         own = {
-            id(test.inputs[1 + k]): stand
+            test.inputs[1 + k]: stand
             for k, stand in zip(places, stands, strict=True)
             if k is not None
         }
@@ -119,18 +119,18 @@ def _with_operands(node: Value, steady: Sequence[tuple[Value, Value]]) -> Value:
 
 
 def _reading(
-    fn: Function, table: dict[int, Value], more: Sequence[Value], keep: set[int]
+    fn: Function, table: dict[Value, Value], more: Sequence[Value], keep: set[int]
 ) -> Function:
     """A region with `more` inputs, which it reads as `table` says; the outputs in `keep` stay as they are."""
     env = dict(table)
     body = []
     for node in fn.body:
-        if any(id(a) in env for a in node.args):
-            made = with_args(node, tuple([env.get(id(a), a) for a in node.args]))
-            env[id(node)] = made
+        if any(a in env for a in node.args):
+            made = with_args(node, tuple([env.get(a, a) for a in node.args]))
+            env[node] = made
             node = made
         body.append(node)
-    outputs = [v if k in keep else env.get(id(v), v) for k, v in enumerate(fn.outputs)]
+    outputs = [v if k in keep else env.get(v, v) for k, v in enumerate(fn.outputs)]
     return Function(fn.name, [*fn.inputs, *more], outputs, body)
 
 
