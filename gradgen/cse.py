@@ -24,18 +24,13 @@ def cse(fn: Function) -> Function:
     for node in fn.body:
         op, args = node.op, node.args
         changed = False
-        resolved = []
         for a in args:
             b = get(a)
-            if b is None:
-                if a.op is CONST or a.op is SIZE:
-                    b = new[a] = leaves.setdefault(_leaf_key(a), a)
-                    changed = changed or b is not a
-                else:
-                    b = a
-            elif b is not a:
+            if b is None and (a.op is CONST or a.op is SIZE):
+                b = new[a] = leaves.setdefault(_leaf_key(a), a)
+            if b is not None and b is not a:
                 changed = True
-            resolved.append(b)
+        resolved = tuple([get(a, a) for a in args]) if changed else args
         if len(resolved) == 2:
             a, b = resolved
             if op.commutative and id(a) > id(b) and a.type is b.type:
@@ -56,7 +51,7 @@ def cse(fn: Function) -> Function:
             new[node] = known
             continue
         if changed:
-            copy = with_args(node, tuple(resolved))
+            copy = with_args(node, resolved)
             new[node] = copy
             node = copy
         seen[key] = node

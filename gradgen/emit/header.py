@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 
-from gradgen.cost import cost, flops
+from gradgen.cost import cost
 from gradgen.ir import Function
 from gradgen.lower.kernel import Kernel
 from gradgen.ops.ties import WORDS
@@ -88,17 +88,17 @@ def header_lines(
         more = len(signature.constants) - SHOWN
         lines += wrap(f"Constants: {listed}{f' and {more} more' if more > 0 else ''}.")
     lines += wrap(f"Kinks: {'; '.join(kinks(fn)) or 'none'}.")
-    lines += wrap(_cost_text(fn, kernel))
+    lines += wrap(_cost_text(fn, signature.flops, kernel))
     if fn.requires:
         lines += wrap(f"Sizes: {', '.join(dict.fromkeys(map(str, fn.requires)))}.")
     return lines
 
 
-def _cost_text(fn: Function, kernel: Kernel | None) -> str:
+def _cost_text(fn: Function, flops: Dim, kernel: Kernel | None) -> str:
     if not any(n.type.shape or n.op.regions for n in fn.body):  # maybe a million scalars
-        return f"Cost: {dim_text(flops(fn))} flops, {len(fn.body)} operations."
+        return f"Cost: {dim_text(flops)} flops, {len(fn.body)} operations."
     found = cost(fn, kernel)
-    said = [f"Cost: {dim_text(found.flops)} flops"]
+    said = [f"Cost: {dim_text(flops)} flops"]
     if found.bytes != 0:
         said.append(f"{dim_text(found.bytes)} bytes moved")
     if kernel is None and found.peak != 0:

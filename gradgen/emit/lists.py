@@ -102,6 +102,8 @@ def is_scalar(fn: Function) -> bool:
         return False
     stacks: set[Value] = set()
     for node in fn.body:
+        if not (node.type.shape or stacks or node.op.regions):
+            continue
         kept = node.op is ITEM and is_stack(node)
         sliced = node.op is SLICE and node.args[0] in stacks
         if node.type.shape:

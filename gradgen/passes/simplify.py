@@ -150,14 +150,13 @@ def _like_terms(node: Value, a: Value, b: Value) -> Value | None:
 def _term(value: Value) -> tuple[Any, Value]:
     """(c, x), where value is c*x for a finite number c."""
     if value.op is OPS["mul"]:
-        for c, x in (value.args, value.args[::-1]):
-            if (
-                c.op is CONST
-                and not c.type.shape
-                and c.type.dtype == x.type.dtype
-                and np.isfinite(c.params["value"])
-            ):
-                return c.params["value"], x
+        c, x = value.args
+        if c.op is not CONST:
+            c, x = x, c
+        if c.op is CONST and not c.type.shape and c.type.dtype == x.type.dtype:
+            number = c.params["value"]
+            if np.isfinite(number):
+                return number, x
     return 1.0, value
 
 
