@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gradgen.emit.c_structures import NUMBERS, Structures, joined, unless
 from gradgen.emit.files import render, verbatim
-from gradgen.sizes import Dim, Size, add, letters, product, spell
+from gradgen.sizes import Dim, Size, letters, spell
 from gradgen.trace.spec import Leaf, Signature, SizeSpec, Static
 from gradgen.types import C_NAMES, Type
 
@@ -165,14 +165,9 @@ class CallFile:
         return [*lines, "    return code;"]
 
     def _cost(self) -> Dim:
-        """Nominal operations, where they are known; else some for every element. A loop that nobody counts is long."""
+        """Nominal operations; a loop that nobody counts is long."""
         known = self.signature.flops
-        if known is not None:
-            return known if set(letters(known)) <= set(self.sizes) else LONG_WORK
-        total: Dim = 0
-        for ty in (*self.inputs, *self.outputs):
-            total = add(total, product((4, *ty.shape)))
-        return total
+        return known if set(letters(known)) <= set(self.sizes) else LONG_WORK
 
     # -- a call from Python
     def _attempt(self) -> list[str]:

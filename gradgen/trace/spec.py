@@ -169,7 +169,7 @@ class Signature:
     captured_leaves: list[Leaf] = field(default_factory=list)
     title: str = ""
     command: str = ""
-    flops: Dim | None = None
+    flops: Dim = 0
     constants: list[str] = field(default_factory=list)
 
     @property
