@@ -6,6 +6,7 @@
     sweep       stores and scalars that nothing reads go
     contract    temporaries of one iteration become scalars or small arrays of their block
     hoist       scalars that do not depend on a loop are computed before it
+    unroll      short loops that only move what small arrays hold are written out
     firsts      rows of zeros that are added to place by place start with what is added first
     gather      additions to neighbouring places are collected place by place, and stored once
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
@@ -39,6 +40,7 @@ from gradgen.lower.masks import masks
 from gradgen.lower.split import split
 from gradgen.lower.storage import storage
 from gradgen.lower.threads import share
+from gradgen.lower.unroll import unroll
 from gradgen.options import Options
 
 Pass = Callable[[Kernel], Kernel]
@@ -48,7 +50,7 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
-        fuse, forward, sweep, contract, hoist, forward, sweep, firsts, gather, forward, sweep, block,
+        fuse, forward, sweep, contract, hoist, forward, sweep, unroll, firsts, gather, forward, sweep, block,
         masks, lanes, split, storage,
     ),
 }  # fmt: skip

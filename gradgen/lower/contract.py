@@ -43,17 +43,29 @@ SMALL = 4096  # bytes of an array in a block
 def forward(kernel: Kernel) -> Kernel:
     """`kernel` without loads of what is known."""
     rewriter = Rewriter()
-    version: dict[int, int] = {}
+    version: dict[int, int] = {}  # stores into a memory
+    unplaced: dict[int, int] = {}  # those whose place is not a number
+    placed: dict[Any, int] = {}  # stores into one place
     reads: dict[int, int] = {}
-    layers: list[dict[Any, tuple[Any, int]]] = []
+    layers: list[dict[Any, tuple[Any, Any]]] = []
     # Per open block: place -> where in the block it was last stored to, and (version, reads) of its memory then.
     written: list[dict[Any, tuple[int, Any]]] = []
+
+    def count(table: dict[Any, int], key: Any) -> None:
+        table[key] = table.get(key, 0) + 1
 
     def bump(body: list[Any]) -> None:
         for stmt in walk(body):
             for buffer, _, mode in accessed(stmt):
-                count = reads if mode == READ else version
-                count[id(buffer.memory)] = count.get(id(buffer.memory), 0) + 1
+                for table in (reads,) if mode == READ else (version, unplaced):
+                    count(table, id(buffer.memory))
+
+    def state(stmt: Load | Store, key: Any) -> Any:
+        """What stays the same as long as the place keeps its contents."""
+        memory = id(stmt.buffer.memory)
+        if _is_placed(stmt):
+            return unplaced.get(memory, 0), placed.get(key, 0)
+        return version.get(memory, 0)
 
     def block(body: list[Any]) -> list[Any]:
         layers.append({})
@@ -74,8 +86,8 @@ def forward(kernel: Kernel) -> Kernel:
             elif kind is Load:
                 new = rewriter.statement(stmt)
                 memory = id(new.buffer.memory)
-                now = version.get(memory, 0)
                 key = (id(new.buffer), tuple(a.key() for a in new.index))
+                now = state(new, key)
                 for layer in reversed(layers):
                     known = layer.get(key)
                     if known is not None and known[1] == now:
@@ -85,22 +97,23 @@ def forward(kernel: Kernel) -> Kernel:
                         break
                 else:
                     layers[-1][key] = (new, now)
-                    reads[memory] = reads.get(memory, 0) + 1
+                    count(reads, memory)
                     out.append(new)
             elif kind is Store:
                 new = rewriter.statement(stmt)
                 memory = id(new.buffer.memory)
-                before = version.get(memory, 0)
-                now = version[memory] = before + 1
                 key = (id(new.buffer), tuple(a.key() for a in new.index))
+                before, stores = state(new, key), version.get(memory, 0)
+                count(version, memory)
+                count(placed, key) if _is_placed(new) else count(unplaced, memory)
                 if new.accumulate and any(_is_zero(layer.get(key), before) for layer in layers):
                     new.accumulate = None  # a sum starts with its first term
                 if not new.accumulate:
-                    layers[-1][key] = (new.value, now)
-                    state = (before, reads.get(memory, 0))
-                    if written[-1].get(key, (-1, None))[1] == state:
+                    layers[-1][key] = (new.value, state(new, key))
+                    since = (stores, reads.get(memory, 0))
+                    if written[-1].get(key, (-1, None))[1] == since:
                         out[written[-1][key][0]] = None  # overwritten before anything reads it
-                    written[-1][key] = (len(out), (now, state[1]))
+                    written[-1][key] = (len(out), (stores + 1, since[1]))
                 out.append(new)
             elif kind is Check:
                 new = rewriter.statement(stmt)
@@ -132,7 +145,12 @@ def forward(kernel: Kernel) -> Kernel:
     return kernel.with_body(block(kernel.body))
 
 
-def _is_zero(known: tuple[Any, int] | None, now: int) -> bool:
+def _is_placed(stmt: Load | Store) -> bool:
+    """Whether the place is known as a number, so that stores to other such places leave it alone."""
+    return stmt.buffer is stmt.buffer.memory and not any(a.terms for a in stmt.index)
+
+
+def _is_zero(known: tuple[Any, Any] | None, now: Any) -> bool:
     """Whether what is known of a place is that it holds 0."""
     if known is None or known[1] != now or known[0].op is not CONST:
         return False
