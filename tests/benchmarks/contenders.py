@@ -51,15 +51,19 @@ def _gradgen(target: str, optimize: str | None = None) -> Callable[[Workload], C
     return make
 
 
-def hand_c(w: Workload) -> Call:
-    """The expert's C, called through the same wrapper as ours: the difference is the kernel's."""
+def hand_c(w: Workload, threads: bool = False) -> Call:
+    """The expert's C, called through the same wrapper as ours: the difference is the kernel's.
+
+    threads: with its OpenMP pragmas, which are left out otherwise.
+    """
     import gradgen as gg
     from gradgen.build import CFunction
 
     if not w.hand_c:
         raise Missing("nobody writes this by hand")
     fn = gg.compile(w.program(), *w.specs, target="c", name=w.hand_c)
-    source = (HAND / f"{w.hand_c}.c").read_text()
+    lines = (HAND / f"{w.hand_c}.c").read_text().splitlines()
+    source = "\n".join(line for line in lines if threads or not line.startswith("#pragma omp"))
     start = source.index(f"int {w.hand_c}(")
     prototype = source[start : source.index("{", start)].rstrip().replace("restrict ", "")
     files = {f"{w.hand_c}.c": source, f"{w.hand_c}.h": f"#include <stdint.h>\n{prototype};\n"}

@@ -53,8 +53,13 @@ static void block(int rows, const double *restrict q, const double *restrict tar
 
 int arm(int64_t n, const double *q, const double *target, double *value, double *q_bar)
 {
-    *value = 0.0;
-    for (int64_t i = 0; i < n; i += BLOCK)
-        block(n - i < BLOCK ? (int)(n - i) : BLOCK, q + i * JOINTS, target + i * 3, value, q_bar + i * JOINTS);
+    double total = 0.0;
+#pragma omp parallel for reduction(+ : total)
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        double part = 0.0;
+        block(n - i < BLOCK ? (int)(n - i) : BLOCK, q + i * JOINTS, target + i * 3, &part, q_bar + i * JOINTS);
+        total += part;
+    }
+    *value = total;
     return 0;
 }

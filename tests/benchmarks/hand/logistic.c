@@ -49,11 +49,14 @@ int logistic(int64_t n, int64_t d, const double *w, double b, const double *X, c
     const double n_inv = 1.0 / (double)n;
     const int64_t last = d > LANES ? d - LANES : 0;
     double total[LANES] = {0.0}, slope[LANES] = {0.0};
-    vec rest = {0.0}, rest_bar = {0.0};
+    double tail[LANES] = {0.0};
+    vec rest = {0.0};
     memset(w_bar, 0, (size_t)d * sizeof(double));
     for (int64_t j = d / LANES * LANES; j < d; j++)
         rest[j - last] = w[j];
+#pragma omp parallel for reduction(+ : total[:LANES], slope[:LANES], tail[:LANES], w_bar[:d])
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
+        vec rest_bar = {0.0};
         const int64_t rows = n - i0 < BLOCK ? n - i0 : BLOCK, fours = d < LANES ? 0 : rows / 4 * 4;
         const double *Xb = X + i0 * d;
         double z[BLOCK] = {0.0}, r[BLOCK], label[BLOCK] = {0.0}, live[BLOCK] = {0.0};
@@ -86,9 +89,11 @@ int logistic(int64_t n, int64_t d, const double *w, double b, const double *X, c
         for (int64_t i = fours; i < rows; i++)
             for (int64_t j = 0; j < d; j++)
                 w_bar[j] += r[i] * Xb[i * d + j];
+        for (int k = 0; k < LANES; k++)
+            tail[k] += rest_bar[k];
     }
     for (int64_t j = d / LANES * LANES; d > LANES && j < d; j++)
-        w_bar[j] += rest_bar[j - last];
+        w_bar[j] += tail[j - last];
     *value = *b_bar = 0.0;
     for (int k = 0; k < LANES; k++) {
         *value += total[k];
