@@ -9,6 +9,7 @@
     cse             one statement for equal computations; the user-named value wins
     share           an exponential that several functions contain is computed once
     products        sums of products become products of vectors, for NumPy
+    factors         multiples of arrays that are computed anyway serve other products, for NumPy
     signs           what a constant factor can take over, for NumPy at level fast
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
@@ -25,6 +26,7 @@ from gradgen.invariant import invariant
 from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
+from gradgen.passes.factors import factors
 from gradgen.passes.maps import vectorise
 from gradgen.passes.products import products
 from gradgen.passes.sharing import share, share_logistic
@@ -45,8 +47,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 WHOLE_ARRAYS = ("numpy",)
 # What only pays where each statement is a pass over memory.
 FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
-    "readable": (products,),
-    "fast": (share_logistic, products, signs),
+    "readable": (products, factors),
+    "fast": (share_logistic, products, factors, signs),
 }
 FOR_REGIONS = (
     inline,

@@ -149,15 +149,20 @@ def _like_terms(node: Value, a: Value, b: Value) -> Value | None:
 
 def _term(value: Value) -> tuple[Any, Value]:
     """(c, x), where value is c*x for a finite number c."""
+    c, x = scaled(value)
+    number = 1.0 if c is None else c.params["value"]
+    return (number, x) if np.isfinite(number) else (1.0, value)
+
+
+def scaled(value: Value) -> tuple[Value | None, Value]:
+    """(c, x), where value is c*x for a constant number c of its dtype; (None, value) for any other."""
     if value.op is OPS["mul"]:
         c, x = value.args
         if c.op is not CONST:
             c, x = x, c
         if c.op is CONST and not c.type.shape and c.type.dtype == x.type.dtype:
-            number = c.params["value"]
-            if np.isfinite(number):
-                return number, x
-    return 1.0, value
+            return c, x
+    return None, value
 
 
 def _sub(node: Value, args: Args) -> Value | None:
@@ -276,20 +281,12 @@ def _mul(node: Value, args: Args) -> Value | None:
 
 def _split(value: Value) -> tuple[Value | None, Value]:
     """(c, x), where a value without a name is c*x for a constant number c, perhaps reshaped."""
-    if value.name is None:
-        if value.op is OPS["reshape"]:
-            c, x = _split(value.args[0])
-            return (c, value) if c is None else (c, make(value.op, x, **value.params))
-        if value.op is OPS["mul"]:
-            for c, x in (value.args, value.args[::-1]):
-                if (
-                    c.op is CONST
-                    and not c.type.shape
-                    and c.type.dtype == x.type.dtype
-                    and x.type is value.type
-                ):
-                    return c, x
-    return None, value
+    if value.name is not None:
+        return None, value
+    if value.op is not OPS["reshape"]:
+        return scaled(value)
+    c, x = _split(value.args[0])
+    return (c, value) if c is None else (c, make(value.op, x, **value.params))
 
 
 def _negative(value: Value) -> Value | None:
@@ -326,7 +323,10 @@ def _take_factor(c: Value, y: Value, depth: int) -> tuple[Value, Value] | None:
 
 def _two(value: Value) -> bool:
     """Whether a constant is a power of two."""
-    v = float(value.params["value"])
+    return is_power_of_two(float(value.params["value"]))
+
+
+def is_power_of_two(v: float) -> bool:
     return v != 0 and bool(np.isfinite(v)) and abs(np.frexp(v)[0]) == 0.5
 
 
