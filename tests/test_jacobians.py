@@ -115,9 +115,9 @@ def test_vmap(in_axes, out_axes, x):
     shape = "f64[b,n]" if in_axes[1] == 0 else "f64[n,b]"
     fn = gg.compile(batched, A="f64[m,n]", x=shape)
     close(fn(A, x), expected)
-    assert "for " not in fn.source.partition("def _arguments")[0].partition("import numpy")[
-        2
-    ].replace("conventions", "")
+    assert "for " not in fn.source.partition("\n\ndef _")[0].partition("import numpy")[2].replace(
+        "conventions", ""
+    )
 
 
 def test_vmap_of_a_gradient_and_gradient_of_a_vmap():

@@ -1,6 +1,7 @@
 """Into whose memory each array of a NumPy function is computed: the liveness plan behind `optimize="fast"`.
 
-    t3 = np.multiply(200.0, t2, out=t2)      nothing reads t2 after this
+    t3 = np.subtract(x, t2, out=t2)          nothing reads t2 after this
+    t3 *= 200.0                              the same where that has an operator
     t5 = np.exp(t4, out=t1)                  nothing has read t1 since before
     np.subtract(t3, t5, out=x_bar[:-1])      all that is done with the difference is that it is stored there
 
@@ -41,12 +42,14 @@ class Buffers:
     body     the statements in the order of the text
     into     statement -> the value whose memory it takes over, or the store into whose place it computes
     alone    values that stand in statements of their own: the plan counts on where they are computed
+    stored   the last values computed in the places of stores: no variable holds them
     done     stores that the statement before them has done
     """
 
     body: list[Value]
     into: dict[Value, Value] = field(default_factory=dict)
     alone: set[Value] = field(default_factory=set)
+    stored: set[Value] = field(default_factory=set)
     done: set[Value] = field(default_factory=set)
 
 
@@ -70,7 +73,8 @@ def plan(fn: Function, excluded: set[Value]) -> Buffers:
         for before, after in pairwise(values):
             found.into[after] = before
         if place is not None:
-            found.into[values[0]] = found.into[values[-1]] = place
+            found.into[values[0]] = place
+            found.stored.add(values[-1])
             found.done.add(place)
             first[values[0]] = place.args[0]
     if first:

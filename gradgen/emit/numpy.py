@@ -20,7 +20,7 @@ from gradgen.emit.layout import Group, Item, flat, layout
 from gradgen.emit.names import OWN, Names
 from gradgen.emit.parts import PART, section_title, split, statement_lines
 from gradgen.emit.printer import Printed, Printer
-from gradgen.emit.python_arguments import arguments_text
+from gradgen.emit.python_arguments import arguments_text, single_conversion
 from gradgen.emit.python_selftest import selftest_function
 from gradgen.emit.python_text import accesses, assign_many, literal_key
 from gradgen.ir import CONST, PARAM, use_counts
@@ -115,7 +115,7 @@ class PythonFunction:
             "\n".join(body),
             parts,
             list(printed.helpers),
-            arguments_text(self) if checked else "",
+            arguments_text(self) if checked and single_conversion(self) is None else "",
             self._selftest_text(),
         )
 
@@ -236,7 +236,10 @@ class PythonFunction:
             passed = Group(f"{self.own('arguments')}(", [self.arguments[a.name] for a in self.signature.passed] + [
                 self.labels[leaf.label] for leaf in self.signature.captured_leaves
             ], ")")  # fmt: skip
-            if names:
+            alone = single_conversion(self)
+            if alone is not None:
+                lines += alone
+            elif names:
                 lines += assign_many(names, passed)
         elif unpacked:
             for argument in self.signature.passed:

@@ -28,6 +28,8 @@ from gradgen.spelling import ATOM, TERNARY, Expr
 from gradgen.types import DTYPES
 from gradgen.value import Value
 
+AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
+
 
 @dataclass
 class Printed:
@@ -262,20 +264,39 @@ class Printer:
 
     def _compute_into(self, node: Value, home: Value) -> None:
         """A statement that computes in memory that is there: another value's, or the place of a store."""
-        store = home.op.store is not None
-        name = self._exprs[home.args[0] if store else home].text
-        place = f"{name}[{index_text(home.params['index'], self.size) or '...'}]" if store else name
+        if home.op.store is not None:
+            base = self._exprs[home.args[0]].text
+            place = f"{base}[{index_text(home.params['index'], self.size) or '...'}]"
+        else:
+            base = place = self._exprs[home].text
         function = f"np.{ufunc(node)}"
 
         def spelling(operands: Sequence[Expr], node: Value, printer: Any) -> Expr:
             return Expr(f"{function}({', '.join(x.text for x in operands)}, out={place})")
 
+        other = self._other_operand(node, home)
+        if other is not None:  # t1 = np.add(t1, b, out=t1)
+            expr, reads = self._operand(other)
+            text = f"{base} {AUGMENTED[node.op.name]} {expr.text}"
+            self._exprs[node] = self._exprs[home]
+            self._statement(node, base, "", text, [*reads, base])
+            return
         expr, reads = self._spell(node, spelling)
-        reads = [*reads, name]
-        if store and home.args[1] is node:
-            self._statement(node, name, "", expr.text, reads)
+        reads = [*reads, base]
+        if node in self.buffers.stored:
+            self._statement(node, base, "", expr.text, reads)
         else:
             self._assign(node, expr, reads)
+
+    def _other_operand(self, node: Value, home: Value) -> Value | None:
+        """b where `node` is a + b and may be written a += b: the variable `home` holds a and no name of the user's."""
+        named = (node.name or self._hints.get(node)) if node not in self.buffers.stored else None
+        if node.op.name not in AUGMENTED or len(node.args) != 2 or home.name or named:
+            return None
+        a, b = node.args
+        if a is home and b is not home:
+            return b
+        return a if b is home and a is not home and node.op.commutative else None
 
     def _name(self, node: Value) -> str:
         hint = node.name or self._hints.get(node)

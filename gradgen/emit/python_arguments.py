@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gradgen.emit.header import dim_text
@@ -23,10 +24,7 @@ def arguments_text(function: Any) -> str:
         if argument.tree.kind != "leaf":
             lines += [f"    {line}" for line in function.unpack(argument)]
     for leaf in signature.leaves:
-        label = labels[leaf.label]
-        shown = quote(function.said(leaf.label))
-        given: list[Item] = [shown, label, _np_type(leaf), str(leaf.type.ndim)]
-        lines += layout(4, f"{label} = ", Group("_array(", given, ")"))
+        lines += _conversion(function, leaf)
     for size in signature.size_arguments:
         target = function.arguments[size]
         lines.append(f"    {target} = _size({quote(function.said(size))}, {target})")
@@ -38,10 +36,32 @@ def arguments_text(function: Any) -> str:
     return "\n".join(lines)
 
 
+def single_conversion(function: Any) -> list[str] | None:
+    """All there is to check where the function takes one array, whose shape nothing restricts; None for other functions."""
+    signature = function.signature
+    if len(signature.passed) != 1 or len(signature.leaves) != 1 or signature.size_arguments:
+        return None
+    structured = signature.passed[0].tree.kind != "leaf"
+    return (
+        None
+        if structured or _shape_checks(function)
+        else _conversion(function, signature.leaves[0])
+    )
+
+
+def _conversion(function: Any, leaf: Leaf) -> list[str]:
+    label = function.labels[leaf.label]
+    shown = quote(function.said(leaf.label))
+    given: list[Item] = [shown, label, _np_type(leaf), str(leaf.type.ndim)]
+    return layout(4, f"{label} = ", Group("_array(", given, ")"))
+
+
 def routines(texts: str, file: str) -> list[str]:
-    """The routines that all entry checks of a file share, where `texts` call them."""
+    """The routines that all entry checks of a file share, those that `texts` call."""
     return [
-        _named(text, file) for call, text in (("_array(", ARRAY), ("_size(", SIZE)) if call in texts
+        _named(text, file)
+        for call, text in (("_array", ARRAY), ("_size", SIZE))
+        if re.search(rf"\b{call}\(", texts)
     ]
 
 

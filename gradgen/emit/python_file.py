@@ -39,7 +39,8 @@ def emit_python(
     checked = [text.arguments for text in texts if text.arguments]
     blocks = [part for text in texts for part in text.parts]
     blocks += [helper.source(target).rstrip() for helper in helpers]
-    blocks += [*checked, *routines("\n".join(checked), heading.name)]
+    checks = "\n".join([*checked, *(text.body for text in texts)])
+    blocks += [*checked, *routines(checks, heading.name)]
     tested = [(f, text.selftest) for f, text in zip(functions, texts, strict=True) if text.selftest]
     if tested:
         tests = [text for _, text in tested]

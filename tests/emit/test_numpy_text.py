@@ -329,3 +329,35 @@ def test_numbers_beside_float32_keep_float64_results():
     x_bar, y_bar = fn(x, np.ones(2))
     assert (x_bar.dtype, y_bar.dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(y_bar, 0.1 * x.astype(np.float64), rtol=1e-15)
+
+
+def test_reductions_of_variables_are_methods():
+    def f(x):
+        z = np.exp(x)
+        return np.sum(z, axis=0) / np.max(z), np.sum(z + 1.0)
+
+    source = gg.compile(f, "f64[n,m]").source
+    assert "z.sum(axis=0) / z.max()" in source
+    assert "np.sum(z + 1.0)" in source
+
+
+def test_a_single_array_is_checked_without_a_routine():
+    single = gg.compile(lambda x: np.cos(x), "f64[n]").source
+    assert '    x = _array("x", x, np.float64, 1)\n' in single
+    assert "_arguments" not in single
+    for spec in ("f64[3]", "f64[n,n]"):
+        assert "x = _arguments(x)" in gg.compile(lambda x: np.cos(x), spec).source
+    assert "_arguments(p)" in gg.compile(lambda p: np.cos(p["a"]), {"a": "f64[n]"}).source
+
+
+def test_augmented_assignment_where_a_variable_is_written_over():
+    def f(x, y):
+        z = np.sin(x) * 2.0 + y
+        return np.sum(z * z * y)
+
+    fn = gg.compile(gg.grad(f, wrt="x"), "f64[n]", "f64[n]", options={"optimize": "fast"})
+    assert " *= 2.0\n" in fn.source
+    assert "z *= " not in fn.source  # a name of the user's keeps its meaning
+    x, y = np.linspace(0.0, 1.0, 5), np.linspace(1.0, 2.0, 5)
+    wanted = 2.0 * (2.0 * np.sin(x) + y) * y * 2.0 * np.cos(x)
+    np.testing.assert_allclose(fn(x, y), wanted, rtol=1e-14)

@@ -12,7 +12,7 @@ X = np.random.default_rng(2).normal(size=6)
 def text(f, *specs, **options):
     source = gg.compile(f, *specs, **options).source
     start = source.index("\n\ndef ")
-    return source[start : source.index("def _arguments")]
+    return source[start : source.index("\n\ndef _")]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_product_that_is_read_again_is_summed():
         s = x * np.sin(x)
         return np.sum(s) + np.max(s)
 
-    assert "np.sum(s)" in text(f, "f64[n]")
+    assert "s.sum()" in text(f, "f64[n]")
 
 
 def test_the_first_addition_to_zeros_is_an_assignment():
