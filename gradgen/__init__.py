@@ -9,8 +9,9 @@ How the house is built, floor by floor; imports go one way, upwards:
     value  operators  functions  ops/                    Value and apply; one record per op
     rewriting  cse  invariant  tree  graph  trace/  engine     front end; interpreter
     differentiate/  symbolic                             reverse, forward, batch, transforms; SymPy at the border
-    passes/  sparse                                      Function -> Function
+    passes/                                              Function -> Function
     lower/  cost                                         Function -> loop IR, and its passes; what both cost
+    sparse/                                              Jacobians by their pattern, the cheapest way
     emit/                                                text
     toolchain  build  checking  quick  flat  runners  compiled  api  modules   callable
     cli  listing  drawing  nn  demo  chart               what stands on it

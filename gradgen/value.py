@@ -426,6 +426,18 @@ def constant(value: Any, dtype: str | None = None, name: str | None = None) -> V
     return known
 
 
+def table(array: np.ndarray, name: str) -> Value:
+    """A constant array that belongs to the derivative, not to the user: it stays in the emitted text, whatever its size."""
+    node = new_node(CONST, (), {"value": array, "table": True}, type_of(array), None, None)
+    node.name = name
+    return node
+
+
+def is_table(value: Value) -> bool:
+    """Whether `value` is what `table` makes."""
+    return value.op is CONST and "table" in value.params
+
+
 def is_scalar_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.generic))
 

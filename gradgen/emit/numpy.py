@@ -23,6 +23,7 @@ from gradgen.emit.printer import Printed, Printer
 from gradgen.emit.python_arguments import arguments_text, single_conversion
 from gradgen.emit.python_selftest import selftest_function
 from gradgen.emit.python_text import accesses, assign_many, literal_key
+from gradgen.emit.tables import named, table_text, tables_of
 from gradgen.ir import CONST, PARAM, use_counts
 from gradgen.ops.helpers import HELPERS
 from gradgen.ops.index import SLICE
@@ -38,7 +39,8 @@ from gradgen.value import Value
 
 @dataclass(frozen=True)
 class PythonText:
-    """A printed function: parts are the functions that its body is split into, helpers the names of routines."""
+    """A printed function: parts are the functions that its body is split into, helpers the names of routines, tables the
+    constants of the module that it reads."""
 
     name: str
     parameters: str
@@ -48,6 +50,7 @@ class PythonText:
     helpers: list[str]
     arguments: str
     selftest: str
+    tables: list[str]
 
 
 class PythonFunction:
@@ -95,6 +98,9 @@ class PythonFunction:
             else self.names.fresh(letter)
             for letter in signature.letters
         }
+        prefix = "" if heading.alone else f"{signature.name}_"
+        found = tables_of(self.fn) if target == "numpy" else []  # lists are taken apart
+        self.tables = named(found, prefix, self.names)
 
     def own(self, stem: str) -> str:
         """The name of a routine of this function's alone."""
@@ -117,12 +123,13 @@ class PythonFunction:
             list(printed.helpers),
             arguments_text(self) if checked and single_conversion(self) is None else "",
             self._selftest_text(),
+            [table_text(name, v.params["value"]) for v, name in self.tables.items()],
         )
 
     def printed(self) -> Printed:
         """The body's statements."""
         fold = self.level != "lecture"
-        return Printer(
+        printer = Printer(
             self.fn,
             self.names,
             self.target,
@@ -132,7 +139,9 @@ class PythonFunction:
             "_",
             self.signature.results,
             self._buffers(),
-        ).print()
+        )
+        printer.tables = self.tables
+        return printer.print()
 
     def _buffers(self) -> Buffers | None:
         fast = self.target == "numpy" and self.level == "fast"

@@ -81,6 +81,7 @@ class Printer:
         self.unnamed: set[Value] = set()  # values that stand where they are stored, named or not
         self._mixed = False  # whether f32 occurs, beside which numbers must say that they are f64
         self.is_region = False  # results are expressions of the block around it
+        self.tables: dict[Value, str] = {}  # what the module has: the names of tables
 
     def nested(self, fn: Function, inputs: list[str], indent: int = 4) -> Printer:
         """A printer of a region of this Function's, in the same file and scope."""
@@ -88,7 +89,7 @@ class Printer:
             fn, self.names, self.spelling, inputs, self.letters, self.fold, self.helper_prefix
         )
         inner.helpers, inner.used_letters = self.helpers, self.used_letters
-        inner.local_letters = self.local_letters
+        inner.local_letters, inner.tables = self.local_letters, self.tables
         inner.is_region = True
         inner.indent = self.indent + indent
         return inner
@@ -176,6 +177,8 @@ class Printer:
         if known is not None:
             return known, [known.text]
         if node.op is CONST:
+            if node in self.tables:
+                return Expr(self.tables[node]), []
             if node.type.shape and node.params["value"].size > 3:
                 return self._array(node)
             literal = self._literals.get(node)

@@ -46,12 +46,13 @@ def emit_python(
         tests = [text for _, text in tested]
         blocks += [*tests, *selftest_routines("\n".join(tests), [f for f, _ in tested])]
         blocks.append(selftest_entry(heading.name, [f.own("self_test") for f, _ in tested]))
-    used = "\n".join([*(text.body for text in texts), *blocks])
+    used = "\n".join([*(part for text in texts for part in (text.body, *text.tables)), *blocks])
     return {
         f"{heading.name}.py": render(
             "module.py.j2",
             header="\n".join(header),
             imports=_imports(used, target),
+            tables="\n".join(table for text in texts for table in text.tables),
             functions=texts,
             blocks=blocks,
         )

@@ -69,6 +69,14 @@ def _size(x: Any) -> Dim | None:
     return found
 
 
+def _within(array: Any, dim: Dim) -> bool:
+    """Whether all elements of a constant array are places in an axis."""
+    if array.op is not CONST or not isinstance(dim, int):
+        return False
+    numbers = np.asarray(array.params["value"])
+    return bool(np.all((numbers >= 0) & (numbers < dim)))
+
+
 class Indexing(Moves):
     """Mixin of Lowering."""
 
@@ -99,6 +107,9 @@ class Indexing(Moves):
                 out.append((value, dim, False, wrap))
                 continue
             value = self.value(a)
+            if a.op.name == "gather" and _within(a.args[0], dim):
+                out.append((value, dim, False, False))
+                continue
             early = id(a) in self.given
             if early:
                 self._check_early(value, dim, (id(a), dim), a.type.shape)

@@ -6,17 +6,17 @@ import numpy as np
 
 from gradgen.ir import CONST, NO_PARAMS, PARAM, Function
 from gradgen.rewriting import with_args
-from gradgen.value import Value, new_node
+from gradgen.value import Value, is_table, new_node
 
 EMBEDDED = 64
 
 
 def captured(fn: Function) -> list[Value]:
-    """The distinct array constants of a Function, in order of use."""
+    """The distinct array constants of a Function, in order of use, but for the tables of derivatives."""
     found: dict[Value, Value] = {}
     for node in [*fn.body, *fn.outputs]:
         for a in (*node.args, node):
-            if a.op is CONST and a.type.shape:
+            if a.op is CONST and a.type.shape and not is_table(a):
                 found.setdefault(a, a)
     return list(found.values())
 

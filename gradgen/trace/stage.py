@@ -21,7 +21,7 @@ from gradgen.trace.hooks import enter
 from gradgen.trace.spec import Static
 from gradgen.tree import Tree, flatten, paths, unflatten
 from gradgen.types import Type, type_of
-from gradgen.value import Extent, Handle, Trace, Value, apply, constant, current_trace
+from gradgen.value import Extent, Handle, Trace, Value, apply, constant, current_trace, is_table
 
 
 @dataclass
@@ -147,6 +147,6 @@ def inline(fn: Function, operands: Sequence[Any]) -> list[Value]:
 
 def _leaf(node: Value) -> Value:
     assert node.op in LEAVES
-    if node.op is CONST:
+    if node.op is CONST and not is_table(node):
         return constant(node.params["value"], node.type.dtype, node.name)
     return node
