@@ -1,7 +1,7 @@
 """Second derivatives through every construct, in every engine, against mpmath: numbers that know no derivative rule.
 
-Each program is written twice: for gradgen, with the construct, and in plain Python for mpmath's numbers. mpmath differentiates
-the latter by differences at 40 digits. Gradients, Hessians and Hessian products have to agree to 1e-8, relative to the largest entry.
+Each program is written twice: for gradgen, with the construct, and in plain Python for mpmath's numbers, which mpmath
+differentiates by differences at 40 digits. Gradients, Hessians and Hessian products agree to 1e-8 of the largest entry.
 """
 
 import mpmath as mp

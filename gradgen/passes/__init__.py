@@ -4,6 +4,7 @@
     vectorise       maps become statements over whole arrays, for NumPy
     simplify        fold constants; algebra whose validity each rule states
     dce             statements that nothing reads go
+    sums            sums of products of matrices become products of sums
     unchanging      what a loop carries though no step changes it becomes an operand
     invariant       what every step of a loop computes alike moves before the loop
     cse             one statement for equal computations; the user-named value wins
@@ -32,6 +33,7 @@ from gradgen.passes.products import products
 from gradgen.passes.sharing import share, share_logistic
 from gradgen.passes.signs import signs
 from gradgen.passes.simplify import simplify
+from gradgen.passes.sums import sums
 from gradgen.passes.unchanging import unchanging
 from gradgen.rewriting import within
 
@@ -40,8 +42,8 @@ Pass = Callable[[Function], Function]
 # lecture: one statement per operation, as the rules made them.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (inline, dce),
-    "readable": (inline, simplify, dce, unchanging, invariant, cse, share),
-    "fast": (inline, simplify, dce, unchanging, invariant, cse, share),
+    "readable": (inline, simplify, dce, sums, unchanging, invariant, cse, share),
+    "fast": (inline, simplify, dce, sums, unchanging, invariant, cse, share),
 }
 
 WHOLE_ARRAYS = ("numpy",)
