@@ -14,6 +14,7 @@ Not supported: outputs that overlap inputs.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -70,6 +71,7 @@ class CFunction:
         body = self.body
         body.scope = {p.split()[-1].lstrip("*"): p for p in self.parameters}
         self.buffers = self.kernel.buffers()
+        self._places = Counter(self.kernel.placement.get(id(b)) for b in self.buffers)
         for buffer in self.buffers:
             if buffer.storage != "local":
                 name = (
@@ -77,7 +79,9 @@ class CFunction:
                 )
                 body.pointer[id(buffer)] = name
                 if buffer.storage != "const":
-                    body.scope[name] = f"{C_NAMES[buffer.dtype]} *{name}"
+                    # A part of the function has to know what this function sees: that arrays lie apart.
+                    qualifier = "restrict " if self._lies_apart(buffer) else ""
+                    body.scope[name] = f"{C_NAMES[buffer.dtype]} *{qualifier}{name}"
         body.block([*self.kernel.prologue, *self.kernel.body], 1)
         checks = self._checks()
         memory = self._memory()
@@ -161,9 +165,15 @@ class CFunction:
             lines += [f"    if ({test})", f"        return {self.code}_SIZE;"]
         return lines
 
+    def _lies_apart(self, buffer: Buffer) -> bool:
+        """Whether no other array is ever placed where this one is."""
+        place = self.kernel.placement.get(id(buffer))
+        if place is None or place[0] != "work":
+            return place is not None
+        return self._places[place] == 1
+
     def _memory(self) -> list[str]:
         lines = []
-        places = [self.kernel.placement.get(id(b)) for b in self.buffers]
         for buffer in self.buffers:
             name = self.body.pointer.get(id(buffer))
             kind = C_NAMES[buffer.dtype]
@@ -175,8 +185,7 @@ class CFunction:
                 place = (
                     "work" if offset.text == "0" else f"(void *)((char *)work + {offset.at(11)})"
                 )
-                alone = places.count((where, start)) == 1
-                qualifier = "restrict const" if alone else "const"
+                qualifier = "restrict const" if self._lies_apart(buffer) else "const"
                 lines += fold_line("    ", f"{kind} *{qualifier} {name} = {place};")
         return lines
 

@@ -1,0 +1,38 @@
+"""Long functions in C are cut into parts, which know what the whole function knows of its arrays."""
+
+import re
+
+import numpy as np
+
+import gradgen as gg
+
+
+def stages(X, W):
+    """Many loops one after the other, each with memory of its own."""
+    h, total = X, 0.0
+    for k in range(24):
+        h = np.tanh(h * W[k] + np.sum(h, axis=1, keepdims=True))
+        total = total + np.sum(h * h, axis=0)
+    return np.sum(total)
+
+
+def test_parts_are_told_that_arrays_lie_apart():
+    """Without `restrict` a compiler checks each pair of arrays, and gives up vectors where there are many."""
+    fn = gg.compile(gg.value_and_grad(stages, (0, 1)), "f64[n,8]", "f64[24]", target="c")
+    heads = re.findall(r"static void \w+_part_\d+\((.*?)\)\n\{", fn.source, re.S)
+    assert heads, "the function is long enough for parts"
+    whole = set(re.findall(r"\*restrict const (\w+) = ", fn.source))
+    passed = {
+        name: "restrict" in p
+        for head in heads
+        for p in head.split(",")
+        for name in [p.split()[-1].lstrip("*")]
+    }
+    apart = whole & set(passed)
+    assert apart and all(passed[name] for name in apart)
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(9, 8)), rng.normal(size=24)
+    found, expected = fn(X, W), gg.value_and_grad(stages, (0, 1))(X, W)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    for a, b in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
