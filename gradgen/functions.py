@@ -88,6 +88,8 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
         raise UnsupportedError(
             f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)
         )
+    if isinstance(function, np.ufunc) and not kwargs and len(args) == function.nin:
+        return implementation(*args)
     if kwargs or len(args) > 1:
         args, kwargs = _given(args, kwargs)
         args, kwargs, out = _split_out(function, args, kwargs)
@@ -99,14 +101,22 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
             result = dispatch(function, args, kwargs)
             out[...] = result if where is None else FUNCTIONS[np.where](where, result, out)
             return out
-        try:
-            inspect.signature(implementation).bind(*args, **kwargs)
-        except TypeError as error:
-            raise UnsupportedError(
-                f"{_function_name(function)} is not supported with these arguments: {error}",
-                "Leave the argument out, or write the computation with whole-array operations.",
-            ) from None
-    return implementation(*args, **kwargs)
+    try:
+        return implementation(*args, **kwargs)
+    except TypeError:
+        _refuse_arguments(function, implementation, args, kwargs)
+        raise
+
+
+def _refuse_arguments(function: Any, implementation: Any, args: Any, kwargs: Any) -> None:
+    """UnsupportedError if it is the arguments that do not fit: seen only where a call has failed, since it takes long."""
+    try:
+        inspect.signature(implementation).bind(*args, **kwargs)
+    except TypeError as error:
+        raise UnsupportedError(
+            f"{_function_name(function)} is not supported with these arguments: {error}",
+            "Leave the argument out, or write the computation with whole-array operations.",
+        ) from None
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -8,8 +8,8 @@ Leaves that are not arguments are constants. No recursion: a chain of a million 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from gradgen.eager import topological
 from gradgen.errors import SpecError
 from gradgen.ir import CONST, Function
 from gradgen.value import LEAF, Trace, Value, apply, constant
@@ -52,20 +52,3 @@ def constants_of(root: Value, args: Sequence[Value]) -> list[str]:
             value = repr(node._data) if size else repr(float(node._data))
             found.append(f"{node.label or 'a leaf'} = {' '.join(value.split())}")
     return list(dict.fromkeys(found))
-
-
-def topological(root: Value, stop: set[int]) -> list[Any]:
-    """Every value that root was computed from, operands first; values in `stop` are not looked behind."""
-    order: list[Any] = []
-    seen: set[int] = set()
-    stack: list[tuple[Any, bool]] = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            if id(node) not in stop:
-                stack.extend((a, False) for a in reversed(node.args))
-    return order

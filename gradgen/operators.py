@@ -19,28 +19,30 @@ class Operators:
 
     __slots__ = ()
     __array_priority__ = 1000.0
-    _apply: Callable[..., Any]  # `value.apply`, which Value sets: the operators stand below it
+    # `value.apply`, and the same for two operands, which Value sets: the operators stand below it.
+    _apply: Callable[..., Any]
+    _binary: Callable[..., Any]
 
     def __add__(self, other: Any) -> Any:
-        return self._apply(OPS["add"], self, other)
+        return self._binary(OPS["add"], other)
 
     def __radd__(self, other: Any) -> Any:
         return self._apply(OPS["add"], other, self)
 
     def __sub__(self, other: Any) -> Any:
-        return self._apply(OPS["sub"], self, other)
+        return self._binary(OPS["sub"], other)
 
     def __rsub__(self, other: Any) -> Any:
         return self._apply(OPS["sub"], other, self)
 
     def __mul__(self, other: Any) -> Any:
-        return self._apply(OPS["mul"], self, other)
+        return self._binary(OPS["mul"], other)
 
     def __rmul__(self, other: Any) -> Any:
         return self._apply(OPS["mul"], other, self)
 
     def __truediv__(self, other: Any) -> Any:
-        return self._apply(OPS["div"], self, other)
+        return self._binary(OPS["div"], other)
 
     def __rtruediv__(self, other: Any) -> Any:
         return self._apply(OPS["div"], other, self)

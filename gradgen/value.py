@@ -4,22 +4,21 @@
     traced   a Value without data, made while a Trace is open: apply appends a statement to it
 
 User code, derivative rules and rewrites all call `apply(op, *operands, **params)`; so a rule written once runs eagerly, traces,
-prints to every target and can be differentiated again. `cotangent` is the reverse rule of one operand of one statement: what
-`backward` and the compiler's reverse mode share, and the only place where `mulz` guards are set.
+prints to every target and can be differentiated again.
 
 NumPy's own functions arrive through `__array_ufunc__` and `__array_function__` and are looked up in `FUNCTIONS`.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from gradgen import scalars
 from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS
 from gradgen.ir import CONST, NO_PARAMS, OPS, PARAM, SIZE, Function, Node, Op, Requirement, infer
@@ -55,6 +54,7 @@ class Value(Operators, Node):
     __slots__ = ("__weakref__", "_data", "_grad")
     _data: Any  # None while traced
     _grad: Any
+    _reverse: Callable[..., None]  # `eager.backward`, which stands on this
 
     def __init__(
         self, data: Any, _children: tuple[Any, ...] = (), _op: str = "", label: str = ""
@@ -100,7 +100,7 @@ class Value(Operators, Node):
 
     @grad.setter
     def grad(self, grad: Any) -> None:
-        self._grad = grad
+        self._grad = float(grad) if grad is not None and self.type is F64 else grad
 
     @property
     def label(self) -> str:
@@ -153,7 +153,7 @@ class Value(Operators, Node):
                     f"backward() needs a scalar, got {self.type}", "Pass y_bar, or sum() first."
                 )
             y_bar = 1.0
-        backward(self, np.asarray(y_bar, DTYPES[self.type.dtype]))
+        self._reverse(self, np.asarray(y_bar, DTYPES[self.type.dtype]))
 
     def __repr__(self) -> str:
         if self._data is None:
@@ -396,12 +396,16 @@ def new_node(
 
 def constant(value: Any, dtype: str | None = None, name: str | None = None) -> Value:
     """A constant of the current trace, interned by type and bit pattern (0.0 is not -0.0); eager outside of one."""
-    array = np.asarray(value, None if dtype is None else DTYPES[dtype])
     trace = _STATE.trace
+    if trace is None and value.__class__ is float and (dtype is None or dtype == "f64"):
+        return _float_constant(value)
+    array = np.asarray(value, None if dtype is None else DTYPES[dtype])
     ty = type_of(array)
     if trace is None:
+        if ty is F64:
+            return _float_constant(array.item())
         node = new_node(CONST, (), {"value": array}, ty, None, None)
-        node._data = array.item() if ty is F64 else array
+        node._data = array
         return node
     key = (ty, array.tobytes() if array.size <= 64 else id(value))
     known = trace.consts.get(key)
@@ -567,7 +571,46 @@ def apply(op: Op, *args: Any, **params: Any) -> Value:
 Operators._apply = staticmethod(apply)
 
 
+# What ops compute on plain floats; None for those that do not.
+_MEANINGS: dict[Op, Callable[..., float] | None] = {}
+
+
+def _binary(a: Value, op: Op, b: Any) -> Value:
+    """`apply(op, a, b)`; two eager numbers, of which networks of scalars are made, go the shortest way."""
+    x = a._data
+    if x.__class__ is float and _STATE.trace is None:
+        if b.__class__ is float:
+            b = _float_constant(b)
+        y = b._data if b.__class__ is Value else None
+        meaning = _MEANINGS.get(op)
+        if y.__class__ is float and meaning is not None:
+            try:
+                data = meaning(x, y)
+            except (ArithmeticError, ValueError):
+                return apply(op, a, b)
+            if data - data == 0.0:
+                return _number(op, (a, b), data)
+    return apply(op, a, b)
+
+
+Operators._binary = _binary
+
+
 def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
+    if not params:
+        try:
+            meaning = _MEANINGS[op]
+        except KeyError:
+            meaning = _MEANINGS[op] = scalars.meaning(op, len(args))
+        if meaning is not None:
+            numbers = _numbers(args)
+            if numbers is not None:
+                try:
+                    data = meaning(*[a._data for a in numbers])
+                    if data - data == 0.0:  # inf and nan come with NumPy's warnings
+                        return _number(op, numbers, data)
+                except (ArithmeticError, ValueError):
+                    pass
     for a in args:
         if a.__class__ is not Value or a._data is None:
             args = lift(op, args)
@@ -588,6 +631,51 @@ def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
     data = op.evaluate(*operands, **params)
     node = new_node(op, args, params or NO_PARAMS, ty, None, None)
     node._data = float(data) if ty is F64 else np.asarray(data, DTYPES[ty.dtype])
+    return node
+
+
+def _numbers(args: tuple[Any, ...]) -> tuple[Value, ...] | None:
+    """Operands that are eager numbers of f64, and numbers of Python's beside them as constants; None for any others."""
+    plain = True
+    some = False
+    for a in args:
+        if a.__class__ is Value:
+            if a._data.__class__ is not float:
+                return None
+            some = True
+        elif a.__class__ in _WEAK:
+            plain = False
+        else:
+            return None
+    if plain:
+        return args
+    if not some:
+        return None
+    return tuple([a if a.__class__ is Value else _float_constant(float(a)) for a in args])
+
+
+# Numbers that are as weak as a float literal: they take the dtype of what they meet.
+_WEAK = frozenset((float, int, np.float64))
+
+
+def _number(op: Op, args: tuple[Value, ...], data: float) -> Value:
+    """The eager result of a statement on numbers."""
+    node = Value.__new__(Value)
+    node.op = op
+    node.args = args
+    node.params = NO_PARAMS
+    node.type = F64
+    node.name = None
+    node.site = None
+    node.owner = None
+    node._data = data
+    node._grad = None
+    return node
+
+
+def _float_constant(number: float) -> Value:
+    node = _number(CONST, (), number)
+    node.params = {"value": np.float64(number)}
     return node
 
 
@@ -654,148 +742,3 @@ class Handle(Value):
 
     def __pos__(self) -> Any:
         return Handle(self.resolve())
-
-
-# -- reverse rule of one operand, shared by eager backward and the compiler's reverse mode
-def cotangent(
-    node: Value,
-    i: int,
-    y_bar: Value,
-    y: Value,
-    args: tuple[Value, ...],
-    masked: bool,
-) -> Value | None:
-    """What `y_bar` contributes to the cotangent of operand i of `node`; None if nothing flows there.
-
-    masked: y_bar may hold exact zeros of a branch not taken, where the partial may be inf or nan; the product is then
-    `mulz` (0 where y_bar is 0), unless the partial is bounded. Rule 9 of DESIGN: a select there would make
-    second derivatives silently wrong, a plain product would make NaN.
-    """
-    op = node.op
-    if op.partials is not None:
-        partial = op.partials[i]
-        if partial is None:
-            return None
-        p = partial(y, *args)
-        if p.__class__ is int and (p == 1 or p == -1):
-            x_bar = y_bar if p == 1 else apply(OPS["neg"], y_bar)
-        elif (op.unbounded[i] or (masked and not op.bounded[i])) and not (
-            _finite(p) or _nonzero(y_bar)
-        ):
-            x_bar = apply(OPS["mulz"], y_bar, p)
-        else:
-            x_bar = apply(OPS["mul"], y_bar, p)
-        return unbroadcast(x_bar, args[i].type)
-    rules = op.vjp
-    if rules is None:
-        return None
-    if callable(rules):
-        return rules(i, y_bar, y, *args, **node.params)
-    rule = rules[i]
-    return None if rule is None else rule(y_bar, y, *args, **node.params)
-
-
-_PARTIAL_READS = frozenset(("slice", "gather"))
-
-
-class Masks:
-    """Which cotangents may hold exact zeros of a branch not taken, followed along a reverse sweep.
-
-    That is so where every use that reads the whole value is a select (where, max, clip) or leads to nothing else. One plain use
-    ends it: then the value counts everywhere, and a partial that is not finite is the user's own.
-    """
-
-    __slots__ = ("_masked", "_plain")
-
-    def __init__(self) -> None:
-        self._masked: set[Value] = set()
-        self._plain: set[Value] = set()
-
-    def seed(self, outputs: Sequence[Value]) -> None:
-        """The cotangents given for `outputs` may hold exact zeros."""
-        self._masked.update(outputs)
-
-    def guard(self, node: Value) -> bool:
-        """Whether products with partials of `node` are guarded; all its uses must have been noted."""
-        return node.op.masks or (node in self._masked and node not in self._plain)
-
-    def note(self, user: Value, operand: Value, guard: bool) -> None:
-        """`user`, guarded or not, has contributed to the cotangent of `operand`."""
-        if guard:
-            self._masked.add(operand)
-        elif user.op.name not in _PARTIAL_READS:
-            self._plain.add(operand)
-
-
-def _finite(p: Any) -> bool:
-    if isinstance(p, Value):
-        return p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
-    return math.isfinite(p)
-
-
-def _nonzero(value: Value) -> bool:
-    return value.op is CONST and bool(np.all(value.params["value"] != 0))
-
-
-def unbroadcast(x_bar: Value, ty: Type) -> Value:
-    """Sum a cotangent back over the axes along which an operand of type `ty` was broadcast; give it ty's dtype."""
-    if x_bar.type is ty:
-        return x_bar
-    shape, target = x_bar.type.shape, ty.shape
-    if shape != target:
-        lead = len(shape) - len(target)
-        axes = tuple(range(lead)) + tuple(
-            lead + k for k, dim in enumerate(target) if dim == 1 and shape[lead + k] != 1
-        )
-        if axes:
-            x_bar = apply(OPS["sum"], x_bar, axes=axes)
-        if x_bar.type.shape != target:
-            x_bar = apply(OPS["reshape"], x_bar, shape=target)
-    if x_bar.type.dtype != ty.dtype:
-        x_bar = apply(OPS["cast"], x_bar, dtype=ty.dtype)
-    return x_bar
-
-
-def backward(root: Value, y_bar: Any) -> None:
-    """Reverse mode over the operands that eager Values remember: one sweep, no recursion, `.grad` accumulates."""
-    order: list[Value] = []
-    seen: set[int] = set()
-    stack: list[tuple[Value, bool]] = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend(
-                (a, False) for a in node.args if a.type.dtype[0] == "f" and a.op is not CONST
-            )
-    bars: dict[int, Any] = {id(root): y_bar}
-    masks = Masks()
-    for node in reversed(order):
-        bar = bars.pop(id(node), None)
-        if bar is None:
-            continue
-        node._grad = bar if node._grad is None else node._grad + bar
-        if node.type is F64:
-            node._grad = float(node._grad)
-        if not node.args or node.op is LEAF:
-            continue
-        guard = masks.guard(node)
-        y, args = _detached(node), tuple(_detached(a) for a in node.args)
-        for i, a in enumerate(node.args):
-            if id(a) not in seen:
-                continue
-            x_bar = cotangent(node, i, constant(bar), y, args, guard)
-            if x_bar is not None:
-                known = bars.get(id(a))
-                bars[id(a)] = x_bar._data if known is None else known + x_bar._data
-                # The cotangent of a guarded partial is a product with the zero that guarded it.
-                masks.note(node, a, guard or (node.op.name == "mulz" and i == 1))
-
-
-def _detached(node: Value) -> Value:
-    leaf = new_node(LEAF if node.op is not CONST else CONST, (), node.params, node.type, None, None)
-    leaf._data = node._data
-    return leaf

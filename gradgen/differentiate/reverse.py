@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradgen.cotangents import Masks, cotangent
 from gradgen.differentiate.activity import active_nodes
 from gradgen.differentiate.adjoints import Pulled, pull
 from gradgen.ir import LEAVES, OPS, Function
@@ -16,7 +17,7 @@ from gradgen.ops.index import is_zeros, zeros
 from gradgen.ops.regions import COND, ITEM
 from gradgen.rewriting import with_args
 from gradgen.sites import Site
-from gradgen.value import Masks, Trace, Value, apply, constant, cotangent, new_node
+from gradgen.value import Trace, Value, apply, constant, new_node
 
 _ACCUMULATES = frozenset(("slice_add", "scatter_add"))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.ir import CONST, PARAM, SIZE, Op, define
 from gradgen.ops.calls import cast as cast_to
 from gradgen.ops.calls import copysign, mulz, sign
@@ -31,7 +32,7 @@ from gradgen.spelling import (
     template,
 )
 from gradgen.types import C_NAMES, DTYPES, Type, dtype_name
-from gradgen.value import Value, unbroadcast
+from gradgen.value import Value
 
 _plus, _minus = infix("+", SUM), infix("-", SUM)
 NEGATIVE = prefix("-", through=("mul", "div", "matmul"))

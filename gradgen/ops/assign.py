@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import CONST, Op, define
@@ -35,7 +36,7 @@ from gradgen.ops.spans import Span, resolve
 from gradgen.sizes import product
 from gradgen.spelling import Expr
 from gradgen.types import Type, broadcast, promote
-from gradgen.value import Handle, Value, apply, constant, current_trace, unbroadcast
+from gradgen.value import Handle, Value, apply, constant, current_trace
 
 
 # -- integer arrays

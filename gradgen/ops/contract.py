@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError
 from gradgen.functions import implements
 from gradgen.ir import Op, define
@@ -23,7 +24,7 @@ from gradgen.ops.shape import reshape, swapaxes, transpose
 from gradgen.sizes import product
 from gradgen.spelling import PRODUCT, Expr, infix
 from gradgen.types import Type, broadcast, promote
-from gradgen.value import Value, apply, unbroadcast
+from gradgen.value import Value, apply
 
 
 def _matmul_type(a: Type, b: Type) -> Type:

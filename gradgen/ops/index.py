@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import OPS, Op, define
@@ -42,7 +43,6 @@ from gradgen.value import (
     constant,
     current_trace,
     dim_or_none,
-    unbroadcast,
 )
 
 

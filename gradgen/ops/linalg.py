@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import OPS, Op, define
 from gradgen.ops import calls, linalg_c, linalg_texts  # noqa: F401  enters the routines
@@ -28,7 +29,7 @@ from gradgen.ops.shape import concatenate, reshape, swapaxes
 from gradgen.sizes import Dim, add, mul, nonnegative
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import Type, broadcast, promote
-from gradgen.value import Extent, Value, apply, unbroadcast
+from gradgen.value import Extent, Value, apply
 
 
 # -- shapes and small parts

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.ir import CONST, Op
 from gradgen.ops.calls import (
     equal,
@@ -26,7 +27,7 @@ from gradgen.ops.elementwise import elementwise, literal
 from gradgen.ops.ties import first_wins
 from gradgen.spelling import TERNARY, Expr, call, helper, template
 from gradgen.types import Type, broadcast, promote
-from gradgen.value import Value, unbroadcast
+from gradgen.value import Value
 
 
 def _where_type(c: Type, a: Type, b: Type) -> Type:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ir import CONST, OPS, Op, define
@@ -19,7 +20,7 @@ from gradgen.sizes import Dim, add, floordiv, product
 from gradgen.spelling import Expr
 from gradgen.types import Shape, Type, promote, show_shape
 from gradgen.types import broadcast as broadcast_shapes
-from gradgen.value import Value, apply, dim_or_none, unbroadcast
+from gradgen.value import Value, apply, dim_or_none
 
 
 def shape_of(what: str, shape: Any) -> Shape:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from ops.test_elementwise import close, slopes
 
+from gradgen.cotangents import cotangent
 from gradgen.errors import GradgenError
 from gradgen.functions import FUNCTIONS, lookup
 from gradgen.ir import OPS
-from gradgen.value import Value, apply, constant, cotangent
+from gradgen.value import Value, apply, constant
 
 
 @pytest.fixture(autouse=True)

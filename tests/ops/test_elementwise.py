@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from ops.elementwise_rows import BY_NAME, ROWS
 
+from gradgen.cotangents import cotangent
 from gradgen.differentiate.forward import tangent
 from gradgen.errors import GradgenError
 from gradgen.ir import CONST, OPS
-from gradgen.value import Value, apply, constant, cotangent
+from gradgen.value import Value, apply, constant
 
 ROW = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.op)
 SMOOTH = pytest.mark.parametrize("row", [r for r in ROWS if r.exact], ids=lambda row: row.op)
