@@ -18,7 +18,7 @@ from gradgen.emit.entry import Entry, Heading
 from gradgen.emit.header import header_lines, one_line
 from gradgen.emit.layout import Group, Item, flat, layout
 from gradgen.emit.names import OWN, Names
-from gradgen.emit.parts import PART, section_title, split, statement_lines
+from gradgen.emit.parts import PART, sections, split, statement_lines
 from gradgen.emit.printer import Printed, Printer
 from gradgen.emit.python_arguments import arguments_text, single_conversion
 from gradgen.emit.python_selftest import selftest_function
@@ -222,16 +222,16 @@ class PythonFunction:
         if len(statements) > PART:
             parts, calls = split(self, printed, self.inputs())
             return parts, [*lines, *calls]
-        sections = {s.phase for s in statements}
-        previous_phase, previous_cited = None, ""
-        for statement in statements:
-            if statement.phase != previous_phase and len(sections) > 1:
-                title = section_title(statement.phase, sections)
+        titles = sections(statements)
+        several = len(set(titles)) > 1
+        previous_title, previous_cited = "", ""
+        for title, statement in zip(titles, statements, strict=True):
+            if title != previous_title and several:
                 if lines and lines[-1]:
                     lines.append("")
                 lines.append(f"    # {title}")
                 previous_cited = ""  # the first line of a section says where it is from
-            previous_phase = statement.phase
+            previous_title = title
             lines += statement_lines(statement, previous_cited)
             previous_cited = statement.cited or previous_cited
         return [], [*lines, *returned]

@@ -5,20 +5,25 @@ CPython's compiler is far from linear in the length of one function; in function
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gradgen.emit.layout import Group, layout
-from gradgen.emit.lines import statement_lines
+from gradgen.emit.lines import Statement, statement_lines
 from gradgen.emit.printer import Printed
 from gradgen.spelling import Expr
 
 PART = 2000
 
 
-def section_title(phase: str, sections: set[str]) -> str:
-    if phase == "":
-        return "forward"
-    return "reverse" if phase == "reverse" else "tangents"
+def sections(statements: Sequence[Statement]) -> list[str]:
+    """The section of each statement: forward, tangents or reverse; where tangents run beside their values, one for both."""
+    titles = {"": "forward", "reverse": "reverse"}
+    found = [titles.get(s.phase, "tangents") for s in statements]
+    turns = [a for a, b in zip(found, [*found[1:], ""], strict=True) if a != b]
+    if turns.count("tangents") > 1:
+        return ["reverse" if s == "reverse" else "values and tangents" for s in found]
+    return found
 
 
 def split(function: Any, printed: Printed, inputs: list[str]) -> tuple[list[str], list[str]]:

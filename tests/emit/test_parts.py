@@ -29,3 +29,17 @@ def test_parts_are_told_that_arrays_lie_apart():
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
     for a, b in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_values_and_tangents_that_take_turns_share_a_section():
+    """One heading where each value is followed by its tangent, two where the tangents come after the values."""
+    turns = gg.compile(
+        gg.hessian(lambda x: np.sum((x[1:] - x[0]) ** 2 * np.exp(x[1:]))), "f64[9]", target="numpy"
+    )
+    headings = re.findall(r"^    # (.*)$", turns.source, re.M)
+    assert headings.count("values and tangents") <= 1 and headings.count("tangents") <= 1
+    plain = gg.compile(gg.jvp(lambda x: np.sum(np.sin(x) * x)), "f64[n]", "f64[n]", target="numpy")
+    assert re.findall(r"^    # (forward|tangents|reverse)$", plain.source, re.M) == [
+        "forward",
+        "tangents",
+    ]
