@@ -6,6 +6,7 @@ CPython's compiler is far from linear in the length of one function; in function
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from gradgen.emit.layout import Group, layout
@@ -20,7 +21,7 @@ def sections(statements: Sequence[Statement]) -> list[str]:
     """The section of each statement: forward, tangents or reverse; where tangents run beside their values, one for both."""
     titles = {"": "forward", "reverse": "reverse"}
     found = [titles.get(s.phase, "tangents") for s in statements]
-    turns = [a for a, b in zip(found, [*found[1:], ""], strict=True) if a != b]
+    turns = [section for section, _ in groupby(found)]
     if turns.count("tangents") > 1:
         return ["reverse" if s == "reverse" else "values and tangents" for s in found]
     return found
