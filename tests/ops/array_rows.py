@@ -36,6 +36,13 @@ def _peak(x):
     return apply(OPS["peak"], x, axes=(1,)) if isinstance(x, Value) else run("peak")(x, 1)
 
 
+def _recurrence(a, b, reverse, lag):
+    """Another: what adjoints of products run has a constant for its second operand."""
+    if isinstance(a, Value):
+        return apply(OPS["recurrence"], a, b, reverse=reverse, lag=lag, initial=0.0)
+    return run("recurrence")(a, b, reverse, lag, 0.0)
+
+
 MASK = np.array([True, False, True, True])
 MASK2 = np.array([[True, False, True], [False, True, True]])
 
@@ -332,6 +339,20 @@ row("take ravels", lambda x: x.take([0, 5, 5]), "f64[n,m]", op="gather")
 row("slice twice", lambda x: np.sum(x[1:] ** 2) * x[:-1] ** 3, "f64[n]", op="slice_add")
 row("gather twice", lambda x: np.sum(x[TWICE] ** 3) * x, "f64[n]", op="scatter_add")
 row("prod recurs", lambda x: np.prod(x, axis=0) ** 2, "f64[n,m]", op="recurrence")
+row(
+    "recurrence",
+    lambda a, b: _recurrence(a, b, False, False),
+    "f64[n,m]",
+    "f64[n,m]",
+    op="recurrence",
+)
+row(
+    "recurrence back",
+    lambda a, b: _recurrence(a, b, True, True),
+    "f64[n,m]",
+    "f64[n,m]",
+    op="recurrence",
+)
 
 
 # -- arrays made inside
@@ -461,7 +482,7 @@ def fill_masks(x: Any, p: Any) -> Any:
     return out
 
 
-row("out[i] = v", fill_places, "f64[n]", "f64[d]", "i64[d] < n", op="scatter_set")
+row("out[i] = v", fill_places, "f64[n]", "f64[d]", "i64[d] < n", op="scatter_set", d=4)
 row("out[[0, 2, 0], 1:] =", fill_repeated, "f64[n]", op="scatter_set", wide=True)
 row("np.add.at", add_at_places, "f64[n]", "i64[n] < n", op="scatter_add")
 row("out[mask] =", fill_masks, "f64[n]", "bool[n]")
