@@ -184,8 +184,6 @@ _ALTERNATIVES = {
     "eig": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigh.",
     "eigvals": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigvalsh.",
     "roots": "The roots of a polynomial may be complex; solve for the one that you need.",
-    "left_shift": "Multiply by a power of two: k * 2**n.",
-    "right_shift": "Divide by a power of two: k // 2**n.",
     "vectorize": "Write the function on whole arrays.",
 }
 

@@ -117,16 +117,16 @@ class Operators:
         return FUNCTIONS[np.invert](self)
 
     def __lshift__(self, other: Any) -> Any:
-        return dispatch(np.left_shift, (self, other), {})
+        return FUNCTIONS[np.left_shift](self, other)
 
     def __rlshift__(self, other: Any) -> Any:
-        return dispatch(np.left_shift, (other, self), {})
+        return FUNCTIONS[np.left_shift](other, self)
 
     def __rshift__(self, other: Any) -> Any:
-        return dispatch(np.right_shift, (self, other), {})
+        return FUNCTIONS[np.right_shift](self, other)
 
     def __rrshift__(self, other: Any) -> Any:
-        return dispatch(np.right_shift, (other, self), {})
+        return FUNCTIONS[np.right_shift](other, self)
 
     __hash__ = object.__hash__
 

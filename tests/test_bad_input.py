@@ -700,18 +700,6 @@ def test_flat_takes_real_numbers(x):
 
 
 @pytest.mark.parametrize(
-    ("f", "says"),
-    [
-        (lambda k: k << 1, "np.left_shift is not differentiated by gradgen"),
-        (lambda k: 1 >> k, "Divide by a power of two"),
-        (lambda k: np.left_shift(2, k), "Multiply by a power of two"),
-    ],
-)
-def test_shifts_are_refused_by_name(f, says):
-    assert says in refusal(gg.UnsupportedError, lambda: gg.compile(f, "i64[]"))
-
-
-@pytest.mark.parametrize(
     "f", [np.any, np.all, np.sum, np.max, np.mean, np.prod, np.diff, np.cumsum]
 )
 def test_numpys_own_functions_are_compiled_with_their_defaults(f):

@@ -1,6 +1,6 @@
 """NumPy's elementwise functions on Values: those that are one op, entered from the records, and those made of several.
 
-np.where np.clip np.positive np.fabs np.isinf np.logical_xor np.bitwise_and|or|xor np.invert np.radians np.degrees astype
+np.where np.clip np.positive np.fabs np.isinf np.logical_xor np.radians np.degrees astype
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import SpecError, UnsupportedError
+from gradgen.errors import UnsupportedError
 from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import OPS, Op
 from gradgen.ops import calls
@@ -89,41 +89,6 @@ def radians(x: Any) -> Any:
 @implements(np.degrees, np.rad2deg)
 def degrees(x: Any) -> Any:
     return x * (180.0 / math.pi)
-
-
-# -- operators on bits: on truth values only, where they are logic
-def _truths(symbol: str, *operands: Any) -> None:
-    for x in operands:
-        is_value = isinstance(x, Value)
-        if (x.type.dtype != "bool") if is_value else (np.asarray(x).dtype != np.bool_):
-            raise SpecError(
-                f"{symbol} needs truth values, got {x.type if is_value else type(x).__name__}",
-                "Compare first, e.g. (x > 0) & (y > 0); bits of integers are not supported.",
-            )
-
-
-@implements(np.bitwise_and)
-def bitwise_and(a: Any, b: Any) -> Any:
-    _truths("&", a, b)
-    return calls.logical_and(a, b)
-
-
-@implements(np.bitwise_or)
-def bitwise_or(a: Any, b: Any) -> Any:
-    _truths("|", a, b)
-    return calls.logical_or(a, b)
-
-
-@implements(np.bitwise_xor)
-def bitwise_xor(a: Any, b: Any) -> Any:
-    _truths("^", a, b)
-    return calls.not_equal(a, b)
-
-
-@implements(np.invert)
-def invert(x: Any) -> Any:
-    _truths("~", x)
-    return calls.logical_not(x)
 
 
 @implements(np.logical_xor)

@@ -278,6 +278,18 @@ enter(Helper(
     ),
 ))  # fmt: skip
 enter(Helper(
+    "left_shift", ("a", "b"), "a << b modulo the integer's range; 0 where b is negative or no bit is left.",
+    c_int="return (uint64_t)b < 8 * sizeof a ? (int64_t)((uint64_t)a << b) : 0;\n",
+))  # fmt: skip
+enter(Helper(
+    "right_shift", ("a", "b"), "a >> b, rounded down; 0 or -1 where b is negative or no bit is left.",
+    c_int=(
+        "if ((uint64_t)b < 8 * sizeof a)\n"
+        "    return a < 0 ? ~(~a >> b) : a >> b;\n"
+        "return a < 0 ? -1 : 0;\n"
+    ),
+))  # fmt: skip
+enter(Helper(
     "to_int", ("x",), "x truncated; the smallest integer where it does not fit, as on x86.",
     signature="double x",
     c_int=(

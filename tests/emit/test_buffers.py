@@ -360,6 +360,7 @@ def test_long_bodies_in_parts():
     assert total == pytest.approx(np.sum(y * y))
 
 
+BITS = ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift")
 ELEMENTWISE = [op for op in OPS.values() if op.elementwise and op not in buffers.ITSELF]
 
 
@@ -374,9 +375,10 @@ def test_elementwise_results_are_new_arrays(op):
     ]
     count = len(op.partials or op.vjp)
     args = [np.linspace(0.1, 0.9, 4) + 0.01 * k for k in range(count)]
-    fn = gg.compile(
-        calls[count - 1], *["f64[n]"] * count, name="f", options={"optimize": "lecture"}
-    )
+    if op.name in BITS:
+        args = [np.arange(4) + k for k in range(count)]
+    spec = "i64[n]" if op.name in BITS else "f64[n]"
+    fn = gg.compile(calls[count - 1], *[spec] * count, name="f", options={"optimize": "lecture"})
     namespace: dict = {}
     exec(fn.source, namespace)
     with np.errstate(invalid="ignore"):

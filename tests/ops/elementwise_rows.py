@@ -4,6 +4,7 @@ Row(op, exact, domains, special, bad)
     exact     the function on mpmath numbers; None: compare the value with NumPy's own, and expect no slope
     domains   per operand an interval in which the function is smooth (a list of numbers: those numbers, as constants)
     special   (operands, slopes): expected derivatives at kinks and poles; None: no slope is asked for
+    ints      it takes integers too;  only_ints: nothing else
     bad       (operands, words of the message): arguments that are refused, words None where NumPy refuses at run time
 """
 
@@ -32,6 +33,7 @@ class Row:
     special: tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...] = ()
     bad: tuple[tuple[tuple[Any, ...], str], ...] = ()
     ints: bool = False
+    only_ints: bool = False
     second: bool = True
     rel: float = 2e-15
 
@@ -158,6 +160,10 @@ ROWS = [
         ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0)), ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0)), ((2.0, 0.0, 1.0), (0.0, 0.0, 1.0)),
         ((-2.0, 0.0, 1.0), (0.0, 1.0, 0.0)), ((0.5, 2.0, 1.0), (0.0, 0.0, 1.0)),
         ((0.5, -inf, inf), (1.0, 0.0, 0.0))), (((BOOLS, BOOLS, BOOLS), no_bools),), ints=True),
+    # bits
+    *[Row(name, None, ([6, -3, 2**40 + 1], [3, 5, 1]), bad=(((1.0, 2.0), "needs integers"), ((BOOLS, BOOLS), "needs integers")),
+        only_ints=True) for name in ("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift")],
+    Row("invert", None, ([6, -3, 2**40 + 1],), bad=(((1.0,), "needs integers"), ((BOOLS,), "needs integers")), only_ints=True),
     # truth values
     *[Row(name, None, (SMALL, SMALL), bad=no_fit, ints=True) for name in (
         "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or")],

@@ -134,7 +134,7 @@ def test_refused_by_name():
         np.where(x > 0)
     with pytest.raises(GradgenError, match=r"np\.sin is not supported with these arguments"):
         np.sin(x, out=np.empty(3))
-    with pytest.raises(GradgenError, match="truth values"):
+    with pytest.raises(GradgenError, match="needs integers"):
         np.bitwise_and(x, 1)
     with pytest.raises(GradgenError, match="three times"):
         slopes(OPS["tetragamma"], [Value(2.0)])
