@@ -239,6 +239,22 @@ def strided(x):
     return np.exp(x[:, 1]) * x[:, 0], np.sin(x[::2, 0])
 
 
+def filtered(A, b, ys):
+    """A reduction of an item of the tape: the forward algorithm of a hidden Markov model."""
+    alpha = b
+    for y in ys:
+        alpha = special.logsumexp(alpha[:, np.newaxis] + A, axis=0) - 0.5 * (y - b) ** 2
+    return special.logsumexp(alpha) + np.max(alpha)
+
+
+def batches(W, Xs):
+    """Products of matrices that are items of a stack, one of them transposed."""
+    total = 0.0
+    for X in Xs:
+        total += np.sum(np.tanh(W @ X.T))
+    return total
+
+
 PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
     (logistic, ("f64[d]", "f64[]", "f64[n,d]", "f64[n]"), ("w", "b")),
     (logistic, ("f32[d]", "f32[]", "f32[n,d]", "f32[n]"), ("w", "b", "X")),
@@ -254,6 +270,9 @@ PROGRAMS: list[tuple[Any, tuple[str, ...], Any]] = [
         ("f32[n,4]", "f32[n,3]", "f32[4,5]", "f32[5]", "f32[5,3]", "f32[3]"),
         ("W1", "b1", "W2", "b2", "X"),
     ),
+    (filtered, ("f64[n,n]", "f64[n]", "f64[k]"), ("A", "b", "ys")),
+    (batches, ("f64[m,d]", "f64[k,n,d]"), ("W", "Xs")),
+    (batches, ("f64[33,34]", "f64[2,35,34]"), ("W", "Xs")),
     (scalars, ("f64[]", "f64[]"), ("x", "y")),
     (scalars, ("f32[]", "f32[]"), ("x", "y")),
     (relu_sum, ("f64[n]", "f64[]"), ("x", "w")),

@@ -129,15 +129,14 @@ class Regions(Builder):
         """The item of a stack: a scalar, or a view."""
         if not ty.shape:
             return self.emit(Load(buffer, (lead,), None, self.site))
-        return _Item(View.whole(buffer), lead, ty.shape)
+        return View.whole(buffer).item(lead, ty.shape)
 
     def held(self, value: Any, ty: Type, memories: set[int], own: Buffer) -> Any:
         """The new value of a carry, copied if it is a view of memory that another carry is about to overwrite."""
-        view = value.view if isinstance(value, _Item) else value
-        if not isinstance(view, View) or not ty.shape:
+        if not isinstance(value, View) or not ty.shape:
             return value
-        memory = view.buffer.memory
-        if id(memory) not in memories or (memory is own.memory and view.is_whole):
+        memory = value.buffer.memory
+        if id(memory) not in memories or (memory is own.memory and value.is_whole):
             return value
         return View.whole(self.copy(value, ty, "new"))
 
@@ -201,7 +200,7 @@ class Regions(Builder):
             return Splat(x.scalar, ty.shape) if ty.shape else x.scalar
         if not ty.shape:
             return self.read(x, [step])
-        return _Item(x, step, ty.shape)
+        return x.item(step, ty.shape)
 
     def body_of(self, node: Any, body: Function, values: list[Any]) -> list[Any]:
         """The results of a loop's body; of a map over small arrays, as scalars."""
@@ -371,29 +370,6 @@ class Regions(Builder):
         self.bundles[id(node)] = [
             View.whole(b) if b.shape else self.emit(Load(b, (), None, self.site)) for b in buffers
         ]
-
-
-class _Item(View):
-    """Item number `lead` of a stack, where `lead` runs with a loop."""
-
-    __slots__ = ("lead", "view")
-
-    def __init__(self, view: View, lead: Affine, shape: Any) -> None:
-        super().__init__(view.buffer, view.axes, shape)
-        self.view, self.lead = view, lead
-
-    @property
-    def is_whole(self) -> bool:
-        return False
-
-    def index(self, coordinates: Sequence[Affine]) -> Any:
-        return self.view.index([self.lead, *coordinates])
-
-    def through(self, table: Any, shape: Any) -> View:
-        # The old coordinates are those behind the first, which stays.
-        shifted = [(0, 0, 1), *((s, None if a is None else a + 1, c) for s, a, c in table)]
-        inner = self.view.through(shifted, (self.view.shape[0], *shape))
-        return _Item(inner, self.lead, shape)
 
 
 class _Pieces(View):

@@ -13,15 +13,18 @@ from gradgen.lower.kernel import (
 from gradgen.sizes import Dim, add, mul
 from gradgen.types import Shape
 
+Place = tuple[Dim | Affine, int | None, Dim]
+
 
 class View:
-    """An array as an index map on a buffer: axis k of the buffer is at `constant + coefficient * coordinate[axis]`."""
+    """An array as an index map on a buffer: axis k of the buffer is at `constant + coefficient * coordinate[axis]`.
+
+    Where `axis` is None the constant stands alone; it may then run with a loop that the view is inside of.
+    """
 
     __slots__ = ("axes", "buffer", "shape")
 
-    def __init__(
-        self, buffer: Buffer, axes: tuple[tuple[Dim, int | None, Dim], ...], shape: Shape
-    ) -> None:
+    def __init__(self, buffer: Buffer, axes: tuple[Place, ...], shape: Shape) -> None:
         self.buffer = buffer
         self.axes = axes
         self.shape = shape
@@ -39,17 +42,29 @@ class View:
 
     def index(self, coordinates: Sequence[Affine]) -> Index:
         return tuple(
-            Affine(constant)
+            _affine(constant)
             if axis is None
-            else Affine(constant).plus(coordinates[axis].times(coefficient))
+            else _affine(constant).plus(coordinates[axis].times(coefficient))
             for constant, axis, coefficient in self.axes
         )
 
+    def item(self, number: Affine, shape: Shape) -> View:
+        """Item `number` along the first axis, of this shape."""
+        axes: list[Place] = []
+        for constant, axis, coefficient in self.axes:
+            if axis:
+                axes.append((constant, axis - 1, coefficient))
+            elif axis is None:
+                axes.append((constant, None, coefficient))
+            else:
+                axes.append((_affine(constant).plus(number.times(coefficient)), None, coefficient))
+        return View(self.buffer, tuple(axes), shape)
+
     def through(self, table: Sequence[tuple[Dim, int | None, Dim]], shape: Shape) -> View:
         """The view after a move: its old coordinate k is `constant + coefficient * new coordinate[axis]`."""
-        axes: list[tuple[Dim, int | None, Dim]] = []
+        axes: list[Place] = []
         for start, axis, coefficient in self.axes:
-            if axis is None:
+            if axis is None or isinstance(start, Affine):
                 axes.append((start, None, coefficient))
                 continue
             shift, new, scale = table[axis]
@@ -61,6 +76,10 @@ class View:
                 )
             )
         return View(self.buffer, tuple(axes), shape)
+
+
+def _affine(constant: Dim | Affine) -> Affine:
+    return constant if isinstance(constant, Affine) else Affine(constant)
 
 
 class Splat:
