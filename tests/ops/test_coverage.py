@@ -26,7 +26,4 @@ def test_nothing_on_the_page_is_wrong():
 
 @pytest.mark.deep
 def test_the_page_is_what_the_rows_find():
-    assert (
-        coverage.table([coverage.outcomes(f) for f in coverage.every_row()])
-        == coverage.FILE.read_text()
-    )
+    assert coverage.table(coverage.all_outcomes()) == coverage.FILE.read_text()
