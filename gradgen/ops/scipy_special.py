@@ -57,7 +57,8 @@ def xlog1py(x: Any, y: Any) -> Any:
 
 @implements("scipy.special.entr")
 def entr(x: Any) -> Any:
-    return -xlogy(x, x)
+    """-x log(x), and -inf for x < 0."""
+    return calls.where(calls.less(x, 0.0), -math.inf, -xlogy(x, x))
 
 
 @implements("scipy.special.rel_entr")
@@ -72,12 +73,17 @@ def kl_div(x: Any, y: Any) -> Any:
 
 @implements("scipy.special.gamma", math.gamma)
 def gamma(x: Any) -> Any:
-    """exp(gammaln(x)) with its sign, which is -1 between -1 and 0, -3 and -2, ..."""
+    """exp(gammaln(x)) with its sign."""
     x = as_value(x)
+    size = calls.exp(calls.gammaln(x))
+    return calls.where(_is_negative(x), -size, size)
+
+
+def _is_negative(x: Value) -> Any:
+    """Whether gamma(x) is: between -1 and 0, -3 and -2, ..."""
     low = calls.floor(x)
     odd = calls.not_equal(low, 2.0 * calls.floor(0.5 * low))
-    size = calls.exp(calls.gammaln(x))
-    return calls.where(calls.logical_and(calls.less(x, 0.0), odd), -size, size)
+    return calls.logical_and(calls.less(x, 0.0), odd)
 
 
 gammainc = implements("scipy.special.gammainc")(_op("gammainc"))
@@ -92,7 +98,13 @@ def betaln(a: Any, b: Any) -> Any:
 
 @implements("scipy.special.beta")
 def beta(a: Any, b: Any) -> Any:
-    return gamma(a) * gamma(b) / gamma(a + b)
+    """gamma(a) gamma(b) / gamma(a + b), by logarithms: the factors overflow long before it does."""
+    a, b = as_values((a, b))
+    negative = calls.not_equal(
+        calls.not_equal(_is_negative(a), _is_negative(b)), _is_negative(a + b)
+    )
+    size = calls.exp(betaln(a, b))
+    return calls.where(negative, -size, size)
 
 
 @implements("scipy.special.rgamma")
@@ -117,9 +129,10 @@ def binom(n: Any, k: Any) -> Any:
 
 @implements("scipy.special.poch")
 def poch(z: Any, m: Any) -> Any:
-    """z (z + 1) ... (z + m - 1) for real m."""
+    """z (z + 1) ... (z + m - 1) = gamma(z + m) / gamma(z) for real m, by logarithms as `beta`."""
     z, m = as_values((z, m))
-    return gamma(z + m) / gamma(z)
+    size = calls.exp(calls.gammaln(z + m) - calls.gammaln(z))
+    return calls.where(calls.not_equal(_is_negative(z + m), _is_negative(z)), -size, size)
 
 
 @implements("scipy.special.exprel")
@@ -168,16 +181,22 @@ def log_ndtr(x: Any) -> Value:
 
 @implements("scipy.special.huber")
 def huber(delta: Any, r: Any) -> Any:
-    """r**2 / 2 for |r| <= delta, then delta * (|r| - delta / 2)."""
+    """r**2 / 2 for |r| <= delta, then delta * (|r| - delta / 2); inf for delta < 0."""
     size = abs(as_value(r))
     inner = 0.5 * calls.square(r)
-    return calls.where(calls.less_equal(size, delta), inner, delta * (size - 0.5 * delta))
+    value = calls.where(calls.less_equal(size, delta), inner, delta * (size - 0.5 * delta))
+    return value if _is_positive(delta) else calls.where(calls.less(delta, 0.0), math.inf, value)
+
+
+def _is_positive(x: Any) -> bool:
+    """Whether x is a number of the user's that is at least 0."""
+    return isinstance(x, (int, float)) and x >= 0
 
 
 @implements("scipy.special.pseudo_huber")
 def pseudo_huber(delta: Any, r: Any) -> Any:
     r, d = as_values((r, delta))
-    return delta * delta * (calls.sqrt(1.0 + calls.square(r / d)) - 1.0)
+    return d * d * calls.expm1(0.5 * calls.log1p(calls.square(r / d)))
 
 
 @implements("scipy.special.multigammaln")

@@ -17,6 +17,7 @@ from gradgen.errors import ShapeError, UnsupportedError
 from gradgen.functions import FINDERS, dispatch, implements
 from gradgen.ops import calls
 from gradgen.ops.diagonals import diagonal
+from gradgen.ops.elementwise import literal
 from gradgen.ops.linalg import t as transposed
 from gradgen.ops.matrices import cholesky
 from gradgen.ops.reduce import as_value, as_values
@@ -80,17 +81,21 @@ def _continuous(name: str, log_density: Formula, shapes: str = "", **more: Formu
 
 
 def _discrete(name: str, shapes: str, log_mass: Formula, **more: Formula) -> None:
-    """Enter a family on the integers: log_mass(k - loc, *shapes)."""
+    """Enter a family on the integers: log_mass(k - loc, *shapes), and -inf between them."""
 
-    def shifted(f: Formula) -> Formula:
+    def shifted(f: Formula, masses: bool = False) -> Formula:
         def method(k: Any, *args: Any, **named: Any) -> Any:
             given = _parameters(name, f"{shapes} loc", args, named)
-            k, *parts = (floats(v) for v in as_values((k, *given)))
-            return f(k - parts[-1], *parts[:-1])
+            k, *parts = as_values((k, *given))
+            whole = not k.type.is_float and (not parts[-1].type.is_float or literal(parts[-1]) == 0)
+            k, *parts = (floats(v) for v in (k, *parts))
+            at = k - parts[-1]
+            value = f(at, *parts[:-1])
+            return value if whole or not masses else _on(calls.equal(at, calls.floor(at)), value)
 
         return method
 
-    log_method = shifted(log_mass)
+    log_method = shifted(log_mass, masses=True)
     implements(f"scipy.stats.{name}.logpmf")(log_method)
     implements(f"scipy.stats.{name}.pmf")(lambda *a, **k: calls.exp(log_method(*a, **k)))
     for method, f in more.items():
