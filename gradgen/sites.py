@@ -30,6 +30,7 @@ def is_internal(filename: str) -> bool:
             filename.startswith((_PACKAGE, "<__array_function__"))
             or "/site-packages/numpy/" in path
             or "/site-packages/scipy/" in path
+            or "/site-packages/jax/" in path
             or os.path.basename(path) in ("functools.py", "contextlib.py", "gradgen", "gradgen.exe")
         )
     return known

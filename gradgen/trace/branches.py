@@ -30,7 +30,7 @@ from gradgen.sites import warn
 from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.control import branch as cond_of
 from gradgen.trace.control import scalar_bool, scan_numbered, while_traced
-from gradgen.trace.effects import check_unchanged, contents
+from gradgen.trace.effects import check_not_raised, check_unchanged, contents
 from gradgen.trace.hooks import CALLS, hook
 from gradgen.trace.regions import Region, trace_region
 from gradgen.tree import NONE, Tree, flatten, leaf_names, unflatten
@@ -165,6 +165,17 @@ def plain(test: Any, reason: str) -> Any:
 
 
 @hook
+def asserted(test: Any) -> Any:
+    """The test of an `assert`: a plain truth value."""
+    if is_traced(test):
+        raise TraceError(
+            "`assert` needs a truth value known at trace time, got a traced one: emitted code raises nothing",
+            "Check the arguments before the call, or mark the bad case: np.where(condition, value, np.nan).",
+        )
+    return test
+
+
+@hook
 def matched(subject: Any) -> Any:
     """The subject of a `match` with patterns such as True or float(): a plain value."""
     if any(is_traced(x) for x in (subject if type(subject) in (tuple, list) else (subject,))):
@@ -201,7 +212,11 @@ class _Run:
         with Trace(region=True) as self.trace, _Borrowed(before) as arrays:
             for handle in arrays:
                 handle.state = self.trace.operand(handle.resolve())
-            self.result = block()
+            try:
+                self.result = block()
+            except Exception as error:
+                check_not_raised(error)
+                raise
             self.after = read(state)
             self.written = {id(h): h.resolve() for h in arrays}
         setter(before)

@@ -60,6 +60,7 @@ def _settle(
     weak: list[bool], tree: Tree,
 ) -> tuple[list[Value], Any]:  # fmt: skip
     """Trace with the carry's types; a weak literal takes the type that the body gives it. ShapeError names both types."""
+    first = [v.type for v in init]
     for _ in range(3):
         outputs, found, made = build([v.type for v in init])
         if found != tree:
@@ -82,7 +83,12 @@ def _settle(
                 f"{what} needs a carry of one type, got {label}: {a.type} in and {b.type} out",
                 "Start from an array of the final shape and dtype, or cast in the body.",
             )
-    raise ShapeError(f"{what} needs a carry whose type settles")
+    k = next(k for k, v in enumerate(outputs) if v.type is not first[k])
+    raise ShapeError(
+        f"{what} needs a carry whose type settles, got {leaf_names('carry', tree)[k]}: {first[k]} in and "
+        f"{outputs[k].type} after three steps",
+        "Start from an array of the final shape.",
+    )
 
 
 def _cast(value: Value, ty: Type) -> Value:

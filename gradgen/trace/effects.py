@@ -2,17 +2,19 @@
 
 Looked at are the objects that a block reaches through its closure: cells, lists, dicts, sets and attributes of the user's
 objects; and the lists, dicts and sets among the globals that it names.
-Arrays and traced values have their own rules (`branches`), and modules and classes are left alone.
+Arrays and traced values have their own rules (`branches`), and modules and classes are left alone. Nor can a block raise.
 """
 
 from __future__ import annotations
 
+import dis
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import UnsupportedError
+from gradgen.sites import is_internal, raised_at
 from gradgen.value import Handle, Value
 
 _LEAF = (Value, Handle, np.ndarray, np.generic, ModuleType, type, BuiltinFunctionType, str, bytes,
@@ -82,3 +84,19 @@ def check_unchanged(before: Contents) -> None:
 def _described(obj: Any) -> str:
     words: dict[type, str] = {dict: "a dict or an attribute", list: "a list", set: "a set"}
     return words.get(type(obj)) or type(obj).__name__
+
+
+def check_not_raised(error: BaseException) -> None:
+    """Refuse a block of a traced test that ends by a `raise` of the user's; other errors are errors of tracing."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or is_internal(step.tb_frame.f_code.co_filename):
+        return
+    if dis.opname[step.tb_frame.f_code.co_code[step.tb_lasti]] == "RAISE_VARARGS":
+        raise UnsupportedError(
+            f"a branch that is taken by traced values raises {type(error).__name__}: both branches are traced, and emitted "
+            "code raises nothing",
+            "Check the arguments before the call, or return a value that marks the case, such as np.nan or np.inf.",
+            site=raised_at(error),
+        ) from error

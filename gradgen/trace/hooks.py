@@ -69,6 +69,12 @@ def enter(f: Any) -> Any:
     return f
 
 
+def is_unread(f: Any) -> bool:
+    """Whether `f` is a user's function whose source is not to be found, so that it runs as it is."""
+    f = getattr(f, "__func__", f)
+    return isinstance(f, types.FunctionType) and is_user_code(f.__code__) and not rewrite(f, HOOKS)
+
+
 def note_captures(f: types.FunctionType) -> None:
     """Remember under which global or closure name an array is known, to name it so when it is captured."""
     code = f.__code__
@@ -170,6 +176,11 @@ def getitem(obj: Any, index: Any) -> Any:
         if isinstance(obj, np.ndarray):
             obj = constant(obj)
         return FUNCTIONS["getitem"](obj, index)
+    if isinstance(index, Value) and isinstance(obj, dict) and index not in obj:
+        raise TraceError(
+            "a dict needs a plain value for its key, got a traced one that is not in it",
+            "Index an array with it, or write if and elif, which are captured.",
+        )
     return obj[index]
 
 

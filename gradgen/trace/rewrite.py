@@ -21,6 +21,7 @@ does what plain Python does:
     f(a, *b, k=c, **d)                  __gg__.call(f, a, *b, k=c, **d)
     a if t else b                       __gg__.if_exp(t, lambda: a, lambda: b)
     a and b, a or b, not a              __gg__.and_(a, lambda: b), or_, not_;  a < b < c likewise
+    assert t, words                     assert __gg__.asserted(t), words
     if, while, for                      closures and a hook: see `flow`
 
 The second form of `x[i] += v` is taken where `v` has a call, await, yield or walrus in it: Python
@@ -474,6 +475,11 @@ class _Rewriter(ast.NodeTransformer):
         both_of = ast.copy_location(ast.Lambda(args, both), node)
         call = ast.Call(both_of, [self.visit(first), self.visit(second)], [])
         return ast.copy_location(call, node)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
+        self.generic_visit(node)
+        node.test = self._hook("asserted", node.test, node.test)
+        return node
 
     def visit_Match(self, node: ast.Match) -> ast.Match:
         """Patterns that look at what a number is, not at its value, would pass a traced one over without a word."""

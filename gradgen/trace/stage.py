@@ -17,7 +17,7 @@ from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.reduce import as_value
 from gradgen.sites import raised_at
 from gradgen.sizes import letters
-from gradgen.trace.hooks import enter
+from gradgen.trace.hooks import enter, is_unread
 from gradgen.trace.spec import Static
 from gradgen.tree import Tree, flatten, paths, unflatten
 from gradgen.types import Type, type_of
@@ -81,6 +81,17 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
                 "Write a while loop, which is captured, or end it by plain values.",
                 site=raised_at(error),
             ) from None
+        except (TraceError, ValueError) as error:
+            # NumPy raises a ValueError of its own where it asked a Value for a number.
+            refused = error if isinstance(error, TraceError) else error.__cause__
+            if type(refused) is not TraceError or not is_unread(f):
+                raise
+            raise TraceError(
+                refused.what,
+                f"{refused.remedy}\n  The source of {name} is not to be found (exec, an interactive prompt, an edited file, an "
+                "assert in a test), so that its tests, loops, assignments and calls go unseen: put it into a file of its own.",
+                site=raised_at(error),
+            ) from error
         outputs, tree = results(f, result)
     function = trace.function(name, outputs)
     operands += [outer for outer, _ in trace.free.values()]
