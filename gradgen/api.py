@@ -80,7 +80,10 @@ def compile(
 def checked(target: str, options: Any) -> Options:
     """The options, where target and options are ones that there are."""
     if target not in TARGETS:
-        raise SpecError(f"target needs one of {', '.join(TARGETS)}, got {target!r}")
+        raise SpecError(
+            f"target needs one of {', '.join(TARGETS)}, got {target!r}",
+            'The spec of a parameter that is itself called target is given in specs={"target": ...}.',
+        )
     chosen = Options.of(options)
     if target == "python" and chosen.order != "C":
         raise SpecError('order="F" needs the target c or numpy: lists of Python\'s have no order')
@@ -184,8 +187,8 @@ def _signature(name: str, arguments: list[Argument], staged: Staged) -> Signatur
 
 def function_name(name: str | None, usual: str) -> str:
     """The name of the function of a file of its own: as asked for, else the usual one, where no language has taken it."""
-    chosen = name or usual
-    if not chosen.isidentifier():
+    chosen = usual if name is None else name
+    if not (isinstance(chosen, str) and chosen.isidentifier()):
         raise SpecError(f"name needs an identifier, got {name!r}")
     return function_names([chosen])[0]
 

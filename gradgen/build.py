@@ -193,6 +193,11 @@ def _compile(
             folder,
         )
         built = Path(folder, "out.so")
+        if not built.exists():
+            raise BuildError(
+                f"building needs a compiler that writes its output, got success and no file from {compiler[0]}",
+                "Set CC to a C compiler, or give build(cc=...).",
+            )
         digest = Path(folder, "digest")
         digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest(), encoding="ascii")
         os.replace(built, path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -89,7 +90,10 @@ class Compiled:
             return self.source
         found = self._stages.get(stage)
         if found is None:
-            raise EmitError(f"the stage {stage} is not there for target {self.target!r}")
+            raise EmitError(
+                f"the stage {stage} is not there for target {self.target!r}",
+                'Loops are made for target="c".' if stage == "loops" else "",
+            )
         if callable(found):  # the trace before differentiation is made when it is asked for
             found = self._stages[stage] = found()
         return str(found)
@@ -131,8 +135,13 @@ class Compiled:
         return "\n".join(f"{sympy.latex(sympy.Symbol(n))} = {sympy.latex(e)}" for n, e in pairs)
 
     # -- calls
-    def build(self, cc: str | None = None, flags: list[str] | None = None) -> Compiled:
-        """Make it ready to run (C: compile and load; BuildError names what is missing). Calls do this by themselves."""
+    def build(self, cc: str | None = None, flags: str | list[str] | None = None) -> Compiled:
+        """Make it ready to run (C: compile and load; BuildError names what is missing). Calls do this by themselves.
+
+        flags: the compiler's, instead of the usual ones: a list, or a string as in a shell.
+        """
+        if isinstance(flags, str):
+            flags = shlex.split(flags)
         if self._ready is None or cc is not None or flags is not None:
             with self._lock:
                 if self._ready is None or cc is not None or flags is not None:

@@ -45,14 +45,15 @@ def leaf_text(leaf: Leaf, names: Callable[[str], str] = str) -> str:
     text = f"{names(leaf.label)}  {type_text(leaf.type)}"
     if leaf.below is not None:
         text += f" < {dim_text(leaf.below)}"
-    return f"{text}  {one_line(leaf.doc)}" if leaf.doc else text
+    return f"{text}  {one_line(leaf.doc)}".rstrip()
 
 
 def one_line(text: str) -> str:
     """Text of the user's, safe inside a docstring or comment: printable, on one line, without their terminators."""
     cleaned = "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
     return (
-        cleaned.replace("\\", "/")
+        cleaned.strip()
+        .replace("\\", "/")
         .replace('"""', "'''")
         .replace("*/", "* /")
         .replace("/*", "/ *")

@@ -69,6 +69,11 @@ def spec(s: Any, low: Any = None, high: Any = None, example: Any = None, doc: st
     found = parse_leaf(s)
     if not isinstance(found, Spec):
         raise SpecError(f"gg.spec needs the spec of an array, got {s!r}")
+    for word, bound in (("low", low), ("high", high)):
+        if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
+            raise SpecError(f"gg.spec needs a number for {word}, got {bound!r}")
+    if low is not None and high is not None and low > high:
+        raise SpecError(f"gg.spec needs low <= high, got low={low} and high={high}")
     return Spec(found.type, found.below, low, high, example, doc)
 
 
@@ -226,9 +231,16 @@ def arguments_of(
             raise SpecError(
                 f"{_label(f)} needs a spec for {name}", f'Add {name}="f64[]" or another spec.'
             )
+    keywords = [p for p in _parameters(f_inner) if p.kind is p.KEYWORD_ONLY]
+    needed = [p.name for p in keywords if p.default is p.empty and p.name not in given]
+    if needed:
+        raise SpecError(
+            f"{_label(f)} needs a value for its keyword-only parameter {needed[0]}, which takes no spec",
+            "Make it positional, or fix it with functools.partial.",
+        )
     if given:
         remedy = ""
-        if any(p.kind is p.KEYWORD_ONLY and p.name in given for p in _parameters(f_inner)):
+        if any(p.name in given for p in keywords):
             remedy = "Keyword-only parameters take no spec: make it positional, or fix it with functools.partial."
         raise SpecError(
             f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names)}", remedy

@@ -1,0 +1,250 @@
+"""Bad input around the function: names, ranges, blocks that raise, sources that are not there, points without a value."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.special as sp
+import scipy.stats as st
+from compilers import ARRAY_TARGETS, TARGETS, needs_c
+
+import gradgen as gg
+
+
+def refusal(kind, call):
+    """The message of the error that `call` raises."""
+    with pytest.raises(kind) as caught:
+        call()
+    return str(caught.value)
+
+
+def total(x):
+    return np.sum(x * x)
+
+
+@pytest.mark.parametrize("name", [3, "", "a b"])
+def test_a_name_is_an_identifier(name):
+    message = refusal(gg.SpecError, lambda: gg.compile(total, "f64[n]", name=name))
+    assert f"name needs an identifier, got {name!r}" in message
+
+
+def test_a_parameter_called_target():
+    def f(target):
+        return np.sum(target)
+
+    message = refusal(gg.SpecError, lambda: gg.compile(f, target="f64[n]"))
+    assert 'specs={"target": ...}' in message
+    assert gg.compile(f, specs={"target": "f64[n]"})(np.ones(3)) == 3.0
+
+
+def test_a_keyword_only_parameter_without_a_value():
+    def scaled(x, *, k):
+        return k * np.sum(x)
+
+    message = refusal(gg.SpecError, lambda: gg.compile(scaled, "f64[n]"))
+    assert "scaled needs a value for its keyword-only parameter k" in message
+    assert "functools.partial" in message
+
+
+def test_the_range_of_a_spec():
+    assert "low=2 and high=1" in refusal(gg.SpecError, lambda: gg.spec("f64[n]", low=2, high=1))
+    message = refusal(gg.SpecError, lambda: gg.spec("f64[n]", high="a"))
+    assert "needs a number for high, got 'a'" in message
+
+
+def test_loops_are_a_stage_of_c():
+    assert 'target="c"' in refusal(gg.EmitError, lambda: gg.compile(total, "f64[n]").show("loops"))
+
+
+def test_a_carry_that_grows_in_every_step():
+    def f(x):
+        return gg.scan(lambda c, v: (np.stack([c, c]), None), 0.0, x)[0]
+
+    message = refusal(gg.ShapeError, lambda: gg.compile(f, "f64[n]"))
+    assert "got carry: f64[] in and f64[2, 2, 2] after three steps" in message
+
+
+# -- blocks that raise
+def checked_root(x):
+    if x < 0:
+        raise ValueError("negative")
+    return np.sqrt(x)
+
+
+def calls_what_raises(x):
+    y = 1.0
+    if x > 1:
+        y = checked_root(x)
+    return y
+
+
+@pytest.mark.parametrize("f", [checked_root, calls_what_raises])
+def test_a_branch_that_raises(f):
+    message = refusal(gg.UnsupportedError, lambda: gg.compile(f, "f64[]"))
+    assert "a branch that is taken by traced values raises ValueError" in message
+    assert 'raise ValueError("negative")' in message and "np.nan" in message
+
+
+def test_an_error_inside_a_branch_stays_what_it_is():
+    def f(x):
+        if x > 0:
+            return x.shape[0]
+        return x
+
+    with pytest.raises(IndexError):
+        gg.compile(f, "f64[]")
+
+
+def test_a_branch_of_a_plain_test_may_raise():
+    def f(x, strict):
+        if strict and x.ndim > 1:
+            raise ValueError("a vector is needed")
+        return np.sum(x)
+
+    assert gg.compile(f, "f64[n]", True)(np.ones(3)) == 3.0
+    with pytest.raises(ValueError, match="a vector is needed"):
+        gg.compile(f, "f64[n,m]", True)
+
+
+MODEL = """
+import numpy as np
+
+def checked(x):
+    assert x.ndim == 1, "a vector"
+    assert x[0] > 0, "positive"
+    return np.sum(x)
+
+def looked_up(x):
+    return {0.0: 1.0}[x[0]]
+"""
+
+
+def test_an_assert_of_traced_values(tmp_path, monkeypatch):
+    (tmp_path / "bad_uses_model.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+    import bad_uses_model
+
+    message = refusal(gg.TraceError, lambda: gg.compile(bad_uses_model.checked, "f64[n]"))
+    assert "`assert` needs a truth value known at trace time" in message
+    assert 'bad_uses_model.py:6: assert x[0] > 0, "positive"' in message
+    message = refusal(gg.TraceError, lambda: gg.compile(bad_uses_model.looked_up, "f64[n]"))
+    assert "a dict needs a plain value for its key" in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["if x[0] > 0: x = 2.0 * x", "a = np.zeros(3); a[0] = x[0]", "a = np.array([x[0], x[1]])"],
+)
+def test_a_function_without_a_source(line):
+    scope = {}
+    exec(f"import numpy as np\ndef typed(x):\n    {line}\n    return np.sum(x)\n", scope)
+    message = refusal(gg.TraceError, lambda: gg.compile(scope["typed"], "f64[3]"))
+    assert "The source of typed is not to be found" in message
+
+
+def test_lines_inside_jax_are_not_the_users():
+    jnp = pytest.importorskip("jax.numpy")
+
+    def f(x):
+        return jnp.sum(x)
+
+    assert "return jnp.sum(x)" in refusal(gg.TraceError, lambda: gg.compile(f, "f64[n]"))
+
+
+# -- checks
+def log_root(x):
+    return np.log(x) + np.sqrt(x - 0.5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_check_outside_of_the_domain(target):
+    """Sample points are given by the specs; where the function has no value there the report says what to do."""
+    fn = gg.compile(
+        gg.value_and_grad(log_root), gg.spec("f64[]", low=-2.0, high=-1.0), target=target
+    )
+    if target == "python":
+        message = refusal(gg.CheckError, fn.check)
+        assert "got ValueError: math domain error at every one" in message and "low=" in message
+    else:
+        with np.errstate(all="raise"):  # its own warnings are not the user's
+            assert "x: no smooth point found" in str(fn.check()) and "low=" in str(fn.check())
+    partly = gg.spec("f64[]", low=0.0, high=0.8)
+    report = gg.compile(gg.value_and_grad(log_root), partly, target=target).check()
+    assert report.ok and "x_bar against Richardson" in str(report)
+
+
+def test_a_check_leaves_out_points_where_a_matrix_has_no_root():
+    def f(x):
+        return np.sum(np.linalg.cholesky(np.array([[x, 0.1], [0.1, x]])))
+
+    report = gg.compile(gg.value_and_grad(f), "f64[]").check()
+    assert report.ok and "points left out: LinAlgError" in str(report)
+
+
+# -- building
+@needs_c
+def test_flags_as_in_a_shell():
+    fn = gg.compile(total, "f64[n]", target="c", name="flags_as_in_a_shell")
+    assert fn.build(flags="-O0 -std=c99")(np.ones(3)) == 3.0
+
+
+@needs_c
+def test_a_compiler_that_writes_nothing(tmp_path):
+    script = tmp_path / "nothing"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o755)
+    fn = gg.compile(total, "f64[n]", target="c", name="writes_nothing")
+    message = refusal(gg.BuildError, lambda: fn.build(cc=str(script)))
+    assert "got success and no file from" in message
+
+
+def test_documentation_that_is_blank(tmp_path):
+    source = gg.compile(total, gg.spec("f64[n]", doc="\x00\u202e")).source
+    assert not [line for line in source.splitlines() if line != line.rstrip()]
+
+
+# -- far from the middle of the range: where factors overflow, and outside of the support
+FAR = [
+    (lambda n, k: sp.binom(n, k), (1000.0, 3.0)),
+    (lambda n, k: sp.binom(n, k), (-1.5, 2.0)),
+    (lambda a, b: sp.beta(a, b), (200.0, 300.0)),
+    (lambda a, b: sp.beta(a, b), (-0.5, 0.7)),
+    (lambda a, b: sp.beta(a, b), (-1.5, -0.3)),
+    (lambda z: sp.poch(z, 2.0), (200.0,)),
+    (lambda z: sp.poch(z, 0.5), (-0.7,)),
+    (lambda x: sp.entr(x), (-1.0,)),
+    (lambda d, r: sp.huber(d, r), (-1.0, 3.0)),
+    (lambda d, r: sp.pseudo_huber(d, r), (1.0, 1e-9)),
+    (lambda k, mu: st.poisson.logpmf(k, mu), (1.5, 2.0)),
+    (lambda k, p: st.geom.pmf(k, p), (2.5, 0.3)),
+    (lambda k, p: st.binom.logpmf(k, 5, p, 0.5), (2.5, 0.3)),
+    (lambda p: st.binom.logpmf(2, 5, p, 0.5), (0.3,)),
+]
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize("k", range(len(FAR)))
+def test_scipy_far_from_the_middle(k, target):
+    f, args = FAR[k]
+    found = gg.compile(f, *["f64[]"] * len(args), target=target)(*args)
+    assert found == pytest.approx(float(f(*args)), rel=1e-11, nan_ok=False)
+
+
+def test_counts_that_are_integers_need_no_mask():
+    def f(k, mu):
+        return np.sum(st.poisson.logpmf(k, mu))
+
+    assert "= floor" not in str(gg.compile(f, "i64[n]", "f64[]").ir)
+    slope = gg.compile(gg.grad(f, wrt="mu"), "f64[n]", "f64[]")(np.array([1.0, 2.0]), 2.0)
+    assert math.isclose(slope, -0.5)
+
+
+def test_the_examples_run_as_the_readme_says():
+    done = subprocess.run(
+        [sys.executable, "examples/classics/micrograd_readme.py"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "645.5773" in done.stdout
