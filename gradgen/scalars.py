@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradgen.errors import SpecError
 from gradgen.ir import CONST, NO_PARAMS, PARAM, Node, Op, infer
 from gradgen.spelling import UNARY, Expr
 from gradgen.types import F64
@@ -34,7 +35,10 @@ def meaning(op: Op, arity: int) -> Callable[..., float] | None:
     if not op.elementwise or op.python is None:
         return None
     operands = [_node(PARAM, ()) for _ in range(arity)]
-    if op.operand_dtypes is not None or infer(op, operands, NO_PARAMS) is not F64:
+    try:
+        if op.operand_dtypes is not None or infer(op, operands, NO_PARAMS) is not F64:
+            return None
+    except SpecError:  # an op on integers
         return None
     node = _node(op, tuple(operands))
     function = compiled(operands, [node], node)
