@@ -469,6 +469,22 @@ def test_checkpoints_of_a_scan_of_symbolic_length(target, reverse):
         same(bars, gradient, 1e-13)
 
 
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_a_scan_over_what_is_left_of_an_argument(target):
+    """Items of a slice that begins at a symbolic size, read where they lie."""
+
+    def f(w, x):
+        h, ys = gg.scan(lambda h, v: (np.tanh(w * h + v), h * h), 0.5 * w, x, checkpoint=3)
+        return np.sum(ys) + h
+
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), "f64[]", "f64[n]", target=target)
+    for n in (0, 1, 3, 5):
+        value, bars = fn(W, X[:n])
+        expected, gradient = gg.value_and_grad(f, (0, 1))(W, X[:n])
+        assert value == pytest.approx(expected, rel=1e-14)
+        same(bars, gradient, 1e-13)
+
+
 def test_the_memory_of_a_checkpointed_scan():
     """T = 10,000 steps: the states of about 2 sqrt(T) of them are held, not of T; the results are the same to the bit."""
     steps, wide = 10_000, 8

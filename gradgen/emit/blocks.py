@@ -373,19 +373,18 @@ class _For(_Loop):
         if value in printer.pending and value.op.name == "slice":
             first, *rest = value.params["index"]
             base = printer._exprs.get(value.args[0])
-            plain = (
-                isinstance(first, Span) and first.step == 1 and isinstance(first.start or 0, int)
-            )
-            if (
-                base is not None
-                and plain
-                and (first.start or 0) >= 0
-                and all(e == Span() for e in rest)
-            ):
+            start = _start(first) if isinstance(first, Span) else None
+            if base is not None and start is not None and all(e == Span() for e in rest):
                 printer.pending.pop(value)
                 self.reads.append(base.text)
-                return base.text, first.start or 0
+                return base.text, start
         return self.variable(value), 0
+
+
+def _start(span: Span) -> int | None:
+    """Where a slice that takes every element from there on begins, if that is a number."""
+    start = 0 if span.start is None else span.start
+    return start if span.step == 1 and isinstance(start, int) and start >= 0 else None
 
 
 def inner_updates(inner: Printer) -> list[int]:
