@@ -153,7 +153,12 @@ class Value(Operators, Node):
                     f"backward() needs a scalar, got {self.type}", "Pass y_bar, or sum() first."
                 )
             y_bar = 1.0
-        self._reverse(self, np.asarray(y_bar, DTYPES[self.type.dtype]))
+        # An eager Value is a number to a trace that happens to be open: nothing of its sweep is a statement there.
+        trace, _STATE.trace = _STATE.trace, None
+        try:
+            self._reverse(self, np.asarray(y_bar, DTYPES[self.type.dtype]))
+        finally:
+            _STATE.trace = trace
 
     def __repr__(self) -> str:
         if self._data is None:

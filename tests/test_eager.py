@@ -257,3 +257,28 @@ def test_the_benchmarks_engines_agree(workload):
     for value, gradient in results[1:]:
         assert value == pytest.approx(results[0][0], rel=1e-12)
         np.testing.assert_allclose(gradient, results[0][1], rtol=1e-9, atol=1e-12)
+
+
+def test_backward_while_a_trace_is_open():
+    """An eager loss is differentiated as ever; its gradient is a number to the trace. Inside, all is traced."""
+    w = Value(np.array([1.0, -2.0]))
+    loss = np.sum(np.tanh(w) * w)
+    pole = Value(0.0)
+    at_pole = pole * np.sqrt(pole)
+
+    def f(x):
+        w.grad = pole.grad = None
+        loss.backward()
+        at_pole.backward()
+        return np.sum(x * w.grad) + pole.grad
+
+    def inside(x):
+        np.sum(w * w).backward()
+        return x
+
+    found = gg.compile(f, "f64[2]")(np.ones(2))
+    expected = np.tanh(w.data) + w.data / np.cosh(w.data) ** 2
+    assert found == pytest.approx(np.sum(expected), rel=1e-14)
+    np.testing.assert_allclose(w.grad, expected, rtol=1e-14)
+    with pytest.raises(gg.TraceError, match="needs an eager Value, got a traced one"):
+        gg.compile(inside, "f64[2]")
