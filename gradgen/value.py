@@ -25,7 +25,7 @@ from gradgen.ir import CONST, NO_PARAMS, OPS, PARAM, SIZE, Function, Node, Op, R
 from gradgen.operators import Operators
 from gradgen.sites import Site, user_site
 from gradgen.sizes import Dim, Size, add, floordiv, mul
-from gradgen.types import DTYPES, F64, Type, floating, promote, type_of
+from gradgen.types import DTYPES, F64, Type, dtype_name, floating, promote, type_of
 
 # Names under which the user's functions know arrays, by id; the weak reference tells whether the id is still that array's.
 _names_of_arrays: dict[int, tuple[weakref.ref[Any], str]] = {}
@@ -452,13 +452,16 @@ def is_scalar_number(value: Any) -> bool:
 
 
 def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
-    """Operands as Values: Python numbers are weak (they take the dtype of what they meet), lists become arrays."""
+    """Operands as Values: Python's numbers are weak (they take the dtype of what they meet), lists become arrays.
+
+    NumPy's numbers count as NumPy counts them, but for one: nothing that is captured widens f32.
+    """
     dtype = None
     weak = False
     out = list(args)
     for i, a in enumerate(out):
         if isinstance(a, Extent):
-            pass  # a size is a number of Python's: it never widens f32
+            pass  # a size is a number of Python's: it widens nothing
         elif isinstance(a, Value):
             node = a.resolve() if isinstance(a, Handle) else a
             out[i] = node
@@ -481,13 +484,18 @@ def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
             if dtype is None:
                 dtype = out[i].type.dtype
     if weak:
+        if dtype != "f32":
+            for a in out:
+                if isinstance(a, (np.float64, np.float32, np.int64, np.int32)):
+                    own = dtype_name(a.dtype)
+                    dtype = own if dtype is None else promote(dtype, own)
         for i, a in enumerate(out):
             if not isinstance(a, Value):
                 out[i] = constant(a, _weak_dtype(a, dtype))
-    if dtype == "f32":
+    if dtype == "f32" or dtype == "i32":
         for i, a in enumerate(out):
             if isinstance(a, Extent):
-                out[i] = apply(OPS["cast"], a, dtype="f32")
+                out[i] = apply(OPS["cast"], a, dtype=dtype)
     return tuple(out)
 
 

@@ -25,7 +25,7 @@ from gradgen.ops.spans import index_text
 from gradgen.sites import cite
 from gradgen.sizes import Dim, spell
 from gradgen.spelling import ATOM, TERNARY, Expr
-from gradgen.types import DTYPES
+from gradgen.types import DTYPES, promote
 from gradgen.value import Value
 
 AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
@@ -79,7 +79,7 @@ class Printer:
         self.owned: set[Value] = set()  # inputs of a loop body that are its own to write into
         self.roots: dict[Value, str] = {}  # variables that statements are told to assign
         self.unnamed: set[Value] = set()  # values that stand where they are stored, named or not
-        self._mixed = False  # whether f32 occurs, beside which numbers must say that they are f64
+        self._mixed = False  # whether f32 or i32 occur, beside which numbers may say their dtype
         self.is_region = False  # results are expressions of the block around it
         self.tables: dict[Value, str] = {}  # what the module has: the names of tables
 
@@ -120,7 +120,7 @@ class Printer:
         fn = self.fn
         counts = self.counts = use_counts(fn)
         self._mixed = self.spelling == "numpy" and any(
-            getattr(v.type, "dtype", "") == "f32" for v in (*fn.inputs, *fn.body)
+            getattr(v.type, "dtype", "") in ("f32", "i32") for v in (*fn.inputs, *fn.body)
         )
         self._outputs = set(fn.outputs)
         self._plan_updates(counts)
@@ -221,8 +221,10 @@ class Printer:
                 folded[len(operands)] = used
                 reads += used
             operands.append(expr)
-        if self._mixed and node.op.elementwise and node.type.dtype == "f64":
-            self._widen(node, operands)
+        if self._mixed and node.op.elementwise:
+            self._say_dtypes(node, operands)
+            if node.type.dtype == "f64":
+                self._widen(node, operands)
         if folded is None:
             return spelling(operands, node, self), reads
         if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
@@ -235,6 +237,22 @@ class Printer:
             self._settle(node, longest, operands, folded, reads)
             expr = spelling(operands, node, self)
         return expr, reads
+
+    def _say_dtypes(self, node: Value, operands: list[Expr]) -> None:
+        """np.float32(2.0) for 2.0 where NumPy would make another dtype of the plain number and the other operands."""
+        if node.type.dtype == "bool":
+            return
+        numbers = [k for k, a in enumerate(node.args) if a.op is CONST and not a.type.shape]
+        others = [a.type.dtype for k, a in enumerate(node.args) if k not in numbers]
+        met = promote(*others) if numbers and others else "f64"
+        for k in numbers:
+            if met[0] == "f":
+                return
+            own = node.args[k].type.dtype
+            weak = "f64" if own[0] == "f" else "i64" if met == "bool" else met
+            if own != "bool" and promote(met, own) != weak:
+                operands[k] = Expr(f"{self.dtype(own)}({operands[k].text})")
+                met = promote(met, own)
 
     def _widen(self, node: Value, operands: list[Expr]) -> None:
         """Casts of single operands where the others are scalars: those are weak in NumPy, and its result would be single."""

@@ -194,9 +194,11 @@ def raise_to(a: Any, b: Any) -> Any:
     if isinstance(b, Value):
         n = literal(b)
     elif not isinstance(b, (int, float, np.number)):
-        n = b.item() if isinstance(b, np.ndarray) and b.ndim == 0 else None
+        n = b[()] if isinstance(b, np.ndarray) and b.ndim == 0 else None
     if n is None or not isinstance(a, Value):
         return apply(OPS["power"], a, b)
+    if isinstance(n, np.int64) and a.type.dtype == "i32":
+        a = calls.cast(a, dtype="i64")
     if a.type.dtype[0] == "i":
         if not isinstance(n, (int, np.integer)):
             a = calls.cast(a, dtype="f64")
@@ -207,7 +209,7 @@ def raise_to(a: Any, b: Any) -> Any:
             )
     if n == 0:
         return _ones_like(a)
-    if n == 1:
+    if n == 1 and a.type.dtype != "bool":
         return calls.copy(a) if isinstance(a, Handle) else a
     if n == 2:
         return calls.square(a)

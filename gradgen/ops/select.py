@@ -34,15 +34,6 @@ def _where_type(c: Type, a: Type, b: Type) -> Type:
     return Type.of(promote(a.dtype, b.dtype), broadcast("where", c.shape, a.shape, b.shape))
 
 
-def _where_numpy(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
-    """Of two literals, NumPy would take their own dtype: the first is given the result's."""
-    c, a, b = (x.text for x in operands)
-    dtype = node.type.dtype
-    if dtype in ("f32", "i32") and all(literal(arg) is not None for arg in node.args[1:]):
-        a = f"{target.dtype(dtype)}({a})"
-    return Expr(f"np.where({c}, {a}, {b})")
-
-
 WHERE = elementwise(
     "where", "same", np.where,
     "a where c is true, else b.",
@@ -59,7 +50,7 @@ WHERE = elementwise(
     ),
     masks=True,
     operand_dtypes=lambda types, result: ("bool", result.dtype, result.dtype),
-    numpy=_where_numpy,
+    numpy=call("np.where"),
     python=template("{1} if {0} else {2}", TERNARY, (TERNARY + 1, TERNARY + 1, TERNARY)),
     c=template("{0} ? {1} : {2}", TERNARY, (TERNARY + 1, TERNARY, TERNARY)),
 )  # fmt: skip
