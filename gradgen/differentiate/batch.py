@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from gradgen.ir import LEAVES, OPS, PARAM, Function
 from gradgen.ops.contract import matmul
 from gradgen.ops.index import GATHER, SLICE
+from gradgen.ops.ranges import ARANGE
 from gradgen.ops.regions import CALL, COND, ITEM, SCAN, WHILE, Loop
 from gradgen.ops.shape import reshape, transpose
 from gradgen.ops.spans import Span
@@ -142,12 +141,7 @@ def _slice_update(node: Value, values: Any, flags: Any, size: Dim) -> Value:
 
 def numbers(size: Dim, ndim: int) -> Value:
     """0 .. size - 1 along the first of `ndim` axes."""
-    if isinstance(size, int):
-        found = constant(np.arange(size))
-    elif "arange" in OPS:
-        found = apply(OPS["arange"], n=size)
-    else:
-        raise Unbatchable("arange")
+    found = apply(ARANGE, n=size)
     return reshape(found, (size, *(1,) * (ndim - 1))) if ndim > 1 else found
 
 

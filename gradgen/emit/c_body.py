@@ -227,7 +227,9 @@ class CBody(CPlaces):
                     continue
                 buffer = stmt.buffer
                 expr = self.element(buffer, stmt.index)
-                if not buffer.shape and buffer.storage == "local" and self._is_alias(stmt):
+                if buffer.data is IOTA and expr.text.isidentifier():  # the loop's variable
+                    self.variable[id(stmt)] = expr
+                elif not buffer.shape and buffer.storage == "local" and self._is_alias(stmt):
                     self.variable[id(stmt)] = expr
                     self.depends[id(stmt)] = [buffer]
                 elif id(stmt) in self.single and len(expr.text) <= _FOLD:

@@ -1,6 +1,6 @@
 """Lowering of what runs along an axis one element after another: running sums and products, counts, triangles, positions.
 
-A loop's variable is an index, not a number; where the number itself is wanted, a scalar counts the iterations.
+The number of an iteration is an element of IOTA, which is the loop's own variable.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from gradgen.ir import OPS
 from gradgen.lower.builder import Builder
-from gradgen.lower.kernel import NO_PARAMS, Affine, Let, Load
+from gradgen.lower.kernel import IOTA, NO_PARAMS, Affine, Buffer, Let, Load
 from gradgen.lower.views import View
 from gradgen.sizes import Dim, add
 from gradgen.types import Type, promote
@@ -29,20 +29,15 @@ class Scans(Builder):
         return self.emit(Let(OPS["where"], (condition, a, b), a.type, NO_PARAMS, None, self.site))
 
     @contextmanager
-    def counted(self, extent: Dim, name: str = "count") -> Iterator[tuple[Affine, Any]]:
-        """A sequential loop and the number of its iteration as an i64 scalar."""
-        counter = self.local("i64", name)
-        self.store(counter, (), constant(0, "i64"))
-        with self.loops([extent], "sequential") as (at,):
-            number = self.emit(Load(counter, (), None, self.site))
-            yield at, number
-            self.store(counter, (), self.compute("add", number, constant(1, "i64")))
+    def counted(self, extent: Dim, kind: str = "sequential") -> Iterator[tuple[Affine, Any]]:
+        """A loop and the number of its iteration as an i64 scalar."""
+        numbers = Buffer("i", "i64", (extent,), "const", data=IOTA)
+        with self.loops([extent], kind) as (at,):
+            yield at, self.emit(Load(numbers, (at,), None, self.site))
 
     def arange(self, node: Any) -> None:
-        out = self.temp(node.type, node.name or "at")
-        with self.counted(node.type.shape[0]) as (at, number):
-            self.store(out, (at,), number)
-        self.env[id(node)] = View.whole(out)
+        """No memory: an element is the number of the iteration that reads it."""
+        self.env[id(node)] = View.whole(Buffer("i", "i64", node.type.shape, "const", data=IOTA))
 
     def triangle(self, node: Any, lower: bool) -> None:
         """Elements where column - row <= k (or >= k), zeros elsewhere."""
@@ -51,8 +46,8 @@ class Scans(Builder):
         out = self.temp(node.type, node.name)
         with (
             self.loops(shape[:-2]) as at,
-            self.counted(shape[-2], "row") as (i, row),
-            self.counted(shape[-1], "column") as (j, column),
+            self.counted(shape[-2], "parallel") as (i, row),
+            self.counted(shape[-1], "parallel") as (j, column),
         ):
             gap = self.compute("sub", column, row)
             kept = self.compare("less_equal" if lower else "greater_equal", gap, k)
@@ -119,11 +114,11 @@ class Scans(Builder):
         value, shape = self.value(x), node.type.shape
         out = self.temp(node.type, node.name or "order")
         n = shape[-1]
-        with self.loops(shape[:-1]) as at, self.counted(n, "place") as (i, row):
+        with self.loops(shape[:-1]) as at, self.counted(n) as (i, row):
             mine = self.read(value, [*at, i])
             rank = self.local("i64", "rank")
             self.store(rank, (), constant(0, "i64"))
-            with self.counted(n, "other") as (j, column):
+            with self.counted(n) as (j, column):
                 other = self.read(value, [*at, j])
                 before, tied = self._before(other, mine, x.type)
                 first = self.compare("logical_and", tied, self.compare("less", column, row))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradgen.lower.kernel import (
+    IOTA,
     Affine,
     Buffer,
     Index,
@@ -35,6 +36,9 @@ class View:
 
     @property
     def is_whole(self) -> bool:
+        """Whether the array is all of its buffer's memory, as it lies there."""
+        if self.buffer.data is IOTA:
+            return False
         return self.shape == self.buffer.shape and all(
             axis == k and coefficient == 1 and constant == 0
             for k, (constant, axis, coefficient) in enumerate(self.axes)
