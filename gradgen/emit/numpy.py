@@ -28,7 +28,7 @@ from gradgen.ir import CONST, PARAM, use_counts
 from gradgen.ops.helpers import HELPERS
 from gradgen.ops.index import SLICE
 from gradgen.ops.regions import ITEM, is_stack
-from gradgen.ops.shape import RESHAPE
+from gradgen.ops.shape import CONCATENATE, RESHAPE, STACK
 from gradgen.sizes import Size
 from gradgen.spelling import Expr
 from gradgen.trace.spec import Argument, Leaf
@@ -317,7 +317,7 @@ class PythonFunction:
         return expr.text
 
     def _own_view(self, value: Value) -> bool:
-        """Whether a result is another shape, or the first elements, of an array that was filled here and nothing else reads."""
+        """Whether a result is another shape, or the first elements, of an array that was made here and nothing else reads."""
         counts, view = self.counts, value
         while view.op is RESHAPE or (
             view.op is SLICE and view.type.ndim == view.args[0].type.ndim == 1
@@ -327,7 +327,11 @@ class PythonFunction:
             if counts[view] > 1:
                 return False
             view = view.args[0]
-        return view is not value and view.op.store is not None and counts[view] == 1
+        made = view.op in (CONCATENATE, STACK) or (view.op.elementwise and view.op.flops > 0)
+        fresh = view.op.store is not None or (
+            made and (value.type.ndim == 1 or view not in self.reordered)
+        )
+        return view is not value and fresh and counts[view] == 1
 
     @functools.cached_property
     def counts(self) -> dict[Value, int]:

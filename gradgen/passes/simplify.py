@@ -413,6 +413,8 @@ def _same(node: Value, args: Args) -> Value | None:
         return make(node.op, x.args[0], axes=axes)
     if node.op is OPS["broadcast"] and x.op is OPS["broadcast"]:
         return make(node.op, x.args[0], **node.params)
+    if node.op is OPS["broadcast"] and x.op is OPS["reshape"] and not x.args[0].type.shape:
+        return make(node.op, x.args[0], **node.params)
     return None
 
 
