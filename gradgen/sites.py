@@ -1,6 +1,7 @@
 """Where in the user's code a value was made: found from the call stack, printed relative to the project.
 
-A site is `(filename, line)`, with a third element "reverse" or "forward" on statements that differentiation made. Emitted text
+A site is `(filename, line)`, with a third element on statements that differentiation made: "reverse", "forward", or PLACES for
+those that say where the entries of a sparse derivative are. Emitted text
 cites it as `model.py:12`, `cell 3:5` in a notebook, `<string>:1` otherwise, never as an absolute path, so that the text is the
 same on every machine.
 """
@@ -14,6 +15,7 @@ import sys
 import warnings
 
 Site = tuple[str, int] | tuple[str, int, str]
+PLACES = "rows and columns"
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # Model code that happens to live inside the package; a user's line may be in these.

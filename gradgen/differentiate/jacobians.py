@@ -49,10 +49,18 @@ def parameter(ty: Type, name: str | None = None) -> Value:
 
 
 def mapped(
-    body: Function, xs: Sequence[Value], consts: Sequence[Value], length: Dim
+    body: Function,
+    xs: Sequence[Value],
+    consts: Sequence[Value],
+    length: Dim,
+    index: Value | None = None,
 ) -> list[Value]:
-    """The results of `body(*items, *consts)` for the items of xs, stacked, in the open trace."""
-    region = Function(body.name, [parameter(I64), *body.inputs], body.outputs, body.body)
+    """The results of `body(*items, *consts)` for the items of xs, stacked, in the open trace.
+
+    index: the parameter that stands for the item's number, where the body reads that.
+    """
+    number = parameter(I64) if index is None else index
+    region = Function(body.name, [number, *body.inputs], body.outputs, body.body)
     made = apply(
         SCAN, *xs, *consts, body=region, carries=0, items=len(xs), length=length, reverse=False, kept=()
     )  # fmt: skip

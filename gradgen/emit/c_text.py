@@ -12,7 +12,7 @@ from gradgen.lower.kernel import (
     Loop,
     walk,
 )
-from gradgen.sites import cite
+from gradgen.sites import PLACES, cite
 from gradgen.spelling import ATOM, UNARY, Expr
 
 WIDTH = 100
@@ -29,8 +29,9 @@ def summary(loop: Loop) -> str:
         phases[site[2] if len(site) > 2 else "forward"] = None
         if cite(site):
             lines[cite(site)] = None
-    order = [p for p in ("forward", "reverse") if p in phases]
-    return f"{' and '.join(order)}  {citations(list(lines))}".strip()
+    order = [p for p in ("forward", "reverse", PLACES) if p in phases]
+    shown = " and ".join(order) if len(order) < 3 else ", ".join(order)
+    return f"{shown}  {citations(list(lines))}".strip()
 
 
 def citations(lines: list[str]) -> str:

@@ -12,18 +12,20 @@ from typing import Any
 from gradgen.emit.layout import Group, layout
 from gradgen.emit.lines import Statement, statement_lines
 from gradgen.emit.printer import Printed
+from gradgen.sites import PLACES
 from gradgen.spelling import Expr
 
 PART = 2000
 
 
 def sections(statements: Sequence[Statement]) -> list[str]:
-    """The section of each statement: forward, tangents or reverse; where tangents run beside their values, one for both."""
-    titles = {"": "forward", "reverse": "reverse"}
+    """The section of each statement: forward, tangents, reverse or where entries of a sparse derivative are; where tangents
+    run beside their values, one for both."""
+    titles = {"": "forward", "reverse": "reverse", PLACES: PLACES}
     found = [titles.get(s.phase, "tangents") for s in statements]
     turns = [section for section, _ in groupby(found)]
     if turns.count("tangents") > 1:
-        return ["reverse" if s == "reverse" else "values and tangents" for s in found]
+        return [s if s in ("reverse", PLACES) else "values and tangents" for s in found]
     return found
 
 

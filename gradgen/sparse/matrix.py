@@ -1,4 +1,4 @@
-"""Sparse matrices as sparse derivatives return them: values at fixed places."""
+"""Sparse matrices as sparse derivatives return them: values, and where they belong."""
 
 from __future__ import annotations
 
@@ -9,45 +9,84 @@ import numpy as np
 
 from gradgen.errors import SpecError, UnsupportedError
 from gradgen.ir import Function
-from gradgen.ops.index import zeros
+from gradgen.ops.index import SCATTER_ADD, zeros
+from gradgen.ops.sorting import SEARCHSORTED
 from gradgen.sites import warn
-from gradgen.trace.stage import Staged
+from gradgen.sizes import Dim
 from gradgen.tree import LEAF, Tree
 from gradgen.types import Type
-from gradgen.value import Value, apply
+from gradgen.value import Extent, Value, apply, constant
 
 FORMATS = ("coo", "csr", "csc")
 
 
 class Sparse:
-    """A matrix by its entries: `data` at fixed rows and columns.
+    """A matrix by its entries, values at rows and columns.
 
-    data: values (f64[nnz]).  row, col: where each belongs (i64[nnz]), sorted by row ("coo", "csr") or by column ("csc").
-    shape, nnz; indices and indptr as SciPy has them for "csr" and "csc".
+    data: the values (f64[nnz]).  row, col: where each belongs (i64[nnz]), sorted by row ("coo", "csr") or by column ("csc").
+    shape, nnz; indices and indptr as SciPy has them for "csr" and "csc". Entries at one place add up.
     """
 
     def __init__(
-        self, data: Any, row: np.ndarray, col: np.ndarray, shape: tuple[int, int], format: str
+        self,
+        data: Any,
+        row: Any = None,
+        col: Any = None,
+        shape: Any = None,
+        format: str = "coo",
+        indices: Any = None,
+        indptr: Any = None,
+        sizes: tuple[Dim, Dim] | None = None,
     ) -> None:
-        self.data, self.row, self.col, self.shape, self.format = data, row, col, shape, format
+        """Places by row and col, or by indices and indptr; sizes: the shape, where it is symbolic, for a traced matrix."""
+        self.data, self.format = data, format
+        self._row, self._col, self._indptr = row, col, indptr
+        if indptr is not None:
+            self._row, self._col = (None, indices) if format == "csr" else (indices, None)
+        if isinstance(data, Value) and sizes is not None:
+            self.shape = tuple(Extent.of(d) for d in sizes)
+        else:
+            self.shape = tuple(int(d) for d in shape)
+
+    @property
+    def row(self) -> Any:
+        """The row of each entry."""
+        return self._expanded() if self._row is None else self._row
+
+    @property
+    def col(self) -> Any:
+        """The column of each entry."""
+        return self._expanded() if self._col is None else self._col
+
+    def _expanded(self) -> Any:
+        """The row ("csr") or column ("csc") of each entry, from where they begin."""
+        if isinstance(self._indptr, Value):
+            from gradgen.differentiate.batch import numbers
+
+            each = numbers(self.data.type.shape[0], 1)
+            return apply(SEARCHSORTED, self._indptr, each, side="right") - 1
+        return np.repeat(np.arange(len(self._indptr) - 1), np.diff(self._indptr))
 
     @property
     def nnz(self) -> int:
         """The number of entries, zeros among them included."""
-        return len(self.row)
+        count: int = self.data.shape[0]
+        return count
 
     @property
-    def indices(self) -> np.ndarray:
+    def indices(self) -> Any:
         """Columns of the entries ("csr") or rows ("csc")."""
         if self.format == "coo":
             raise AttributeError("a coo matrix has row and col, no indices")
         return self.col if self.format == "csr" else self.row
 
     @property
-    def indptr(self) -> np.ndarray:
+    def indptr(self) -> Any:
         """Where each row ("csr") or column ("csc") begins among the entries."""
         if self.format == "coo":
             raise AttributeError("a coo matrix has row and col, no indptr")
+        if self._indptr is not None:
+            return self._indptr
         major, count = (
             (self.row, self.shape[0]) if self.format == "csr" else (self.col, self.shape[1])
         )
@@ -56,15 +95,12 @@ class Sparse:
     def toarray(self) -> Any:
         """The dense matrix."""
         if isinstance(self.data, Value):
-            from gradgen.ops.index import SCATTER_ADD
-            from gradgen.value import constant
-
-            empty = zeros(Type.of(self.data.type.dtype, self.shape))
-            return apply(
-                SCATTER_ADD, empty, self.data, constant(self.row), constant(self.col), axis=0
-            )
+            dims = tuple(d.params["size"] if isinstance(d, Value) else d for d in self.shape)
+            empty = zeros(Type.of(self.data.type.dtype, dims))
+            places = [v if isinstance(v, Value) else constant(v) for v in (self.row, self.col)]
+            return apply(SCATTER_ADD, empty, self.data, *places, axis=0)
         out = np.zeros(self.shape, np.asarray(self.data).dtype)
-        out[self.row, self.col] = self.data
+        np.add.at(out, (self.row, self.col), self.data)
         return out
 
     def to_scipy(self) -> Any:
@@ -103,16 +139,7 @@ def warn_if_dense(
         )
 
 
-def staged_entries(
-    fn: Function,
-    operands: list[Any],
-    row: np.ndarray,
-    col: np.ndarray,
-    shape: tuple[int, int],
-    format: str,
-    label: str,
-) -> Staged:
-    """fn, whose result is the values of the entries, as what returns a Sparse."""
-    fn.notes = {"slots": [0], "labels": [f"{label}_data"]}
-    build = functools.partial(Sparse, row=row, col=col, shape=shape, format=format)
-    return Staged(fn, operands, Tree("dataclass", ("data",), (LEAF,), build))
+def matrix_tree(keys: tuple[str, ...], **known: Any) -> Tree:
+    """The structure of a Sparse whose parts `keys` are computed; the others are known."""
+    build = functools.partial(Sparse, **known)
+    return Tree("dataclass", keys, (LEAF,) * len(keys), build)
