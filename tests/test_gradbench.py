@@ -60,6 +60,26 @@ def test_the_tool_process():
     assert not replies[5]["success"] and "cube" in replies[5]["error"]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{not json", "line 2 is no JSON: Expecting property name"), ("[1, 2]", "line 2 is no JSON object: [1, 2]")],
+)  # fmt: skip
+def test_a_line_that_is_no_message(line, said):
+    """What came before is answered; then the tool says which line, without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.gradbench"],
+        input=f'{{"id": 0, "kind": "start"}}\n{line}\n', capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"id": 0, "tool": "gradgen"}
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_message_that_lacks_something():
+    found = reply({"kind": "evaluate", "module": "lse", "function": "primal", "input": {}})
+    assert found == {"success": False, "error": "an input needs 'x'"}
+
+
 def test_runs_and_seconds():
     found = ask("lse", "primal", {"x": [1.0, 2.0], "min_runs": 7, "min_seconds": 0.0})
     assert len(found["timings"]) == 7

@@ -54,19 +54,29 @@ def reply(message: dict[str, Any]) -> dict[str, Any]:
             return {"success": False, "error": f"unknown module {module}"}
         try:
             return evaluate(module, message["function"], message["input"])
+        except KeyError as error:
+            return {"success": False, "error": f"an input needs {error}"}
         except Exception as error:
             return {"success": False, "error": f"{type(error).__name__}: {error}"}
     return {}
 
 
 def serve(lines: TextIO, out: TextIO) -> None:
-    """Answer messages until the input ends."""
-    for line in lines:
+    """Answer messages until the input ends. ValueError for a line that is no message: nobody can be told under its id."""
+    for number, line in enumerate(lines, 1):
         if line.strip():
-            message = json.loads(line)
+            try:
+                message = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} is no JSON: {error}") from None
+            if not isinstance(message, dict):
+                raise ValueError(f"line {number} is no JSON object: {line.strip()[:40]}")
             out.write(json.dumps({"id": message.get("id"), **reply(message)}) + "\n")
             out.flush()
 
 
 if __name__ == "__main__":
-    serve(sys.stdin, sys.stdout)
+    try:
+        serve(sys.stdin, sys.stdout)
+    except ValueError as error:
+        sys.exit(f"gradbench: a message needs to be one JSON object a line; {error}")
