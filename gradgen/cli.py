@@ -90,7 +90,8 @@ def _function(p: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--derive",
         choices=DERIVE,
         default=None,
-        help="what to derive (default: value_and_grad)",
+        help="what to derive (default: value_and_grad); hvp, jvp and vjp take a direction v, x_dot or y_bar last, whose "
+        "spec is that of what it mirrors where -a gives none",
     )
     p.add_argument(
         "--wrt", default=None, help="arguments to differentiate by, e.g. w,b (default: the first)"
@@ -166,7 +167,7 @@ def compiled_from(options: argparse.Namespace) -> Any:
     """The Compiled or Module that the command line asks for."""
     import gradgen as gg
 
-    specs: dict[str, str] = {}
+    specs: dict[str, Any] = {}
     for name, spec in map(parse_argument, options.args):
         if name in specs:
             raise UsageError(f"an argument needs one spec, got {name} twice")
@@ -184,7 +185,12 @@ def compiled_from(options: argparse.Namespace) -> Any:
         entries = [int(n) if n.lstrip("-").isdigit() else n for n in names]
         wrt = entries[0] if len(entries) == 1 else tuple(entries)
     derive = options.derive or "value_and_grad"
-    if derive != "none":
+    if derive in ("hvp", "jvp", "vjp"):
+        f = getattr(gg, derive)(f, wrt)
+        mirrored = None if f.extra in specs else _mirrored(f, specs)
+        if mirrored is not None:
+            specs[f.extra] = mirrored
+    elif derive != "none":
         f = getattr(gg, derive)(f, wrt)
     return gg.compile(
         f,
@@ -193,6 +199,31 @@ def compiled_from(options: argparse.Namespace) -> Any:
         options={"optimize": options.optimize},
         specs=specs,
     )
+
+
+def _mirrored(derived: Any, specs: dict[str, Any]) -> Any:
+    """The specs of a direction, which are those of the arguments in `wrt`, or of a cotangent, which are the results'."""
+    import gradgen as gg
+    from gradgen.tree import unflatten
+
+    if derived.kind == "vjp":
+        plain = gg.compile(derived.f, specs=specs)
+        types = [str(v.type) for v in plain.ir.outputs]
+        return unflatten(plain.signature.result, types)
+    names = derived.parameters()[:-1]
+    entries = derived.wrt if isinstance(derived.wrt, tuple) else (derived.wrt,)
+    chosen = [
+        names[e] if isinstance(e, int) and -len(names) <= e < len(names) else e for e in entries
+    ]
+    for name in chosen:
+        if name not in names:
+            raise UsageError(
+                f"--derive {derived.kind} needs --wrt among {', '.join(names)}, got {name}; "
+                f"or the direction's spec, -a {derived.extra}:DTYPE:SIZES"
+            )
+    if not all(name in specs for name in chosen):
+        return None  # said where the argument itself is missed
+    return tuple([specs[c] for c in chosen]) if isinstance(derived.wrt, tuple) else specs[chosen[0]]
 
 
 def build(options: argparse.Namespace) -> int:

@@ -127,6 +127,9 @@ RECORDED = [
     "model.py:table -a 'x=f64[n*(n-1)//2]' -a 'i=i64[2*n+1]' -a n:size",
     "model.py:square -a x:f32: --derive none",
     "model.py:square -a x:f64: -a v:f64: --derive hvp --target python",
+    "model.py:square -a x:f64: --derive hvp",
+    "model.py:square -a x:f64:n --derive vjp",
+    "model.py:table -a x:f64:n -a i:i64:p -a n:size --derive jvp --wrt x",
     "model.py:Models.cube -a x:f64:",
 ]
 
@@ -248,6 +251,9 @@ FAILURES = [
     ("build model.py:square -a x:f64: -a x:f32:", 2, "x twice"),
     ("build model.py:square -a 1=f64[]", 2, "identifier"),
     ("build model.py:square -a x:f64: --wrt y", 1, "wrt needs one of the arguments x"),
+    ("build model.py:square -a x:f64: --wrt y --derive hvp", 2, "--wrt among x, got y"),
+    ("build model.py:square -a x:f64: --wrt 1 --derive jvp", 2, "-a x_dot:DTYPE:SIZES"),
+    ("build model.py:square --derive vjp", 1, "needs a spec for x"),
     ("build model.py:square -a x:i64:", 1, "floating argument"),
     ("build model.py:square -a x:f64: --target rust", 2, "invalid choice"),
     ("build model.py:square -a x:f64: --derive more", 2, "invalid choice"),
