@@ -25,7 +25,7 @@ from gradgen.errors import EmitError, ShapeError, SpecError
 from gradgen.ir import Function
 from gradgen.options import Options
 from gradgen.trace.spec import Argument, Leaf, Signature, SizeSpec
-from gradgen.tree import Tree, flatten, unflatten
+from gradgen.tree import Mismatch, fitted, flatten, unflatten
 from gradgen.types import DTYPES
 
 STAGES = ("trace", "adjoint", "optimized", "loops", "source")
@@ -279,33 +279,10 @@ class Compiled:
         return [given[n] for n in names]
 
     def _match(self, argument: Argument, value: Any) -> list[Any]:
-        found: list[Any] = []
-        stack: list[tuple[Tree, Any, str]] = [(argument.tree, value, argument.name)]
-        while stack:
-            tree, item, path = stack.pop()
-            if tree.kind == "leaf":
-                found.append(item)
-                continue
-            try:
-                if tree.kind == "dict":
-                    if set(item) != set(tree.keys):
-                        raise KeyError
-                    parts = [item[k] for k in tree.keys]
-                elif tree.kind in ("dataclass", "namedtuple"):
-                    parts = [getattr(item, k) for k in tree.keys]
-                else:
-                    parts = list(item)
-                    if len(parts) != len(tree.keys):
-                        raise KeyError
-            except (KeyError, TypeError, AttributeError, IndexError):
-                raise SpecError(
-                    f"{self.name} needs {path} to be {tree}, got {type(item).__name__}"
-                ) from None
-            for key, child, part in reversed(
-                list(zip(tree.keys, tree.children, parts, strict=True))
-            ):
-                stack.append((child, part, f"{path}.{key}"))
-        return found
+        try:
+            return fitted(argument.tree, value, argument.name)
+        except Mismatch as found:
+            raise SpecError(f"{self.name} needs {found}") from None
 
     def _array(self, leaf: Leaf, value: Any) -> np.ndarray:
         dtype = DTYPES[leaf.type.dtype]

@@ -98,6 +98,53 @@ def unflatten(tree: Tree, leaves: Sequence[Any] | Iterator[Any]) -> Any:
     return tree.cls(**dict(zip(tree.keys, items, strict=True)))
 
 
+class Mismatch(Exception):
+    """A value is not of a structure: at which path, what is needed there and what was given."""
+
+    def __init__(self, path: str, tree: Tree, item: Any) -> None:
+        super().__init__(f"{path} to be {tree}, got {_described(item)}")
+
+
+def fitted(tree: Tree, value: Any, path: str) -> list[Any]:
+    """The leaves of `value`, taken apart as `tree` says: by key, whatever the order. Mismatch where it is built otherwise."""
+    found: list[Any] = []
+    stack = [(tree, value, path)]
+    while stack:
+        tree, item, path = stack.pop()
+        if tree.kind == "leaf":
+            found.append(item)
+        elif tree.kind != "none":
+            parts = _parts_by(tree, item)
+            if parts is None:
+                raise Mismatch(path, tree, item)
+            below = zip(tree.keys, tree.children, parts, strict=True)
+            stack += reversed([(child, part, f"{path}.{key}") for key, child, part in below])
+    return found
+
+
+def _parts_by(tree: Tree, item: Any) -> list[Any] | None:
+    if hasattr(item, "keys"):
+        return [item[k] for k in tree.keys] if set(item.keys()) == set(tree.keys) else None
+    if tree.kind in ("dataclass", "namedtuple") and all(hasattr(item, k) for k in tree.keys):
+        return [getattr(item, k) for k in tree.keys]
+    if tree.kind in ("dict", "dataclass") or isinstance(item, str):
+        return None
+    try:
+        parts = list(item)
+    except TypeError:
+        return None
+    return parts if len(parts) == len(tree.keys) else None
+
+
+def _described(item: Any) -> str:
+    parts = _parts(item)
+    if parts is None:
+        return type(item).__name__
+    kind, keys, _, _ = parts
+    name = type(item).__name__ if kind in ("namedtuple", "dataclass") else kind
+    return f"{name}({', '.join(map(str, keys))})"
+
+
 def paths(tree: Tree, root: str = "") -> list[tuple[Any, ...]]:
     """The keys that lead to each leaf, in order."""
     if tree.kind == "leaf":

@@ -504,15 +504,15 @@ def test_calls_are_refused(compiled, row):
 
 def test_structures_at_a_call():
     fn = gg.compile(gg.grad(lambda p: np.sum(p["w"]) * p["b"]), {"w": "f64[2]", "b": "f64[]"})
-    for bad in (
-        {"w": np.ones(2)},
-        {"w": np.ones(2), "b": 1.0, "c": 2.0},
-        [np.ones(2), 1.0],
-        3.0,
-        None,
+    for bad, shown in (
+        ({"w": np.ones(2)}, "dict(w)"),
+        ({"w": np.ones(2), "b": 1.0, "c": 2.0}, "dict(w, b, c)"),
+        ([np.ones(2), 1.0], "list(0, 1)"),
+        (3.0, "float"),
+        (None, "NoneType"),
     ):
         message = refusal(gg.SpecError, lambda bad=bad: fn(bad))
-        assert "needs p to be dict(w: *, b: *)" in message
+        assert f"needs p to be dict(w: *, b: *), got {shown}" in message
 
 
 def test_unsafe_conversions_are_refused():

@@ -401,6 +401,28 @@ def test_an_unused_argument_has_a_zero_gradient():
         assert y_bar.shape == (3, 1) and y_bar.dtype == np.float32 and not y_bar.any()
 
 
+def test_cotangents_and_tangents_of_structures_are_matched_by_key():
+    """In whatever order their keys were entered; other keys are refused, by path."""
+
+    def f(p):
+        return {"a": 2.0 * p["u"], "b": 3.0 * p["v"]}
+
+    p = {"u": 1.0, "v": 1.0}
+    back, ahead = gg.vjp(f), gg.jvp(f)
+    assert back(p, {"b": 1.0, "a": 0.0})[1] == {"u": 0.0, "v": 3.0}
+    assert ahead(p, {"v": 0.0, "u": 1.0})[1] == {"a": 2.0, "b": 0.0}
+    with pytest.raises(
+        gg.ShapeError, match=r"vjp needs y_bar to be dict\(a: \*, b: \*\), got dict\(a, c\)"
+    ):
+        back(p, {"a": 1.0, "c": 1.0})
+    with pytest.raises(gg.ShapeError, match=r"jvp needs x_dot to be .*, got dict\(u\)"):
+        ahead(p, {"u": 1.0})
+    along = gg.hvp(lambda p: p["u"] * p["v"])
+    assert along(p, {"v": 5.0, "u": 7.0}) == {"u": 5.0, "v": 7.0}
+    with pytest.raises(gg.ShapeError, match=r"hvp needs v to be .*, got float"):
+        along(p, 1.0)
+
+
 def test_one_array_twice():
     f = gg.grad(lambda x, y: x @ y, wrt=(0, 1))
     x = np.array([1.0, 2.0])

@@ -23,7 +23,7 @@ from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import Function
 from gradgen.ops.index import is_zeros
 from gradgen.trace.stage import Staged, inline, is_dynamic, leaf_type, stage
-from gradgen.tree import Tree, flatten, leaf_names, subtree, unflatten
+from gradgen.tree import Mismatch, Tree, fitted, flatten, leaf_names, subtree, unflatten
 from gradgen.types import DTYPES
 from gradgen.value import Value, any_value, current_trace
 
@@ -263,7 +263,7 @@ class Vjp(Transform):
         *inner, y_bar = args
         chosen, bare = selections(self.f, inner, self.wrt)
         staged = stage(self.f, inner, names, base_name(self.f))
-        bars = match("y_bar", y_bar, staged.function.outputs, staged.result)
+        bars = match(self.kind, "y_bar", y_bar, staged.function.outputs, staged.result)
         fn = canonicalise(staged.function)
         wrt = wrt_inputs(chosen)
         seeds: list[str | None] = list(leaf_names("y_bar", staged.result))
@@ -286,7 +286,7 @@ class Jvp(Transform):
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         if len(args) < 2:
             raise SpecError(
-                f"jvp needs the arguments of {base_name(self.f)} and x_dot, got {len(args)}"
+                f"{self.kind} needs the arguments of {base_name(self.f)} and {self.extra}, got {len(args)}"
             )
         *inner, x_dot = args
         chosen, bare = selections(self.f, inner, self.wrt)
@@ -294,14 +294,16 @@ class Jvp(Transform):
         fn = canonicalise(staged.function)
         parts = [x_dot] if bare else list(x_dot)
         if len(parts) != len(chosen):
-            raise SpecError(f"x_dot needs {len(chosen)} entries, as wrt has, got {len(parts)}")
+            raise SpecError(
+                f"{self.extra} needs {len(chosen)} entries, as wrt has, got {len(parts)}"
+            )
         wrt: list[int] = []
         dots: list[Any] = []
         for part, selection in zip(parts, chosen, strict=True):
             values = [
                 staged.function.inputs[i] if i is not None else None for i in selection.inputs
             ]
-            found = match("x_dot", part, values, selection.tree)
+            found = match(self.kind, self.extra, part, values, selection.tree)
             wrt += [i for i in selection.inputs if i is not None]
             dots += found
         derived = forward(fn, wrt)
@@ -322,7 +324,9 @@ class Hvp(Transform):
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         """Forward over reverse: the tangent of the gradient along v."""
-        inner = Jvp(Grad(self.f, self.wrt), self.wrt).derive(args, names)
+        along = Jvp(Grad(self.f, self.wrt), self.wrt)
+        along.kind, along.extra = self.kind, self.extra  # what its messages call things
+        inner = along.derive(args, names)
         count = inner.result.children[0].size
         slots = inner.function.notes.get("slots") or list(range(2 * count))
         labels = [f"{label}_v" for label in inner.function.notes["labels"][:count]]
@@ -368,11 +372,12 @@ def pick(
     return Staged(out, operands, result)
 
 
-def match(what: str, given: Any, values: Sequence[Any], tree: Tree) -> list[Any]:
+def match(kind: str, what: str, given: Any, values: Sequence[Any], tree: Tree) -> list[Any]:
     """The leaves of a cotangent or tangent, checked against the values that they belong to."""
-    leaves, found = flatten(given, is_leaf=lambda v: tree.kind == "leaf")
-    if len(leaves) != len(values):
-        raise ShapeError(f"{what} needs the structure {tree}, got {found}")
+    try:
+        leaves = fitted(tree, given, what)
+    except Mismatch as found:
+        raise ShapeError(f"{kind} needs {found}") from None
     out = []
     for leaf, value in zip(leaves, values, strict=True):
         if value is None or (leaf is None and value is None):
