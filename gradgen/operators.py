@@ -160,6 +160,11 @@ class Operators:
         return shape[0]
 
     def __iter__(self) -> Iterator[Any]:
+        if self.shape and not isinstance(self.shape[0], int):
+            raise TraceError(
+                f"iteration outside of a `for` statement needs a size known at trace time, got {self.shape[0].params['size']}",
+                "Write a for loop, which is captured, or gg.map(f, x): comprehensions, generators and * are run, not captured.",
+            )
         return iter([self[i] for i in range(len(self))])
 
     def sum(self, axis: Any = None, **kwargs: Any) -> Any:

@@ -207,6 +207,46 @@ def test_documentation_that_is_blank(tmp_path):
     assert not [line for line in source.splitlines() if line != line.rstrip()]
 
 
+@pytest.mark.parametrize("mode", ["same", "valid"])
+@pytest.mark.parametrize("function", [np.convolve, np.correlate])
+def test_a_filter_that_is_longer_than_the_samples(function, mode):
+    """NumPy lets them change places, and the result is as long as the filter: no size for a shape to have."""
+    fn = gg.compile(lambda x: function(x, np.array([1.0, -2.0, 1.5]), mode), "f64[n]")
+    x = np.array([0.3, 0.7, 0.9])
+    np.testing.assert_allclose(fn(x), function(x, [1.0, -2.0, 1.5], mode), rtol=1e-15)
+    assert "needs n >= 3, got 2" in refusal(gg.ShapeError, lambda: fn(x[:2]))
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: np.delete(x, 2), "needs n >= 3, got 2"),
+        (lambda x: np.delete(x, -3), "needs n >= 3, got 2"),
+        (lambda x: np.partition(x, 2), "needs n >= 3, got 2"),
+        (lambda x: np.argpartition(x, [0, -3]), "needs n >= 3, got 2"),
+    ],
+)
+def test_an_element_that_is_not_there(f, words):
+    fn = gg.compile(f, "f64[n]")
+    assert len(fn(np.array([3.0, 1.0, 2.0]))) == len(f(np.array([3.0, 1.0, 2.0])))
+    assert words in refusal(gg.ShapeError, lambda: fn(np.ones(2)))
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_a_range_of_one_point(target):
+    fn = gg.compile(lambda x: np.linspace(0.5, 1.0, len(x)), "f64[n]", target=target)
+    for n in range(4):
+        np.testing.assert_array_equal(fn(np.ones(n)), np.linspace(0.5, 1.0, n))
+
+
+def test_a_generator_over_a_symbolic_size():
+    message = refusal(gg.TraceError, lambda: gg.compile(lambda x: sum(v * v for v in x), "f64[n]"))
+    assert (
+        "iteration outside of a `for` statement needs a size known at trace time, got n" in message
+    )
+    assert "gg.map" in message
+
+
 # -- far from the middle of the range: where factors overflow, and outside of the support
 FAR = [
     (lambda n, k: sp.binom(n, k), (1000.0, 3.0)),

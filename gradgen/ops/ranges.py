@@ -114,7 +114,7 @@ def _steps(what: str, num: Any, endpoint: bool, like: Value) -> tuple[Value, Any
     """0, 1, ..., num - 1 in the dtype of `like`, and the number of steps from end to end."""
     n = _size(what, num)
     parts = add(n, -1) if endpoint else n
-    divisor: Any = max(parts, 1) if isinstance(parts, int) else Extent(parts)
+    divisor: Any = max(parts, 1) if isinstance(parts, int) else calls.maximum(Extent(parts), 1)
     return calls.cast(iota(n), dtype=like.type.dtype), divisor
 
 

@@ -29,6 +29,7 @@ from gradgen.ops.shape import (
     swapaxes,
     transpose,
 )
+from gradgen.ops.spans import require_length
 from gradgen.sizes import Dim, add, floordiv, mul, product
 from gradgen.types import broadcast
 from gradgen.value import Extent, Value, current_trace, dim_or_none
@@ -284,6 +285,7 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Value:
     if isinstance(dim, int):
         return along(arr, axis, np.delete(np.arange(dim), obj))
     k = count_of("np.delete of a symbolic axis", obj)
+    require_length(current_trace(), dim, k + 1 if k >= 0 else -k)
     head, tail = slice(None, k), slice(k + 1 if k != -1 else None, None)
     if k == -1:
         return along(arr, axis, head)

@@ -23,6 +23,7 @@ from gradgen.ops.reduce import as_value, as_values
 from gradgen.ops.reductions import floats, sum_
 from gradgen.ops.scans import cumsum
 from gradgen.ops.shape import broadcast_to, concatenate, expand_dims, moveaxis, ravel, reshape
+from gradgen.ops.spans import require_length
 from gradgen.sizes import add, mul, nonnegative
 from gradgen.value import Value, apply, current_trace
 
@@ -165,6 +166,7 @@ def _filtered(what: str, a: Value, v: Value, mode: Any) -> Value:
     n, m = a.type.shape[0], v.type.shape[0]
     if mode == "full":
         return full
+    require_length(current_trace(), n, m)  # a longer filter would change places with the samples
     if mode == "valid":
         return getitem(full, slice(as_index(add(m, -1)), as_index(n)))
     start = (m - 1) // 2 if isinstance(m, int) else None

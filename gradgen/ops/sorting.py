@@ -23,6 +23,7 @@ from gradgen.ops.reduce import as_value, as_values, axes_of
 from gradgen.ops.reductions import any_, count_nonzero, floats
 from gradgen.ops.selecting import along_places
 from gradgen.ops.shape import broadcast_to, moveaxis, reshape, stack, transpose
+from gradgen.ops.spans import require_length
 from gradgen.sizes import product
 from gradgen.spelling import Expr
 from gradgen.types import Type
@@ -97,11 +98,21 @@ def sort(
 @implements(np.partition)
 def partition(a: Any, kth: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Value:
     """Sorted, which is a partition about every element."""
+    _check_kth("np.partition", a, kth, axis)
     return sort(a, axis)
+
+
+def _check_kth(what: str, a: Any, kth: Any, axis: Any) -> None:
+    """NumPy refuses an element that is not there."""
+    a = as_value(a)
+    dim = product(a.type.shape) if axis is None else a.type.shape[axis_of(what, a, axis)]
+    for k in np.ravel(kth).tolist():
+        require_length(current_trace(), dim, k + 1 if k >= 0 else -k)
 
 
 @implements(np.argpartition)
 def argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Value:
+    _check_kth("np.argpartition", a, kth, axis)
     return argsort(a, axis)
 
 
