@@ -265,6 +265,8 @@ def graph(options: argparse.Namespace) -> int:
         print(dot(fn))
         return 0
     path = Path(options.output)
+    if path.suffix not in (".svg", ".dot", ".gv"):
+        raise UsageError(f"a graph needs a file that ends in .svg or .dot, got {path}")
     text = svg(fn) if path.suffix == ".svg" else dot(fn)
     try:
         path.write_text(text, encoding="utf-8")

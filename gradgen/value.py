@@ -153,10 +153,15 @@ class Value(Operators, Node):
                     f"backward() needs a scalar, got {self.type}", "Pass y_bar, or sum() first."
                 )
             y_bar = 1.0
+        y_bar = np.asarray(y_bar, DTYPES[self.type.dtype])
+        if y_bar.shape != self.type.shape:
+            raise ShapeError(
+                f"backward() needs y_bar of shape {self.type.shape}, got {y_bar.shape}"
+            )
         # An eager Value is a number to a trace that happens to be open: nothing of its sweep is a statement there.
         trace, _STATE.trace = _STATE.trace, None
         try:
-            self._reverse(self, np.asarray(y_bar, DTYPES[self.type.dtype]))
+            self._reverse(self, y_bar)
         finally:
             _STATE.trace = trace
 

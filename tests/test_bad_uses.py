@@ -185,6 +185,14 @@ def test_a_check_leaves_out_points_where_a_matrix_has_no_root():
     assert report.ok and "points left out: LinAlgError" in str(report)
 
 
+@pytest.mark.parametrize("y_bar", [np.ones(4), np.ones((1, 3)), 1.0])
+def test_a_cotangent_of_another_shape(y_bar):
+    x = gg.Value(np.ones(3))
+    message = refusal(gg.ShapeError, lambda: (2.0 * x).backward(y_bar))
+    assert f"backward() needs y_bar of shape (3,), got {np.shape(y_bar)}" in message
+    assert not x.grad.any()
+
+
 # -- building
 @needs_c
 def test_flags_as_in_a_shell():
