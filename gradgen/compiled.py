@@ -299,7 +299,8 @@ class Compiled:
             ) from None
         if array.dtype is not dtype:
             given = isinstance(value, (np.ndarray, np.generic))
-            if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
+            empty = not given and not array.size  # [] is of any dtype
+            if not empty and not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
                 raise SpecError(f"{self.name} needs {dtype} for {leaf.label}, got {array.dtype}")
             converted = array.astype(dtype)
             if dtype.kind == "i" and not given and not np.array_equal(converted, array):

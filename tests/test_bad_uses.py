@@ -193,6 +193,40 @@ def test_a_cotangent_of_another_shape(y_bar):
     assert not x.grad.any()
 
 
+# -- data
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize("f", [np.linalg.cholesky, np.linalg.inv, np.linalg.det, np.linalg.qr])
+def test_a_matrix_of_nan_is_data(f, target):
+    def whole(A):
+        parts = f(A)
+        return parts[1] if isinstance(parts, tuple) else parts
+
+    fn = gg.compile(whole, "f64[n,n]", target=target)
+    assert np.isnan(fn(np.full((3, 3), np.nan))).any()
+
+
+@needs_c
+def test_a_pseudo_inverse_of_nan_is_not_zero():
+    fn = gg.compile(np.linalg.pinv, "f64[n,m]", target="c")
+    assert np.isnan(fn(np.full((3, 2), np.nan))).all()
+    np.testing.assert_allclose(fn(np.ones((3, 2))), np.full((2, 3), 1 / 6), rtol=1e-14)
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_an_empty_list_is_of_any_dtype(target, tmp_path):
+    def f(x, k):
+        return np.sum(x[k] ** 2)
+
+    fn = gg.compile(f, "f64[n]", "i64[m]", target=target)
+    assert fn([1.0, 2.0], []) == 0.0
+    if target == "numpy":
+        scope = {"__name__": "standalone"}
+        exec(fn.source, scope)
+        assert scope["f"]([1.0, 2.0], []) == 0.0
+    with pytest.raises(TypeError):
+        fn([1.0, 2.0], np.zeros(0))
+
+
 # -- building
 @needs_c
 def test_flags_as_in_a_shell():

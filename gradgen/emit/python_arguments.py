@@ -140,7 +140,8 @@ ARRAY = '''def _array(name, value, dtype, ndim):
         return np.float64(value)
     array = np.asarray(value)
     given = isinstance(value, (np.ndarray, np.generic))
-    if not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
+    safe = np.can_cast(array.dtype, dtype, "safe" if given else "same_kind")
+    if not safe and (given or array.size):  # [] is of any dtype
         raise TypeError(f"NAME needs {np.dtype(dtype)} for {name}, got {array.dtype}")
     if not given and array.dtype.kind == "i":
         array = np.asarray(value, dtype)  # an integer too large raises OverflowError

@@ -181,7 +181,7 @@ _routine(
     double d = a[j * n + j];
     for (int64_t k = 0; k < j; k++)
         d -= l[j * n + k] * l[j * n + k];
-    if (!(d > 0.0))
+    if (d <= 0.0) /* NaN is data */
         return 1;
     l[j * n + j] = sqrt(d);
     for (int64_t i = 0; i < j; i++)
@@ -413,7 +413,7 @@ for (int64_t i = 0; i < n; i++)
     for (int64_t j = 0; j < m; j++) {
         double x = 0.0;
         for (int64_t k = 0; k < n; k++)
-            x += s[k] > 1.0e-15 * s[0] ? v[i * n + k] / s[k] * svd[j * n + k] : 0.0;
+            x += s[k] <= 1.0e-15 * s[0] ? 0.0 : v[i * n + k] / s[k] * svd[j * n + k];
         y[i * m + j] = x;
     }
 """,
