@@ -7,8 +7,9 @@ becomes, for blocks of ROWS rows that stay in cache,
     for i < n by ROWS: { for r: inner loops   for r: the scalars   for r: inner loops }
 
 so that the scalars of many rows are computed side by side, and what the inner loops read is read once. A scalar that crosses
-from one task to the next becomes a small array of the block, and so does a small array of the row; a load of memory that the
-loop does not write is made again instead. A sum over rows is collected in ROWS lanes, which are added up after the loop.
+from one task to the next becomes a small array of the block, and so does a small array of the row, an element of all rows after
+the other where scalars of a row are computed of its elements; a load of memory that the loop does not write is made again
+instead. A sum over rows is collected in ROWS lanes, which are added up after the loop.
 Where neighbouring rows are not neighbours in memory (the columns of a row-major matrix), loads and stores of a loop with
 mathematical functions go with the inner loops, so that the mathematics runs over arrays of the block.
 
@@ -236,6 +237,14 @@ class _Split:
                 if type(stmt) in (Load, Store, Declare) and id(stmt.buffer) in arrays:
                     uses.setdefault(id(stmt.buffer), set()).add(t)
         self.expanded = {key: arrays[key] for key, where in uses.items() if len(where) > 1}
+        # Elements that stand among the scalars of a row lie beside those of the next row.
+        self.across = {
+            id(s.buffer)
+            for s in loop.body
+            if type(s) is Load
+            and id(s.buffer) in self.expanded
+            and not any(a.terms for a in s.index)
+        }
         self.lanes = _accumulators(loop.body, loop)
         self.far = _far(loop)
         kept = [s for s in self.crossing.values() if not self._again(s)]
@@ -265,7 +274,13 @@ class _Split:
             if not self._again(s)
         }
         wide = {
-            key: Buffer(b.name, b.dtype, (rows, *b.shape), "local", site=b.site)
+            key: Buffer(
+                b.name,
+                b.dtype,
+                (*b.shape, rows) if key in self.across else (rows, *b.shape),
+                "local",
+                site=b.site,
+            )
             for key, b in self.expanded.items()
         }
         collectors = {
@@ -301,7 +316,8 @@ class _Split:
 
         def access(buffer: Buffer, index: Index) -> tuple[Buffer, Index]:
             if id(buffer) in wide:
-                return wide[id(buffer)], (r, *index)
+                across = id(buffer) in self.across
+                return wide[id(buffer)], (*index, r) if across else (r, *index)
             if id(buffer) in lanes:
                 return lanes[id(buffer)], (r,)
             return buffer, index
