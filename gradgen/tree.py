@@ -34,7 +34,7 @@ class Tree:
         if self.kind == "none":
             return "None"
         inner = ", ".join(f"{k}: {c}" for k, c in zip(self.keys, self.children, strict=True))
-        return f"{self.cls.__name__ if self.cls else self.kind}({inner})"
+        return f"{getattr(self.cls, '__name__', self.kind)}({inner})"
 
 
 LEAF = Tree("leaf")

@@ -243,7 +243,24 @@ def test_one_map_and_one_primal_for_all_arguments():
     assert "for " not in text
     assert text.index("# forward") < text.index("# reverse") < text.index("# rows and columns")
     c = gg.compile(derive, **VIEWS, target="c")
-    assert len(re.findall(r"^    for .*< p;", "\n".join(statements(c)), re.M)) == 1
+    loops = re.findall(r"^    for .*< p;.*\n +(\w+)", "\n".join(statements(c)), re.M)
+    assert loops[:2] == ["if", "if"] and len(loops) == 3  # places are checked, then it is one loop
+
+
+def test_what_items_gather_lies_side_by_side_for_mathematics_in_c():
+    """A block's gathered points go into an array that has the first coordinates of all rows, then the second ones."""
+
+    def f(x, i):
+        return gg.map(lambda v: np.sin(v[0] * v[1]) * np.exp(v[2]), x[i])
+
+    fn = gg.compile(gg.jacobian(f, sparse=True), **OF_X, target="c")
+    text = "\n".join(statements(fn))
+    assert re.search(r"\[k \* \d+ \+ j\w*\] = x\[", text), text
+    assert text.count("_INDEX") == 1  # places are checked once, before the loop
+    many = RNG.integers(-N, N, 200)
+    np.testing.assert_allclose(
+        fn(X, many).toarray(), gg.jacobian(f)(X, many).reshape(200, -1), rtol=1e-12, atol=1e-14
+    )
 
 
 def test_standalone_files_say_where_entries_are():

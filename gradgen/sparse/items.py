@@ -69,7 +69,10 @@ class Items(Places):
         self.readings: dict[tuple[int, int, int], Reading] = {}
         self.items: dict[Value, Value] = {}
         self.wholes: dict[Value, Value] = {}
-        self._along: dict[tuple[Value, int, Span], Value] = {}
+        self._along: dict[tuple[int, int, int], Value] = {}
+        self._indices: dict[
+            Value, Value
+        ] = {}  # the parameters in `items`, and what they are items of
         self._known: dict[tuple[int, int, int], Any] = {}
         self._active: set[Value] = set()
         self._looked = 0
@@ -140,19 +143,28 @@ class Items(Places):
         """What a value outside has at places along an axis, or all of it, as it stands in the program."""
         if at is None:
             return self.wholes.setdefault(value, parameter(value.type, value.name))
-        stretch = self.stretches.get((id(at), value.type.shape[axis]))
-        if stretch is None:
-            return apply(GATHER, self.read(value, axis, None), at, axis=axis)
-        key = (value, axis, stretch)
+        key = Goal(value, axis, at).key
         found = self._along.get(key)
         if found is None:
+            stretch = self.stretches.get((id(at), value.type.shape[axis]))
             with self.outside:
-                index = put((Span(),) * value.type.ndim, axis, (stretch,))
-                moved = apply(SLICE, value, index=index) if stretch != Span() else value
-                moved = moveaxis(moved, axis, 0) if axis else moved
-            name = value.name if value.op is not PARAM else None
-            found = self._along[key] = parameter(moved.type.with_shape(moved.type.shape[1:]), name)
-            self.items.setdefault(moved, found)
+                if stretch is not None:
+                    index = put((Span(),) * value.type.ndim, axis, (stretch,))
+                    moved = apply(SLICE, value, index=index) if stretch != Span() else value
+                elif at in self._indices:  # a place for each item, known outside
+                    moved = apply(GATHER, value, self._indices[at], axis=axis)
+                else:
+                    moved = None
+                if moved is not None and axis:
+                    moved = moveaxis(moved, axis, 0)
+            if moved is None:
+                found = apply(GATHER, self.read(value, axis, None), at, axis=axis)
+            else:
+                name = value.name if value.op is not PARAM else None
+                ty = moved.type.with_shape(moved.type.shape[1:])
+                found = self.items.setdefault(moved, parameter(ty, name))
+                self._indices[found] = moved
+            self._along[key] = found
         return found
 
     def _depends(self, value: Value) -> bool:
