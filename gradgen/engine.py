@@ -229,4 +229,5 @@ def check_requirements(fn: Function, sizes: Mapping[str, int]) -> None:
     for need in fn.requires:
         left, right = (concrete(d, sizes) for d in (need.left, need.right))
         if not (left >= right if need.relation == ">=" else left == right):
-            raise ShapeError(f"{fn.name} needs {need}, got {left} and {right}", site=need.site)
+            got = f"{left}" if isinstance(need.right, int) else f"{left} and {right}"
+            raise ShapeError(f"{fn.name} needs {need}, got {got}", site=need.site)

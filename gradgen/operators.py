@@ -163,7 +163,7 @@ class Operators:
         if self.shape and not isinstance(self.shape[0], int):
             raise TraceError(
                 f"iteration outside of a `for` statement needs a size known at trace time, got {self.shape[0].params['size']}",
-                "Write a for loop, which is captured, or gg.map(f, x): comprehensions, generators and * are run, not captured.",
+                "Write a for loop without else, which is captured, or gg.map(f, x): comprehensions, generators and * are run, not captured.",
             )
         return iter([self[i] for i in range(len(self))])
 
@@ -252,7 +252,9 @@ class Operators:
         return self._refuse("float()", "Leave the float() out: the Value itself is the number.")
 
     def __int__(self) -> int:
-        return self._refuse("int()", "Use np.floor(x), or x.astype(int) for an index.")
+        return self._refuse(
+            "int()", "Use np.trunc(x), which is rounded to zero too, or x.astype(int) for an index."
+        )
 
     def __complex__(self) -> complex:
         return self._refuse("complex()", "gradgen differentiates real functions.")

@@ -24,7 +24,7 @@ from gradgen.functions import FUNCTIONS
 from gradgen.ir import CONST, NO_PARAMS, OPS, PARAM, SIZE, Function, Node, Op, Requirement, infer
 from gradgen.operators import Operators
 from gradgen.sites import Site, user_site
-from gradgen.sizes import Dim, Size, add, floordiv, mul
+from gradgen.sizes import Dim, Size, add, floordiv, mul, nonnegative
 from gradgen.types import DTYPES, F64, Type, dtype_name, floating, promote, type_of
 
 # Names under which the user's functions know arrays, by id; the weak reference tells whether the id is still that array's.
@@ -224,6 +224,11 @@ class Extent(Value):
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
+        divisor = dim_or_none(other)
+        trace = current_trace()
+        if isinstance(divisor, Size) and trace is not None and nonnegative(divisor):
+            # n // n is 1 but for n = 0, where Python divides by zero: so such sizes are refused at entry.
+            trace.require(divisor, ">=", 1)
         result = self._combine(other, floordiv)
         return Operators.__floordiv__(self, other) if result is None else result
 
@@ -284,7 +289,8 @@ class Trace:
     """
 
     __slots__ = (
-        "body", "consts", "free", "inputs", "letters", "parent", "region", "requires", "site", "stale", "trusted", "views",
+        "body", "consts", "free", "inputs", "letters", "parent", "region", "requires", "site", "stale", "trusted", "unbound",
+        "views",
     )  # fmt: skip
 
     def __init__(
@@ -296,6 +302,7 @@ class Trace:
         self.free: dict[int, tuple[Value, Value]] = {}
         self.parent: Trace | None = None
         self.letters: set[str] | None = None  # names of sizes in an outermost trace, once asked for
+        self.unbound: dict[str, tuple[str, str]] = {}  # in an outermost trace: see `branches`
         self.views: dict[int, list[Value]] = {}
         self.stale: set[int] = set()
         self.requires: dict[Requirement, None] = {}
@@ -318,11 +325,11 @@ class Trace:
         self.inputs.append(node)
         return node
 
-    def require(self, left: Dim, relation: str, right: Dim) -> None:
-        """Note an entry check on sizes; what can be decided now is (ShapeError)."""
+    def require(self, left: Dim, relation: str, right: Dim, what: str = "a size") -> None:
+        """Note an entry check on sizes, of `what`; what can be decided now is (ShapeError)."""
         if isinstance(left, int) and isinstance(right, int):
             if not (left >= right if relation == ">=" else left == right):
-                raise ShapeError(f"a size needs to be {relation} {right}, got {left}")
+                raise ShapeError(f"{what} needs to be {relation} {right}, got {left}")
             return
         self.requires.setdefault(Requirement(left, relation, right, self.site or user_site()))
 
@@ -351,6 +358,13 @@ class Trace:
         if known is None:
             known = self.free[id(value)] = (value, self.input(value.type, value.name))
         return known[1]
+
+    def outermost(self) -> Trace:
+        """The trace that this one is in the end for."""
+        trace = self
+        while trace.parent is not None:
+            trace = trace.parent
+        return trace
 
     def outdate(self, old: Value) -> None:
         """The array that `old` was has been written to: `old` and views of it no longer are what NumPy would show."""

@@ -739,3 +739,37 @@ def test_what_a_trace_cannot_follow(f, says, text):
     message = refusal(gg.TraceError, lambda: gg.compile(gg.grad(f), "f64[]"))
     assert re.search(says, message, re.DOTALL)
     cites(message, f, text)
+
+
+def test_parameters_that_take_no_spec():
+    def caught(x, **rest):
+        return x * rest["a"]
+
+    message = refusal(gg.SpecError, lambda: gg.compile(caught, x="f64[]", a="f64[]"))
+    assert (
+        "no parameter a; it takes x" in message and "What **kwargs catches takes no spec" in message
+    )
+    message = refusal(gg.SpecError, lambda: gg.compile(lambda **k: k["a"], a="f64[]"))
+    assert "it takes none by position" in message
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_sizes_that_divide_are_not_zero(target):
+    """n // n is 1, but for n = 0, where Python divides by zero."""
+
+    def f(x):
+        n = x.shape[0]
+        return np.sum(x) * (n // n) + np.sum(np.ones((3 * n * n) // n))
+
+    fn = gg.compile(f, "f64[n]", target=target)
+    assert fn(np.ones(2)) == 8.0
+    assert "needs n >= 1, got 0" in refusal(gg.ShapeError, lambda: fn(np.ones(0)))
+
+
+def test_the_maximum_of_nothing():
+    fn = gg.compile(lambda x: np.max(x), "f64[n]")
+    assert (
+        refusal(gg.ShapeError, lambda: fn(np.ones(0)))
+        .split("\n")[0]
+        .endswith("needs n >= 1, got 0")
+    )

@@ -191,7 +191,7 @@ def bind(f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]
             break
     if kwargs:
         raise SpecError(
-            f"{base_name(f)} has no free parameter {', '.join(kwargs)}; it takes {', '.join(names)}"
+            f"{base_name(f)} has no free parameter {', '.join(kwargs)}; it takes {', '.join(names) or 'none by position'}"
         )
     return tuple(out)
 

@@ -65,7 +65,8 @@ def over(op: Op, x: Value, axes: Axes, keepdims: bool = False, first: bool = Tru
         for k in axes:
             dim = x.type.shape[k]
             if trace is not None:
-                trace.require(dim, ">=", 1)
+                what = f"the length of an axis whose {op.name[-3:]}imum is taken"
+                trace.require(dim, ">=", 1, what)
     if not axes:
         return x if op.name != "sum" or x.type.dtype != "bool" else calls.cast(x, dtype="i64")
     return apply(op, x, axes=axes, keepdims=True) if keepdims else apply(op, x, axes=axes)

@@ -54,7 +54,9 @@ def _arg(name: str) -> Callable[..., Value]:
             k = axis_of(f"np.{name}", x, axis)
         trace = current_trace()
         if trace is not None:
-            trace.require(x.type.shape[k], ">=", 1)
+            trace.require(
+                x.type.shape[k], ">=", 1, "the length of an axis whose extremum is looked for"
+            )
         found = apply(OPS[name], moveaxis(x, k, -1))
         if not keepdims:
             return found

@@ -183,7 +183,7 @@ def _longer_first(what: str, a: Any, v: Any) -> tuple[Value, Value, bool]:
     trace = current_trace()
     for x in (a, v):
         if trace is not None:
-            trace.require(x.type.shape[0], ">=", 1)
+            trace.require(x.type.shape[0], ">=", 1, "the length of a sequence in a convolution")
     gap = add(a.type.shape[0], mul(v.type.shape[0], -1))
     swap = not nonnegative(gap) and nonnegative(mul(gap, -1))
     return (v, a, True) if swap else (a, v, False)

@@ -144,7 +144,7 @@ def _ranked(what: str, a: Any, axis: Any) -> tuple[Value, tuple[int, ...], Value
     flat = reshape(moved, (*shape[: len(kept)], product(shape[len(kept) :])))
     trace = current_trace()
     if trace is not None:
-        trace.require(flat.type.shape[-1], ">=", 1)
+        trace.require(flat.type.shape[-1], ">=", 1, "the length of an axis whose quantile is taken")
     return sort(flat), axes, any_(calls.isnan(flat), -1)
 
 

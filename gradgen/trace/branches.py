@@ -77,6 +77,13 @@ def read(state: State) -> list[Any]:
     return out
 
 
+def _unbind(name: str, where: str, before: str) -> None:
+    """Note why a variable has no value, for the day when it is read: it got one in `where` only, and needs one `before`."""
+    trace = current_trace()
+    assert trace is not None
+    trace.outermost().unbound[name] = (where, before)
+
+
 def ours(name: str) -> bool:
     """A variable that the rewriting made: flags and returned values."""
     return name.endswith("__") and "_gg" in name
@@ -292,6 +299,7 @@ def _join(
         return lambda made: a
     if a is MISSING or b is MISSING:
         if not ours(label):
+            _unbind(label, "one branch of a captured `if`", "the `if`, or in both branches")
             return lambda made: MISSING
         with first.trace if a is MISSING else second.trace:
             found, tree = flatten(b if a is MISSING else a, nones=True)
@@ -359,8 +367,8 @@ class SizeRange:
 
     def __iter__(self) -> Iterator[Any]:
         raise TraceError(
-            "a range of symbolic length needs a `for` statement, got another use",
-            "Write a for loop, np.arange(n), or whole-array operations.",
+            "a range of symbolic length needs a `for` statement without else, got another use",
+            "Write a for loop (what is in its else: after it, under a flag), np.arange(n), or whole-array operations.",
         )
 
     def __len__(self) -> int:
@@ -405,7 +413,7 @@ def _symbolic_items(items: Any) -> Any:
         length = items.type.shape[0]
         return None if isinstance(length, int) else (length, items, lambda i, x: x)
     if isinstance(items, _Together):
-        return items.parts()
+        return items.parts
     return None
 
 
@@ -608,6 +616,9 @@ class _Carried:
                 old.state = v
                 v = old
             values[k] = v
+        for k, v in enumerate(values):
+            if v is MISSING:
+                _unbind(self.names[k], "the body of a captured loop", "the loop")
         self.setter(values)
 
     def guarded(self, body: Callable[[], None]) -> Callable[[], None]:
@@ -673,20 +684,15 @@ def _dynamic(value: Any) -> bool:
 
 # -- builtins that iterate
 class _Together:
-    """zip or enumerate over arrays of one symbolic length."""
+    """zip or enumerate over a symbolic number of items: how many, arrays, and an item from a step's number and elements."""
 
-    def __init__(self, arrays: list[Any], make: Callable[[Any, Any], Any]) -> None:
-        self.arrays, self.make = arrays, make
-
-    def parts(self) -> Any:
-        values = [v.resolve() if isinstance(v, Handle) else v for v in self.arrays]
-        length = values[0].type.shape[0]
-        return length, values, lambda i, x: self.make(i, x)
+    def __init__(self, length: Dim, xs: Any, item_of: Callable[[Any, Any], Any]) -> None:
+        self.parts = length, xs, item_of
 
     def __iter__(self) -> Iterator[Any]:
         raise TraceError(
             "arrays of symbolic length are iterated by a `for` statement",
-            "Write a for loop or whole-array operations.",
+            "Write a for loop (without else) or whole-array operations.",
         )
 
 
@@ -705,16 +711,35 @@ def _range(*bounds: Any) -> Any:
     return SizeRange(lo, hi, int(step))
 
 
+def _parts(items: Any) -> Any:
+    """`_symbolic_items` if a loop over them stays one and has no other bounds than sizes, else None."""
+    made = _symbolic_items(items)
+    return None if isinstance(made, SizeRange) else made
+
+
 def _enumerate(items: Any, start: Any = 0) -> Any:
-    if _symbolic(items):
-        return _Together([items], lambda i, x: (i + start if start else i, x[0]))
-    return builtins.enumerate(items, start)
+    made = _parts(items)
+    if made is None:
+        return builtins.enumerate(items, start)
+    length, xs, item_of = made
+    return _Together(length, xs, lambda i, x: (i + start if start else i, item_of(i, x)))
 
 
 def _zip(*items: Any, strict: bool = False) -> Any:
-    if items and all(map(_symbolic, items)):
-        return _Together(list(items), lambda i, x: tuple(x))
-    return builtins.zip(*items, strict=strict)
+    made = [_parts(x) for x in items]
+    if not made or None in made:
+        return builtins.zip(*items, strict=strict)
+    lengths = [length for length, _, _ in made]
+    if any(length != lengths[0] for length in lengths):
+        raise ShapeError(
+            f"zip needs items of one length, got {' and '.join(map(str, lengths))}",
+            "Cut them to one length first, e.g. zip(x[:-1], x[1:]).",
+        )
+    return _Together(
+        lengths[0],
+        [xs for _, xs, _ in made],
+        lambda i, x: tuple([item_of(i, v) for (_, _, item_of), v in zip(made, x, strict=True)]),
+    )
 
 
 def _reversed(items: Any) -> Any:

@@ -242,8 +242,11 @@ def arguments_of(
         remedy = ""
         if any(p.name in given for p in keywords):
             remedy = "Keyword-only parameters take no spec: make it positional, or fix it with functools.partial."
+        elif any(p.kind is p.VAR_KEYWORD for p in _parameters(f_inner)):
+            remedy = "What **kwargs catches takes no spec: give it parameters of their own, or one dict of specs."
         raise SpecError(
-            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names)}", remedy
+            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names) or 'none by position'}",
+            remedy,
         )
     _distinguish(out)
     _check_letters(out)

@@ -6,6 +6,7 @@ perturbation confusion. What a function reads from an enclosing trace becomes an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,16 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
                 f"{name} calls functions too deep: a recursion that ends by a test of traced values has no end while it is "
                 "traced, since both branches are",
                 "Write a while loop, which is captured, or end it by plain values.",
+                site=raised_at(error),
+            ) from None
+        except NameError as error:
+            name_read = next(iter(re.findall(r"'(\w+)'", str(error))), "")
+            if name_read not in trace.outermost().unbound:
+                raise
+            where, before = trace.outermost().unbound[name_read]
+            raise TraceError(
+                f"{name_read} needs a value on every path, got one in {where} only",
+                f"Give it a value before {before}.",
                 site=raised_at(error),
             ) from None
         except (TraceError, ValueError) as error:

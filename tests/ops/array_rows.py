@@ -541,7 +541,7 @@ BAD = [
     Bad("max where=", lambda x: np.max(x, where=x > 0), ("f64[n]",), "needs initial="),
     Bad("out= an argument", lambda x: np.exp(x, out=x), ("f64[n]",), "out= needs an array made inside"),
     Bad("max axis", lambda x: np.max(x, axis=1), ("f64[n]",), "np.max needs an axis"),
-    Bad("max of nothing", lambda x: np.max(x), ("f64[0]",), "needs to be >= 1, got 0"),
+    Bad("max of nothing", lambda x: np.max(x), ("f64[0]",), "axis whose maximum is taken needs to be >= 1, got 0"),
     Bad("norm ord", lambda x: np.linalg.norm(x, 3), ("f64[n,m]",), "np.linalg.norm of matrices needs ord"),
     Bad("norm of three axes", lambda x: np.linalg.norm(x, 1), ("f64[n,m,k]",), "needs one axis or two"),
     Bad("inner sizes", lambda a, b: a @ b, ("f64[n,m]", "f64[n]"), "matmul needs equal inner sizes"),

@@ -103,7 +103,66 @@ def two_batches(x):
     return np.sum(gg.vmap(lambda a, b: a * b)(x[:3], x[:4]))
 
 
+def bound_in_one_branch(x):
+    if x[0] > 0:
+        y = x[1]
+    return y
+
+
+def bound_in_one_branch_of_a_loop(x):
+    s = 0.0
+    for v in x:
+        if v > 0:
+            part = v
+        s = s + part
+    return s
+
+
+def bound_in_a_loop(x):
+    for v in x:
+        last = v
+    return last
+
+
+def loop_with_else(x):
+    s = 0.0
+    for v in x:
+        s = s + v
+        if s > 2.0:
+            break
+    else:
+        s = -s
+    return s
+
+
+def range_with_else(x):
+    s = 0.0
+    for i in range(x.shape[0]):
+        s = s + x[i]
+    else:
+        s = -s
+    return s
+
+
+def zip_of_two_lengths(x):
+    s = 0.0
+    for a, b in zip(x, x[2:], strict=False):
+        s = s + a * b
+    return s
+
+
+def number_of_a_float(x):
+    return x[0] * int(x[1])
+
+
 REFUSED = [
+    (bound_in_one_branch, gg.TraceError, "y needs a value on every path, got one in one branch", "return y"),
+    (bound_in_one_branch_of_a_loop, gg.TraceError, "part needs a value on every path", "s = s + part"),
+    (bound_in_a_loop, gg.TraceError, "last needs a value on every path, got one in the body", "return last"),
+    (loop_with_else, gg.TraceError, "for loop without else", "for v in x:"),
+    (range_with_else, gg.TraceError, "statement without else", "for i in range"),
+    (zip_of_two_lengths, gg.ShapeError, "one length, got n and max(0, n - 2)", "for a, b in zip"),
+    (number_of_a_float, gg.TraceError, "Use np.trunc(x)", "return x[0]"),
     (stacked_carry, gg.ShapeError, "carry of one type, got c: f64[] in and f64[2] out", "gg.scan("),
     (carry_that_grows, gg.ShapeError, "got s: f64[] in and f64[2] out", "s = np.array([s, v])"),
     (

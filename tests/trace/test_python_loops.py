@@ -18,6 +18,16 @@ def builtins_of_arrays(x):
     return sum(x) * max(x) + min(x)
 
 
+def numbered_pairs(x):
+    s = 0.0
+    for i, (a, b) in enumerate(zip(x, 2.0 * x, strict=True), 1):
+        s = s + a * b / i
+    turned = zip(x, x[::-1], strict=True)
+    for (i, a), k, (b, c) in zip(enumerate(x), range(x.shape[0]), turned, strict=True):
+        s = s + a * b * c * (i + k)
+    return s
+
+
 def enumerated(x):
     s = 0.0
     for i, v in enumerate(x):
@@ -155,9 +165,9 @@ def any_and_all(x):
 
 
 PROGRAMS = [
-    builtins_of_numbers, builtins_of_arrays, enumerated, triangular, left_inside, guarded_index, chained, writes,
-    returns_from_a_loop, forty_ifs, descent_inside, nested_whiles, dict_carry, break_of_a_short_loop_in_a_long_one,
-    largest_by_hand, any_and_all,
+    builtins_of_numbers, builtins_of_arrays, enumerated, numbered_pairs, triangular, left_inside, guarded_index, chained,
+    writes, returns_from_a_loop, forty_ifs, descent_inside, nested_whiles, dict_carry,
+    break_of_a_short_loop_in_a_long_one, largest_by_hand, any_and_all,
 ]  # fmt: skip
 
 
