@@ -38,6 +38,7 @@ class Op:
                 with the operand replaced; the word "jointly" alone: the op is linear in all its operands at once
     bounded     per operand, whether the partial is finite for any operand, inf and nan included
     unbounded   per operand, whether the partial is infinite at an ordinary point (sqrt at 0): its product is always `mulz`
+    kink        what it does at kinks and poles of floats, for headers;  integers: where targets differ on integers
     masks       the cotangents that leave this op may be exact zeros of a branch not taken (where, max, clip)
     operand_dtypes  elementwise ops: (types, result) -> the dtype in which each operand is read; by default the result's
     sympy       elementwise ops: the op as a SymPy expression in its operands' names, from which the table of
@@ -63,6 +64,7 @@ class Op:
     commutative: bool = False
     symbol: str = ""
     kink: str = ""
+    integers: str = ""
     flops: int = 1
     numpy: Spelling | None = None
     python: Spelling | None = None
@@ -131,6 +133,22 @@ class Requirement:
 
     def __str__(self) -> str:
         return f"{self.left} {self.relation} {self.right}"
+
+
+def entry_checks(requires: Iterable[Requirement]) -> list[Requirement]:
+    """What is to be checked of them: each once, and of several lower bounds by numbers the largest."""
+    bounds: dict[Any, Requirement] = {}
+    for need in requires:
+        number = need.relation == ">=" and isinstance(need.right, int)
+        key = (need.left, "number") if number else (need.left, need.relation, need.right)
+        known = bounds.get(key)
+        if known is None or (
+            isinstance(need.right, int)
+            and isinstance(known.right, int)
+            and need.right > known.right
+        ):
+            bounds[key] = need
+    return list(bounds.values())
 
 
 @dataclass(eq=False)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from gradgen.emit.c_text import fold_line, literal, parameter_lines
 from gradgen.emit.entry import Entry
 from gradgen.emit.header import header_lines
 from gradgen.emit.names import Names, c_prefix, c_routines, owned_in_c
+from gradgen.ir import entry_checks
 from gradgen.lower import compile_loops
 from gradgen.lower.kernel import TAPE_STEPS, Buffer, Kernel, Loop, walk
 from gradgen.options import Options
@@ -145,20 +145,13 @@ class CFunction:
         return [p.replace("*restrict ", "*") for p in self.parameters]
 
     def _checks(self) -> list[str]:
-        """The entry checks on sizes: none is negative; of several bounds by numbers, the largest."""
-        bounds: dict[Any, Any] = {}
-        for need in self.kernel.requires:
-            number = need.relation == ">=" and isinstance(need.right, int)
-            key = (need.left, "number") if number else (need.left, need.relation, need.right)
-            known = bounds.get(key)
-            if known is None or (number and need.right > known.right):
-                bounds[key] = need
+        """The entry checks on sizes, none of which is negative."""
         lines = []
         if self.sizes:
             negative = " || ".join(f"{name} < 0" for name in self.sizes.values())
             lines += fold_line("    ", f"if ({negative})")
             lines.append(f"        return {self.code}_SIZE;")
-        for need in bounds.values():
+        for need in entry_checks(self.kernel.requires):
             left, right = self.body.dim(need.left), self.body.dim(need.right)
             opposite = "<" if need.relation == ">=" else "!="
             test = f"{left.at(COMPARE + 1)} {opposite} {right.at(COMPARE + 1)}"

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 
 from gradgen.cost import cost
-from gradgen.ir import Function
+from gradgen.ir import Function, entry_checks
 from gradgen.lower.kernel import Kernel
 from gradgen.ops.ties import WORDS
 from gradgen.sizes import Dim, spell
@@ -33,7 +33,8 @@ def dim_text(dim: Dim) -> str:
 
 def kinks(fn: Function) -> list[str]:
     """The conventions in force, one per op that has one, in order of appearance."""
-    found = list(dict.fromkeys(n.op.kink for n in fn.body if n.op.kink))
+    texts = (n.op.integers if n.type.dtype[0] == "i" else n.op.kink for n in fn.body)
+    found = [text for text in dict.fromkeys(texts) if text]
     if fn.notes.get("ties") != "first":
         return found
     for usual, words in WORDS.items():
@@ -91,7 +92,7 @@ def header_lines(
     lines += wrap(f"Kinks: {'; '.join(kinks(fn)) or 'none'}.")
     lines += wrap(_cost_text(fn, signature.flops, kernel))
     if fn.requires:
-        lines += wrap(f"Sizes: {', '.join(dict.fromkeys(map(str, fn.requires)))}.")
+        lines += wrap(f"Sizes: {', '.join(map(str, entry_checks(fn.requires)))}.")
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from gradgen.emit.header import dim_text
 from gradgen.emit.layout import Group, Item, layout
 from gradgen.emit.python_text import quote, raise_lines
+from gradgen.ir import entry_checks
 from gradgen.sizes import Size, letters, spell
 from gradgen.trace.spec import Leaf
 from gradgen.types import DTYPES
@@ -111,7 +112,7 @@ def _shape_checks(function: Any) -> list[str]:
             wanted = f"({wanted}{comma})"
             got = f"{label}.shape"
             lines += raise_lines("ValueError", f"{message} = ", wanted, f"{note}, got ", got)
-    for need in function.fn.requires:
+    for need in entry_checks(function.fn.requires):
         left, right = spell(need.left, name), spell(need.right, name)
         opposite = "<" if need.relation == ">=" else "!="
         lines.append(f"    if {left} {opposite} {right}:")

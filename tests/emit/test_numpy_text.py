@@ -361,3 +361,16 @@ def test_augmented_assignment_where_a_variable_is_written_over():
     x, y = np.linspace(0.0, 1.0, 5), np.linspace(1.0, 2.0, 5)
     wanted = 2.0 * (2.0 * np.sin(x) + y) * y * 2.0 * np.cos(x)
     np.testing.assert_allclose(fn(x, y), wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_a_size_is_checked_once(target):
+    """Two lines that need k >= 1, and one that needs k >= 3: one check says it."""
+
+    def f(x):
+        return np.max(x) + np.min(x) * x[2]
+
+    fn = gg.compile(f, "f64[k]", target=target)
+    text = fn.source
+    assert text.count("k < 3") == 1 and "k < 1" not in text
+    assert "Sizes: k >= 3." in "".join(fn.files.values())
