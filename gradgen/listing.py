@@ -85,6 +85,8 @@ def _op(op: Op) -> list[str]:
     lines += [f"  derivative   {text}" for text in _derivative(op, names)]
     if op.kink:
         lines.append(f"  at kinks     {op.kink}")
+    if op.integers:
+        lines.append(f"  integers     {op.integers}")
     for target in TARGETS:
         text = _spelled(op, target, names) or (
             "loops over the elements" if op.nest and target == "c" else ""

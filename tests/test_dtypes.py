@@ -110,3 +110,31 @@ def test_a_size_is_a_number_of_pythons():
 
     for target in ("numpy", "c"):
         same(gg.compile(f, k="i32[n]", target=target)(ARRAYS["i32"]), f(ARRAYS["i32"]), target)
+
+
+NEGATIVE = [
+    lambda k: k ** np.array([1, -1]),
+    lambda k: np.power(k, -1),
+    lambda k: k ** np.int64(-2),
+    lambda k: k**-1,
+]
+
+
+@pytest.mark.parametrize("f", NEGATIVE)
+def test_integers_to_negative_powers_are_refused(f):
+    with pytest.raises(gg.SpecError, match="integers are not raised to negative integer powers"):
+        gg.compile(f, "i64[2]")
+
+
+@pytest.mark.parametrize("target", ["numpy", "python", "c"])
+def test_integers_to_powers_that_turn_out_negative(target):
+    """NumPy's error; in C, whose functions compute no such test for each element, what its header says."""
+    fn = gg.compile(lambda k: 2**k, "i64[]", target=target)
+    assert fn(5) == 32
+    text = " ".join("".join(fn.files.values()).replace("*", " ").split())
+    assert "of integers, b < 0: ValueError, in C what" in text
+    if target == "c":
+        assert fn(-1) == 0
+    else:
+        with pytest.raises(ValueError, match=r"(?i)integers to negative integer powers"):
+            fn(-1)

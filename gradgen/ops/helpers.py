@@ -263,7 +263,13 @@ enter(Helper(
     c_int="return (int64_t)((uint64_t)x * (uint64_t)x);\n",
 ))  # fmt: skip
 enter(Helper(
-    "int_power", ("x", "n"), "x ** n modulo the integer's range; for n < 0 what 1 / x ** -n truncates to.",
+    "int_power", ("x", "n"),
+    "x ** n modulo the integer's range; for n < 0 what 1 / x ** -n truncates to; ValueError in Python.",
+    python=(
+        "if n < 0:\n"
+        "    raise ValueError(\"integers to negative integer powers are not allowed\")\n"
+        "return x**n\n"
+    ),
     c_int=(
         "uint64_t y = 1;\n"
         "uint64_t z = (uint64_t)x;\n"

@@ -6,6 +6,7 @@
 
 `raise_to` is what `**` and np.power do: for an exponent known at trace time it picks the cheapest of them. A slope is never
 computed by dividing by x. Integers to negative integer powers: ValueError in NumPy, as there; what 1 / x**-n truncates to in C.
+A negative exponent that is known is refused while tracing.
 """
 
 from __future__ import annotations
@@ -133,7 +134,9 @@ POWER_OP = elementwise(
     partials=(_base_slope, _exponent_slope), unbounded=(True, False),
     symbol="**", flops=TRANSCENDENTAL,
     kink="a**b: slope in a 0 for b = 0; slope in b 0 at a = 0",
-    numpy=_text("np.power"), python=_text("math.pow"), c=by_dtype(libm("pow"), helper("int_power")),
+    integers="a**b of integers, b < 0: ValueError, in C what 1 / a**-b truncates to",
+    numpy=_text("np.power"), python=by_dtype(_text("math.pow"), helper("int_power")),
+    c=by_dtype(libm("pow"), helper("int_power")),
 )  # fmt: skip
 
 
@@ -196,17 +199,15 @@ def raise_to(a: Any, b: Any) -> Any:
     elif not isinstance(b, (int, float, np.number)):
         n = b[()] if isinstance(b, np.ndarray) and b.ndim == 0 else None
     if n is None or not isinstance(a, Value):
+        _refuse_negative(a, b)
         return apply(OPS["power"], a, b)
     if isinstance(n, np.int64) and a.type.dtype == "i32":
         a = calls.cast(a, dtype="i64")
     if a.type.dtype[0] == "i":
         if not isinstance(n, (int, np.integer)):
             a = calls.cast(a, dtype="f64")
-        elif n < 0:
-            raise SpecError(
-                f"integers are not raised to negative integer powers, got {a.type} ** {n}",
-                "Write the exponent as a float, or x.astype(float).",
-            )
+        else:
+            _refuse_negative(a, n)
     if n == 0:
         return _ones_like(a)
     if n == 1 and a.type.dtype != "bool":
@@ -218,6 +219,22 @@ def raise_to(a: Any, b: Any) -> Any:
     if n == 0.5:
         return calls.sqrt(a)
     return apply(OPS["power" if 0 < n < 1 or n != n else "powc"], a, n)
+
+
+def _refuse_negative(a: Any, b: Any) -> None:
+    """SpecError for integers to a power that is known, integral and negative somewhere."""
+    known = b.params["value"] if isinstance(b, Value) and b.op is CONST else b
+    if isinstance(known, Value):
+        return
+    kinds = [
+        a.type.dtype[0] if isinstance(a, Value) else np.asarray(a).dtype.kind,
+        np.asarray(known).dtype.kind,
+    ]
+    if kinds == ["i", "i"] and np.any(np.less(known, 0)):
+        raise SpecError(
+            f"integers are not raised to negative integer powers, got {getattr(a, 'type', a)} ** {known}",
+            "Write the exponent as a float, or x.astype(float).",
+        )
 
 
 def _ones_like(x: Value) -> Any:
