@@ -10,6 +10,7 @@
     firsts      rows of zeros that are added to place by place start with what is added first
     gather      additions to neighbouring places are collected place by place, and stored once
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
+    jam         a loop of additions to one small array takes several of its steps at once
     masks       small arrays of truth values are kept as numbers
     lanes       sums are collected in lanes that do not wait for each other
     share       with parallel=True: long loops are cut into parts for threads
@@ -33,6 +34,7 @@ from gradgen.lower.fuse import fuse
 from gradgen.lower.gather import gather
 from gradgen.lower.hoist import hoist
 from gradgen.lower.inspect import show, verify
+from gradgen.lower.jam import jam
 from gradgen.lower.kernel import Kernel
 from gradgen.lower.lanes import lanes
 from gradgen.lower.lowering import lower
@@ -51,7 +53,7 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
         fuse, forward, sweep, contract, hoist, forward, sweep, unroll, firsts, gather, forward, sweep, block,
-        masks, lanes, split, storage,
+        jam, masks, lanes, split, storage,
     ),
 }  # fmt: skip
 

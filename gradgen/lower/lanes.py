@@ -90,7 +90,24 @@ def _loop(loop: Loop, widths: dict[str, int]) -> list[Any]:
         return [loop.with_body(_block(loop.body, INNER))]
     new = _widened(loop, found)
     collectors = list(found.values())
-    return [*set_up(collectors), *new, *combined(collectors)]
+    start = _stored_first(new, collectors) or set_up(collectors)
+    return [*start, *new, *combined(collectors)]
+
+
+def _stored_first(new: list[Any], collectors: list[Collector]) -> list[Any]:
+    """Declarations without a start, where one loop alone adds to each lane once: it then stores there. Else none."""
+    (width,) = collectors[0].lane.shape
+    only = new[0]
+    if len(new) > 1 or only.extent != width or any(type(s) in (Loop, If, Call) for s in only.body):
+        return []
+    lanes_of = {id(c.lane) for c in collectors if c.op == "add"}
+    sums = [s for s in only.body if type(s) is Store and id(s.buffer) in lanes_of]
+    if not len(sums) == len(lanes_of) == len(collectors):
+        return []
+    only.body = [
+        Store(s.buffer, s.index, s.value, None, s.site) if s in sums else s for s in only.body
+    ]
+    return [Declare(c.lane, c.lane.site) for c in collectors]
 
 
 # -- what is collected
