@@ -396,6 +396,92 @@ def test_known_places_keep_their_fixed_pattern():
     assert "indices" not in fn.source and found.indices.tolist() == [2, 0, 0]
 
 
+# -- diagonals of symbolic length
+def rosenbrock(x):
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+def beam(x):
+    bending = x[2:] - 2.0 * x[1:-1] + x[:-2]
+    return np.sum(bending**2 * np.exp(x[1:-1])) + np.sum(x**4)
+
+
+def forces(x):
+    """A gradient: of a chain in which every second element meets."""
+    return gg.grad(lambda x: np.sum(x[2:] ** 2 * np.sin(x[:-2])))(x)
+
+
+@pytest.mark.parametrize("f", [rosenbrock, beam, forces])
+@pytest.mark.parametrize("format", ["coo", "csr", "csc"])
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_diagonals_of_symbolic_length(f, format, target):
+    derive = gg.jacobian if f is forces else gg.hessian
+    fn = gg.compile(derive(f, sparse=format), x="f64[n]", target=target)
+    least = {rosenbrock: 2, beam: 4, forces: 4}[f]  # lines that some diagonal does not reach
+    for n in (least, least + 1, 9):
+        x = X.ravel()[:n]
+        found, exact = fn(x), derive(f)(x)
+        np.testing.assert_allclose(found.toarray(), exact, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(found.to_scipy().toarray(), exact, rtol=1e-11, atol=1e-13)
+        assert format == "coo" or found.to_scipy().has_canonical_format
+        known = gg.compile(derive(f, sparse=format), x=f"f64[{n}]", target=target)(x)
+        np.testing.assert_array_equal(found.row, known.row)
+        np.testing.assert_array_equal(found.col, known.col)
+    with pytest.raises(ValueError, match=f"needs n >= {least}"):
+        fn(np.ones(least - 1))
+
+
+@pytest.mark.parametrize("part", ["lower", "upper"])
+def test_a_triangle_of_symbolic_length(part):
+    x = X.ravel()
+    for f in (rosenbrock, beam):
+        found = gg.compile(gg.hessian(f, sparse="csr", part=part), x="f64[n]")(x)
+        np.testing.assert_allclose(found.toarray(), gg.hessian(f, part=part)(x), rtol=1e-11)
+    found = gg.compile(gg.hessian(lambda x: np.sum(x**3), sparse=True), x="f64[n]", target="c")(x)
+    np.testing.assert_allclose(found.toarray(), np.diag(6.0 * x))
+
+
+# -- real programs
+def test_the_bundle_adjustment_of_the_examples():
+    """The blocks are those of the dense form, observation by observation."""
+    from examples.programs import bundle_adjustment as ba
+
+    def residuals(cams, points, weights, i, j, seen):
+        return gg.vmap(ba.residual)(cams[i], points[j], weights, seen)
+
+    cams, points, _ = ba.scene(8, np.random.default_rng(1))
+    i, j = RNG.integers(0, 8, 70), RNG.integers(0, 8, 70)
+    weights, seen = RNG.uniform(0.5, 2.0, 70), RNG.normal(size=(70, 2))
+    specs = {
+        "cams": "f64[n,11]", "points": "f64[m,3]", "weights": "f64[p]",
+        "i": "i64[p] < n", "j": "i64[p] < m", "seen": "f64[p,2]",
+    }  # fmt: skip
+    _, dense = ba.compiled_batch()(cams[i], points[j], weights, seen)
+    for target in ("numpy", "c"):
+        derive = gg.jacobian(residuals, ("cams", "points", "weights"), sparse="csr")
+        found = gg.compile(derive, **specs, target=target)(cams, points, weights, i, j, seen)
+        data = [m.data.reshape(70, 2, -1) for m in found]
+        np.testing.assert_allclose(np.concatenate(data, axis=2), dense, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(found[0].indices.reshape(70, 2, 11)[:, 0, 0], 11 * i)
+        np.testing.assert_array_equal(found[1].indices.reshape(70, 2, 3)[:, 1, 2], 3 * j + 2)
+
+
+def test_the_bundle_adjustment_of_gradbench():
+    """Two results, one of which depends on the weights alone; all unknowns apart."""
+    from examples.gradbench import ba
+
+    specs = dict(ba.SPECS)
+    args = [RNG.normal(size=s) for s in ((6, 11), (6, 3), (6,), (6, 2))]
+    reprojection, weights = gg.compile(
+        gg.jacobian(ba.errors, ("cam", "x", "w"), sparse=True), **specs, target="c"
+    )(*args)
+    blocks = ba.blocks(*args)
+    data = np.concatenate([m.data.reshape(6, 2, -1) for m in reprojection], axis=2)
+    np.testing.assert_allclose(data, blocks, rtol=1e-10, atol=1e-10)
+    assert [m.nnz for m in weights] == [0, 0, 6]
+    np.testing.assert_allclose(weights[2].data, -2.0 * args[2])
+
+
 # -- what is refused
 @pytest.mark.parametrize(("f", "words"), [
     (lambda x: x * np.sum(x), ["x", "size n", r"sum", "Give n a number"]),

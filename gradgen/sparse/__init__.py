@@ -3,7 +3,7 @@
     blocks       dense blocks of items that read a few items of the arguments: places known at run time, sizes symbolic
                  (items, item_rules: the program of one item        formats: the places of its entries)
     pattern      which entries can differ from zero, read off the program        sets    sets of columns
-    diagonals    a few diagonals, each one vector: where elements meet only their neighbours (differentiate.banded)
+    diagonals    a few diagonals, each one vector: where elements meet only their neighbours (differentiate.banded); any size
     colouring    columns (or rows) that can be derived along together        coloured    that, as statements
     scalars      an expression for each entry: where that is cheaper and short
     transforms   the choice between them        matrix    `gg.Sparse`
@@ -31,7 +31,8 @@ def jacobian(f: Any, wrt: Wrt = 0, mode: str = "auto", sparse: Any = None) -> Tr
     sparse: "coo" (or True), "csr", "csc": a `gg.Sparse` of the entries that can differ from zero, a row for each element of the
     result and a column for each of the argument, both numbered row by row; for several arguments or results a structure of
     them, as the dense ones are. Places and sizes may be known at run time only, where each item of the result reads a few
-    items of the arguments (`cams[i]` with i among the arguments): then a few entries may be at one place, and add up.
+    items of the arguments (`cams[i]` with i among the arguments; entries at one place, which it may have, add up), or where
+    there are a few diagonals.
     """
     format = chosen_format(sparse)
     return Jacobian(f, wrt, mode) if format is None else SparseJacobian(f, wrt, mode, format)

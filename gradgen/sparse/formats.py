@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradgen.differentiate.batch import numbers
+from gradgen.ir import OPS
 from gradgen.ops.index import GATHER, zeros
 from gradgen.ops.shape import BROADCAST, concatenate, reshape, stack
 from gradgen.ops.sorting import ARGSORT, SEARCHSORTED
@@ -41,7 +42,7 @@ def arranged(entries: Entries, shape: tuple[Dim, Dim], format: str) -> dict[str,
     kept = [r.columns for r in rows if r.columns is not None]
     col = concatenate(kept, axis=0) if kept else zeros(Type.of("i64", (0,)))
     if format == "csr":
-        made = {"data": data, "indices": col, "indptr": _starts(rows)}
+        made = {"data": data, "indices": col, "indptr": starts(rows)}
     else:
         row = _row_numbers(rows)
         made = {"data": data, "row": row, "col": col}
@@ -68,7 +69,7 @@ def _row_numbers(rows: Sequence[Rows]) -> Value:
     return concatenate(parts, axis=0) if parts else zeros(Type.of("i64", (0,)))
 
 
-def _starts(rows: Sequence[Rows]) -> Value:
+def starts(rows: Sequence[Rows]) -> Value:
     """Where each row begins among the entries, and where the last one ends."""
     parts = []
     start: Dim = 0
@@ -82,8 +83,10 @@ def _starts(rows: Sequence[Rows]) -> Value:
 
 def _by_column(data: Value, row: Value, col: Value, columns: Dim) -> dict[str, Value]:
     """Entries column by column, in each by row."""
-    order = apply(ARGSORT, col)
+    # As floats, which hold any column there is: those are merged and bisected in C, integers are counted.
+    key = apply(OPS["cast"], col, dtype="f64")
+    order = apply(ARGSORT, key)
     order.name = "order"
-    data, row, col = (apply(GATHER, v, order, axis=0) for v in (data, row, col))
-    starts = apply(SEARCHSORTED, col, numbers(add(columns, 1), 1), side="left")
+    data, row, key = (apply(GATHER, v, order, axis=0) for v in (data, row, key))
+    starts = apply(SEARCHSORTED, key, numbers(add(columns, 1), 1), side="left")
     return {"data": data, "indices": row, "indptr": starts}

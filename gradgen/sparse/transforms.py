@@ -31,7 +31,7 @@ from gradgen.sites import PLACES
 from gradgen.sizes import evaluate, letters
 from gradgen.sparse.blocks import blocks
 from gradgen.sparse.coloured import plan_of, values
-from gradgen.sparse.diagonals import diagonals
+from gradgen.sparse.diagonals import diagonals, stretched
 from gradgen.sparse.formats import arranged
 from gradgen.sparse.item_rules import Mixed
 from gradgen.sparse.matrix import matrix_tree, warn_if_dense
@@ -134,18 +134,27 @@ class SparseJacobian(Jacobian):
         with Trace(trusted=True) as trace:
             trace.inputs, trace.body = list(fn.inputs), list(fn.body)
             trace.requires = dict.fromkeys(fn.requires)
+            found: dict[tuple[int, int], dict[str, Value]] = {}
             try:
-                found = blocks(fn, outputs, wrt, self.mode)
+                if self.part != "full":
+                    raise Mixed(fn.outputs[0])
+                entries = blocks(fn, outputs, wrt, self.mode)
+                if static and entries.fixed:
+                    return None
+                trace.site = ("", 0, PLACES)
+                for k, i in pairs:
+                    shape = (fn.outputs[k].type.size, fn.inputs[i].type.size)
+                    found[k, i] = arranged(entries.entries[k, i], shape, self.format)
             except Mixed as mixed:
                 if static:
                     return None
-                raise self.refusal(fn, pairs, mixed.node) from None
-            if static and found.fixed:
-                return None
-            trace.site = ("", 0, PLACES)
-            for k, i in pairs:
+                for k, i in pairs:
+                    made = stretched(fn, k, i, self.format, self.part) if self.banded else None
+                    if made is None:
+                        raise self.refusal(fn, pairs, mixed.node) from None
+                    found[k, i] = made
+            for (k, i), made in found.items():
                 shape = (fn.outputs[k].type.size, fn.inputs[i].type.size)
-                made = arranged(found.entries[k, i], shape, self.format)
                 symbolic = "shape" in made
                 matrices.append(Matrix(tuple(made), {"sizes" if symbolic else "shape": shape}))
                 parts += made.values()
