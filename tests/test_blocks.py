@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import gradgen as gg
 
@@ -446,22 +448,16 @@ def test_the_bundle_adjustment_of_the_examples():
     """The blocks are those of the dense form, observation by observation."""
     from examples.programs import bundle_adjustment as ba
 
-    def residuals(cams, points, weights, i, j, seen):
-        return gg.vmap(ba.residual)(cams[i], points[j], weights, seen)
-
     cams, points, _ = ba.scene(8, np.random.default_rng(1))
     i, j = RNG.integers(0, 8, 70), RNG.integers(0, 8, 70)
     weights, seen = RNG.uniform(0.5, 2.0, 70), RNG.normal(size=(70, 2))
-    specs = {
-        "cams": "f64[n,11]", "points": "f64[m,3]", "weights": "f64[p]",
-        "i": "i64[p] < n", "j": "i64[p] < m", "seen": "f64[p,2]",
-    }  # fmt: skip
     _, dense = ba.compiled_batch()(cams[i], points[j], weights, seen)
     for target in ("numpy", "c"):
-        derive = gg.jacobian(residuals, ("cams", "points", "weights"), sparse="csr")
-        found = gg.compile(derive, **specs, target=target)(cams, points, weights, i, j, seen)
+        found = ba.compiled_sparse(target)(cams, points, weights, i, j, seen)
         data = [m.data.reshape(70, 2, -1) for m in found]
-        np.testing.assert_allclose(np.concatenate(data, axis=2), dense, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            np.concatenate(data, axis=2), dense[:, :, :14], rtol=1e-9, atol=1e-9
+        )
         np.testing.assert_array_equal(found[0].indices.reshape(70, 2, 11)[:, 0, 0], 11 * i)
         np.testing.assert_array_equal(found[1].indices.reshape(70, 2, 3)[:, 1, 2], 3 * j + 2)
 
@@ -500,3 +496,58 @@ def test_refusals_name_the_argument_the_size_and_the_remedy(f, words):
 def test_one_triangle_is_of_one_argument():
     with pytest.raises(gg.ShapeError, match="one argument"):
         gg.hessian(lambda x, y: np.sum(x * y), (0, 1), sparse=True, part="lower")(X[0], X[1])
+
+
+# -- random programs
+STEPS = [
+    lambda u, v, x, i, w: u * v,
+    lambda u, v, x, i, w: np.where(u > v, u, v * w[:, None]),
+    lambda u, v, x, i, w: u[:, ::-1] * np.sum(v * v, axis=1, keepdims=True),
+    lambda u, v, x, i, w: np.concatenate([u[:, 1:], v[:, :1]], axis=1),
+    lambda u, v, x, i, w: np.stack([u[:, 0] * v[:, 1], w, v[:, 2]], axis=1),
+    lambda u, v, x, i, w: np.cross(u, v) + (u.T * w).T,
+    lambda u, v, x, i, w: np.stack([u, v], axis=2) @ np.array([1.0, -2.0]),
+    lambda u, v, x, i, w: gg.vmap(lambda a, b: a * (a @ b) + np.exp(-b * b))(u, v),
+    lambda u, v, x, i, w: gg.vmap(lambda k, b: x[k] * b[::-1])(i, v),
+    lambda u, v, x, i, w: (u[:, :, None] * v[:, None, :]).reshape(u.shape[0], 9)[:, 2:5],
+    lambda u, v, x, i, w: u @ K + x[-1] * v,
+]
+ENDS = [
+    lambda v: v,
+    lambda v: v.T,
+    lambda v: v.ravel(),
+    lambda v: v[:, 1],
+    lambda v: np.concatenate([v, 2.0 * v]),
+    lambda v: np.stack([v[:, 0], v[:, 2]]),
+]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(STEPS) - 1), *[st.integers(0, 9)] * 2), max_size=4),
+    st.integers(0, len(ENDS) - 1),
+    st.sampled_from(["coo", "csr", "csc"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_program_of_items(steps, end, format):
+    """Sizes known or not, places at run time."""
+
+    def f(x, i, corners, w):
+        found = [x[i], np.sin(x)[i[::-1]], x[corners].sum(axis=1), np.tanh(x @ K)[i], x[i] + x[0]]
+        for k, a, b in steps:
+            found.append(STEPS[k](found[a % len(found)], found[b % len(found)], x, i, w))
+        return ENDS[end](found[-1])
+
+    args = X, I, RNG.integers(-N, N, (P, 2)), W
+    exact = gg.jacobian(f)(*args)
+    symbolic = {**OF_X, "corners": "i64[p,2] < n", "w": "f64[p]"}
+    known = {
+        "x": f"f64[{N},3]",
+        "i": f"i64[{P}] < {N}",
+        "corners": f"i64[{P},2] < {N}",
+        "w": f"f64[{P}]",
+    }
+    for specs in (symbolic, known):
+        found = gg.compile(gg.jacobian(f, sparse=format), **specs)(*args)
+        np.testing.assert_allclose(
+            found.toarray(), exact.reshape(found.shape), rtol=1e-9, atol=1e-10
+        )

@@ -2,7 +2,8 @@
 
 A camera is eleven numbers: rotation (axis times angle), centre, focal length, principal point, two of distortion; a
 point is three, an observation has a weight. One Jacobian, or those of 10,000 observations: the dense blocks of a sparse matrix.
-Prints one Jacobian and a few steps of Gauss-Newton that move points to where their observations say.
+Prints one Jacobian, a few steps of Gauss-Newton that move points to where their observations say, and the sparse Jacobian of
+observations that share cameras and points.
 """
 
 import numpy as np
@@ -46,6 +47,18 @@ def compiled_batch(target="c"):
     return gg.compile(gg.vmap(blocks), *specs, target=target, name="blocks_batch")
 
 
+def residuals(cameras, points, weights, camera_of, point_of, seen):
+    """Of many observations, each by one of the cameras of one of the points."""
+    return gg.vmap(residual)(cameras[camera_of], points[point_of], weights, seen)
+
+
+def compiled_sparse(target="c"):
+    """The Jacobian of all residuals by cameras and points, as two matrices in SciPy's CSR format."""
+    specs = ("f64[n,11]", "f64[m,3]", "f64[p]", "i64[p] < n", "i64[p] < m", "f64[p,2]")
+    derive = gg.jacobian(residuals, wrt=("cameras", "points"), sparse="csr")
+    return gg.compile(derive, *specs, target=target)
+
+
 def scene(count, rng):
     """Cameras before the origin, points near it, and weights."""
     cameras = np.zeros((count, 11))
@@ -78,6 +91,10 @@ def main(target="c", count=10_000):
         step = by_point.transpose(0, 2, 1) @ np.linalg.solve(inner, values[:, :, None])
         points = points - step[:, :, 0]
     print(f"{count} observations: {errors[0]:.3f} pixels off, then {errors[-1]:.2e}")
+    camera_of, point_of = rng.integers(0, 10, count), rng.integers(0, 100, count)
+    sparse = compiled_sparse(target)
+    by_camera, by_point = sparse(cameras[:10], points[:100], weights, camera_of, point_of, seen)
+    print("of 10 cameras and 100 points:", by_camera, by_point)
     return jacobians, errors
 
 
