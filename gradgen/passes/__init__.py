@@ -31,7 +31,7 @@ from gradgen.passes.factors import factors
 from gradgen.passes.maps import vectorise
 from gradgen.passes.products import products
 from gradgen.passes.sharing import share, share_logistic
-from gradgen.passes.signs import signs
+from gradgen.passes.signs import differences, signs
 from gradgen.passes.simplify import simplify
 from gradgen.passes.sums import sums
 from gradgen.passes.unchanging import unchanging
@@ -49,8 +49,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 WHOLE_ARRAYS = ("numpy",)
 # What only pays where each statement is a pass over memory.
 FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
-    "readable": (products, factors),
-    "fast": (share_logistic, products, factors, signs),
+    "readable": (products, factors, differences),
+    "fast": (share_logistic, products, factors, differences, signs),
 }
 FOR_REGIONS = (
     inline,

@@ -43,3 +43,37 @@ def test_numbers_and_integers_are_left_alone():
     assert OPS["neg"] in [n.op for n in scalar.ir.body]
     whole = gg.compile(lambda k: -(2 * k), "i64[n]", options={"optimize": "fast"})
     np.testing.assert_array_equal(whole(np.array([1, -4])), [-2, 8])
+
+
+Q = np.random.default_rng(3).normal(size=(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("f", "text"),
+    [
+        (lambda x, t, q: x + -t @ q, "x - t @ q"),
+        (lambda x, t, q: -t @ q + x, "x - t @ q"),
+        (lambda x, t, q: x - q @ -t, "x + q @ t"),
+        (lambda x, t, q: -(-t @ q - t * x), "t @ q + t * x"),
+        (lambda x, t, q: -(-t @ q), "t @ q"),
+        (lambda x, t, q: q + np.outer(-t, x), "q - np.outer(t, x)"),
+    ],
+)
+def test_a_sum_takes_the_sign_of_a_product(f, text):
+    x, t = np.array([0.5, -2.0, 3.0]), np.array([1.0, 0.1, -7.0])
+    fn = gg.compile(f, "f64[n]", "f64[n]", "f64[n,n]", name="fn")
+    assert f"value = {text}  #" in fn.source
+    np.testing.assert_array_equal(fn(x, t, Q), f(x, t, Q))
+
+
+def test_a_sign_that_is_read_elsewhere_stays():
+    def f(x, t, q):
+        s = -t
+        return x + s @ q, s
+
+    fn = gg.compile(f, "f64[n]", "f64[n]", "f64[n,n]")
+    assert "x + s @ q" in fn.source
+    twice = gg.compile(
+        lambda x, t, q: (x + -t @ q, np.outer(-t, x)), "f64[n]", "f64[n]", "f64[n,n]"
+    )
+    assert twice.source.count(" = -t  #") == 1
