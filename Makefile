@@ -52,6 +52,7 @@ test-deep: lint
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python tests/benchmarks/bench.py --json out/bench.json $(BENCH)
+	$(BIN)/python tests/benchmarks/chart.py out/bench.json -o out/bench.svg
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .

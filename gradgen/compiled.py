@@ -302,6 +302,11 @@ class Compiled:
             empty = not given and not array.size  # [] is of any dtype
             if not empty and not np.can_cast(array.dtype, dtype, "safe" if given else "same_kind"):
                 raise SpecError(f"{self.name} needs {dtype} for {leaf.label}, got {array.dtype}")
+            if array.dtype == bool and dtype.kind == "i" and array.ndim:
+                raise SpecError(
+                    f"{self.name} needs {dtype} for {leaf.label}, got a mask of bool",
+                    "np.flatnonzero(mask) gives its indices, mask.astype(int) zeros and ones.",
+                )
             converted = array.astype(dtype)
             if dtype.kind == "i" and not given and not np.array_equal(converted, array):
                 raise SpecError(

@@ -583,3 +583,24 @@ def test_sizes_fit_64_bits(target):
     assert fn(1.0, 2**62) == 1.0 / 2**62
     with pytest.raises(gg.SpecError, match="needs an int64 for the size n"):
         fn(1.0, 2**63)
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_a_mask_is_no_array_of_indices(target):
+    """NumPy's x[mask] picks elements; zeros and ones as indices would be a silently wrong number."""
+    fn = gg.compile(
+        lambda x, i: x[i] * 2.0, x="f64[n]", i="i64[k] < n", target=target, name="picked"
+    )
+    x = np.arange(4.0)
+    for mask in (np.array([True, False, True, False]), [True, False]):
+        with pytest.raises(
+            gg.SpecError, match=r"picked needs int64 for i, got a mask of bool(?s:.*)flatnonzero"
+        ):
+            fn(x, mask)
+    np.testing.assert_array_equal(fn(x, [1, 3]), [2.0, 6.0])
+    if target == "numpy":
+        names: dict = {}
+        exec(fn.source, names)
+        with pytest.raises(TypeError, match="picked needs integers for i, got a mask"):
+            names["picked"](x, np.array([True, False, True, False]))
+        np.testing.assert_array_equal(names["picked"](x, np.array([1, 3])), [2.0, 6.0])

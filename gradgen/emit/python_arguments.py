@@ -59,9 +59,12 @@ def _conversion(function: Any, leaf: Leaf) -> list[str]:
 
 def routines(texts: str, file: str) -> list[str]:
     """The routines that all entry checks of a file share, those that `texts` call."""
+    array = ARRAY
+    if re.search(r"np\.int64,\s+[1-9]\)", texts):
+        array = array.replace(_SHAPE_CHECK, _MASK_CHECK + _SHAPE_CHECK)
     return [
         _named(text, file)
-        for call, text in (("_array", ARRAY), ("_size", SIZE))
+        for call, text in (("_array", array), ("_size", SIZE))
         if re.search(rf"\b{call}\(", texts)
     ]
 
@@ -149,6 +152,12 @@ ARRAY = '''def _array(name, value, dtype, ndim):
     if array.ndim != ndim:
         raise ValueError(f"NAME needs {ndim} dimensions for {name}, got shape {array.shape}")
     return np.asarray(array, dtype, order="C")[()]'''
+
+_SHAPE_CHECK = """    if array.ndim != ndim:
+"""
+_MASK_CHECK = """    if ndim and dtype is np.int64 and array.dtype == bool:
+        raise TypeError(f"NAME needs integers for {name}, got a mask: np.flatnonzero gives its indices")
+"""
 
 SIZE = '''def _size(name, value):
     """`value` as a size."""

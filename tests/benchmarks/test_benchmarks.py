@@ -104,3 +104,31 @@ def test_a_short_run(tmp_path):
         [*words, "--only", "nothing"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "--only takes" in done.stderr
+
+
+def test_the_table_and_the_chart(tmp_path):
+    """What is missing leaves its place empty, and the same figures make the same bytes."""
+    pytest.importorskip("matplotlib")
+    table = {
+        "logistic": {
+            "gradgen-c": {"least": 221.6},
+            "hand-c": {"least": 209.9},
+            "jax": {"missing": "not installed"},
+        },
+        "graph-1000": {"gradgen-c": {"least": 1.234}, "casadi-c": {"least": 1234.5}},
+    }
+    manifest = {"cpu": "a CPU", "compiler": "gcc 12", "python": "3.11"}
+    figures = tmp_path / "bench.json"
+    figures.write_text(json.dumps({"manifest": manifest, "table": table}))
+    texts = []
+    for name in ("one.svg", "two.svg"):
+        command = [sys.executable, str(HERE / "chart.py"), str(figures), "-o", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        texts.append((tmp_path / name).read_bytes())
+    assert done.stdout.splitlines() == [
+        "| | gradgen C | C by hand | CasADi C |",
+        "|---|---:|---:|---:|",
+        "| logistic | 222 | 210 |  |",
+        "| graph-1000 | 1.23 |  | 1,234 |",
+    ]
+    assert texts[0] == texts[1]
