@@ -115,7 +115,7 @@ def _shared(loop: Loop) -> list[Any]:
 def _collected(loop: Loop) -> dict[int, Buffer] | None:
     """By id, the buffers of outer blocks that the loop adds to; None if iterations depend on each other otherwise."""
     inside = {id(s.buffer) for s in walk(loop.body) if type(s) is Declare}
-    touched, _ = accesses(loop.body, loop.var, True)
+    touched, _ = accesses(_by_block(loop), loop.var, True)
     buffers = {id(b.memory): b for s in walk(loop.body) for b, _, _ in accessed(s)}
     aliases = {
         id(b.memory) for s in walk(loop.body) for b, _, _ in accessed(s) if b is not b.memory
@@ -130,6 +130,18 @@ def _collected(loop: Loop) -> dict[int, Buffer] | None:
             return None
         out[key] = buffers[key].memory
     return out
+
+
+def _by_block(loop: Loop) -> list[Any]:
+    """The body of a loop over blocks with each row at its block's first: rows of different blocks are different."""
+    first = Affine.of(loop.var).key()
+    table: dict[int, Any] = {}
+    for stmt in walk(loop.body):
+        if type(stmt) is Loop and type(stmt.extent) is Clip and stmt.start == 0:
+            clip = stmt.extent
+            if clip.base.key() == first and clip.size == loop.step:
+                table[id(stmt.var)] = Affine()
+    return Rewriter(table).block(loop.body) if table else loop.body
 
 
 def _each(buffer: Buffer, make: Any, skip: int = 0) -> list[Any]:

@@ -216,6 +216,25 @@ def test_a_long_loop_is_cut_into_parts_whose_sums_are_added_in_order():
     assert not any(type(s) is Store and s.buffer is gradient for s in walk(long))
 
 
+def test_a_loop_in_blocks_is_cut_where_each_row_has_its_own_results():
+    """Mathematics makes blocks of rows; the rows that a block writes are no other block's."""
+
+    def model(q, y):
+        return np.sum((np.sin(q[:, 0]) * np.cos(q[:, 1]) - y) ** 2)
+
+    fn, signature = make(model, ("f64[n,2]", "f64[n]"), ("q",))
+    kernel = compile_loops(fn, signature.results, Options(parallel=True, verify=True))
+    threads = [loop for loop in _loops(kernel.body) if loop.kind == "threads"]
+    assert any(
+        type(s) is Store and s.buffer is kernel.outputs[1] for loop in threads for s in walk([loop])
+    )
+    for n in (0, 1, 63, 65, 1500):
+        args = [sample(leaf, {"n": n}, np.random.default_rng(7)) for leaf in signature.leaves]
+        expected = interpret(fn, args, {"n": n})
+        for a, b in zip(run(kernel, args, {"n": n}), expected, strict=True):
+            close(a, b, "f64")
+
+
 def test_masks_of_a_block_are_numbers():
     def relu(X, W1, W2):
         return np.sum(np.maximum(np.maximum(X @ W1, 0.0) @ W2, 0.0))
