@@ -21,7 +21,7 @@ COLUMNS = {
     "gradgen-numpy": "gradgen NumPy",
     "gradgen-numpy-fast": "`fast`",
     "gradgen-python": "`python`",
-    "hand-numpy": "by hand",
+    "hand-numpy": "NumPy by hand",
     "casadi-c": "CasADi C",
     "jax": "JAX",
     "torch": "PyTorch",
