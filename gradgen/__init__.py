@@ -39,7 +39,7 @@ from gradgen.modules import Module, module
 from gradgen.options import Options
 from gradgen.sparse import Sparse, hessian, jacobian
 from gradgen.symbolic import define, from_sympy
-from gradgen.trace import branches as _branches  # enters the hooks of tests and loops
+from gradgen.trace import loops as _loops  # enters the hooks of loops, and with them those of tests
 from gradgen.trace import python_calls as _python_calls  # and of builtins
 from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
@@ -47,7 +47,7 @@ from gradgen.trace.spec import spec, static
 from gradgen.value import Value
 from gradgen.version import VERSION as __version__
 
-del _branches, _ops, _python_calls
+del _loops, _ops, _python_calls
 __all__ = [
     "BuildError",
     "CheckError",

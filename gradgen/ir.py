@@ -197,6 +197,17 @@ def use_counts(fn: Function) -> dict[Any, int]:
     return counts
 
 
+def needed(body: Iterable[Any], wanted: Iterable[Any]) -> list[Any]:
+    """The statements of a body that some values are made of, in order."""
+    live = set(wanted)
+    kept = []
+    for node in reversed(list(body)):
+        if node in live:
+            kept.append(node)
+            live.update(node.args)
+    return kept[::-1]
+
+
 def verify(fn: Function, after: str = "") -> None:
     """Every operand is defined before use, once, and every type is what its op's rule says. GradgenError if not."""
     where = f" after {after}" if after else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gradgen.ir import LEAVES, Function
+from gradgen.ir import LEAVES, Function, needed
 from gradgen.ops.regions import WHILE, letters_of
 from gradgen.value import Value
 
@@ -39,13 +39,8 @@ def split(
     """
     forward, reverse = joint.body[:count], joint.body[count:]
     inner = {n: k for k, n in enumerate(forward)}
-    live = set(results)
-    second = []
-    for node in reversed(reverse):
-        if node in live:
-            second.append(node)
-            live.update(node.args)
-    second.reverse()
+    second = needed(reverse, results)
+    live = {*results, *(a for n in second for a in n.args)}
     local = _local_letters(forward)
     counted: set[Value] = set()  # whiles whose number of steps the second half runs by
     if local:

@@ -60,7 +60,7 @@ def _conversion(function: Any, leaf: Leaf) -> list[str]:
 def routines(texts: str, file: str) -> list[str]:
     """The routines that all entry checks of a file share, those that `texts` call."""
     array = ARRAY
-    if re.search(r"np\.int64,\s+[1-9]\)", texts):
+    if re.search(r"np\.int(32|64),\s+[1-9]\)", texts):
         array = array.replace(_SHAPE_CHECK, _MASK_CHECK + _SHAPE_CHECK)
     return [
         _named(text, file)
@@ -155,7 +155,7 @@ ARRAY = '''def _array(name, value, dtype, ndim):
 
 _SHAPE_CHECK = """    if array.ndim != ndim:
 """
-_MASK_CHECK = """    if ndim and dtype is np.int64 and array.dtype == bool:
+_MASK_CHECK = """    if ndim and array.dtype == bool and np.issubdtype(dtype, np.integer):
         raise TypeError(f"NAME needs integers for {name}, got a mask: np.flatnonzero gives its indices")
 """
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradgen.ir import CONST
-from gradgen.lower.kernel import Affine, If, Kernel, Loop, Store, accessed, blocks, walk
+from gradgen.lower.kernel import Affine, Kernel, Loop, Store, accessed, blocks, walk, with_blocks
 
 ROW = 16
 
@@ -26,7 +26,7 @@ def firsts(kernel: Kernel) -> Kernel:
 
 
 def _block(body: list[Any]) -> list[Any]:
-    out = [_inside(stmt) for stmt in body]
+    out = [with_blocks(stmt, _block) for stmt in body]
     fills = {id(s.body[0].buffer.memory): k for k, s in enumerate(out) if _is_fill(s)}
     if not fills:
         return out
@@ -44,14 +44,6 @@ def _block(body: list[Any]) -> list[Any]:
                 s = out[j]
                 out[j] = Store(s.buffer, s.index, s.value, None, s.site)
     return [s for stmt in out for s in (stmt if isinstance(stmt, list) else [stmt])]
-
-
-def _inside(stmt: Any) -> Any:
-    if type(stmt) is Loop:
-        return stmt.with_body(_block(stmt.body))
-    if type(stmt) is If:
-        return If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site)
-    return stmt
 
 
 def _is_fill(stmt: Any) -> bool:

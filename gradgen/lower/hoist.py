@@ -11,7 +11,6 @@ from typing import Any
 
 from gradgen.lower.kernel import (
     READ,
-    If,
     Kernel,
     Let,
     Load,
@@ -20,6 +19,7 @@ from gradgen.lower.kernel import (
     accessed,
     operands,
     walk,
+    with_blocks,
 )
 
 
@@ -36,10 +36,8 @@ def _block(body: list[Any]) -> list[Any]:
             moved, kept = _invariant(inner, stmt.var)
             out += moved
             out.append(stmt.with_body(kept))
-        elif type(stmt) is If:
-            out.append(If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site))
         else:
-            out.append(stmt)
+            out.append(with_blocks(stmt, _block))
     return out
 
 

@@ -4,11 +4,11 @@
 
 becomes
 
-    for j < 16 by 4: for k < 16: acc[k] += a[j] * B[j, k] + a[j + 1] * B[j + 1, k] + ...
+    for j < 16 by 4: for k < 16: { acc[k] += a[j] * B[j, k]; acc[k] += a[j + 1] * B[j + 1, k]; ... }
 
-so that the sums are loaded and stored once in four steps: a product of a matrix and a vector, forward or transposed, runs at
-the speed of its multiplications. Every sum keeps its order of additions. Only loops of a length known now, in steps that divide
-it (`STEPS`), over a short inner loop; a loop of that many steps alone goes away. Linear in the statements.
+so that a compiler loads and stores the sums once in four steps: a product of a matrix and a vector, forward or transposed,
+runs at the speed of its multiplications. Every sum keeps its order of additions. Only loops of a length known now, in steps
+that divide it (`STEPS`), over a short inner loop; a loop of that many steps alone goes away. Linear in the statements.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from typing import Any
 from gradgen.lower.kernel import (
     Affine,
     Clip,
-    If,
     Kernel,
     Let,
     Load,
     Loop,
     Store,
-    accessed,
+    with_blocks,
 )
 from gradgen.lower.rewriter import Rewriter
 
@@ -40,13 +39,8 @@ def jam(kernel: Kernel) -> Kernel:
 def _block(body: list[Any]) -> list[Any]:
     out: list[Any] = []
     for stmt in body:
-        if type(stmt) is Loop:
-            step = _step(stmt)
-            out += _jammed(stmt, step) if step else [stmt.with_body(_block(stmt.body))]
-        elif type(stmt) is If:
-            out.append(If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site))
-        else:
-            out.append(stmt)
+        step = _step(stmt) if type(stmt) is Loop else 0
+        out += _jammed(stmt, step) if step else [with_blocks(stmt, _block)]
     return out
 
 
@@ -67,8 +61,7 @@ def _step(loop: Loop) -> int:
     written = {id(s.buffer.memory) for s in stores}
     if len(written) < len(stores):
         return 0
-    reads = [b for s in (*before, *inner.body) if type(s) is Load for b, _, _ in accessed(s)]
-    if any(id(b.memory) in written for b in reads):
+    if any(type(s) is Load and id(s.buffer.memory) in written for s in (*before, *inner.body)):
         return 0
     sums = [_is_sum(s, loop, inner) for s in stores]
     apart = (_runs_with(s, loop) for s, is_sum in zip(stores, sums, strict=True) if not is_sum)

@@ -22,7 +22,7 @@ Every statement knows the user's site; its third element says forward or reverse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -442,6 +442,15 @@ def blocks(stmt: Any) -> tuple[list[Any], ...]:
     if kind is If:
         return (stmt.then, stmt.otherwise)
     return ()
+
+
+def with_blocks(stmt: Any, step: Callable[[list[Any]], list[Any]]) -> Any:
+    """A loop or branch with the lists of statements inside it after `step`; any other statement is itself."""
+    if type(stmt) is Loop:
+        return stmt.with_body(step(stmt.body))
+    if type(stmt) is If:
+        return If(stmt.condition, step(stmt.then), step(stmt.otherwise), stmt.site)
+    return stmt
 
 
 _COMPOUND = frozenset((Loop, Call, If))

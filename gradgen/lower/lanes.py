@@ -41,6 +41,7 @@ from gradgen.lower.kernel import (
     blocks,
     operands,
     walk,
+    with_blocks,
 )
 from gradgen.lower.rewriter import Rewriter
 from gradgen.sizes import add, floordiv, max0, mul
@@ -76,11 +77,8 @@ def _block(body: list[Any], widths: dict[str, int]) -> list[Any]:
     for stmt in body:
         if type(stmt) is Loop:
             out += _loop(stmt, widths)
-        elif type(stmt) is If:
-            then, otherwise = (_block(b, widths) for b in (stmt.then, stmt.otherwise))
-            out.append(If(stmt.condition, then, otherwise, stmt.site))
         else:
-            out.append(stmt)
+            out.append(with_blocks(stmt, lambda inner: _block(inner, widths)))
     return out
 
 

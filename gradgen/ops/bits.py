@@ -58,11 +58,12 @@ def _c(symbol: str) -> Spelling:
 
 def _enter(name: str, ufunc: Any, symbol: str, precedence: int, doc: str) -> None:
     spelling = infix(symbol, precedence)
-    commutative = "shift" not in name
+    shift = "shift" in name  # the others are logic on truth values: see below
     elementwise(
         name, "number", ufunc, doc,
-        infer=_integers(name), partials=(None, None), symbol=symbol, commutative=commutative,
-        numpy=spelling, python=spelling, c=_c(symbol) if commutative else helper(name),
+        infer=_integers(name), partials=(None, None), symbol=symbol, commutative=not shift,
+        functions=(ufunc,) if shift else (),
+        numpy=spelling, python=spelling, c=helper(name) if shift else _c(symbol),
     )  # fmt: skip
 
 
@@ -104,13 +105,3 @@ def bitwise_xor(a: Any, b: Any) -> Any:
 @implements(np.invert)
 def invert(x: Any) -> Any:
     return calls.logical_not(x) if _truths(x) else calls.invert(x)
-
-
-@implements(np.left_shift)
-def left_shift(a: Any, b: Any) -> Any:
-    return calls.left_shift(a, b)
-
-
-@implements(np.right_shift)
-def right_shift(a: Any, b: Any) -> Any:
-    return calls.right_shift(a, b)

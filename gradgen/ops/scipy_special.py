@@ -76,10 +76,10 @@ def gamma(x: Any) -> Any:
     """exp(gammaln(x)) with its sign."""
     x = as_value(x)
     size = calls.exp(calls.gammaln(x))
-    return calls.where(_is_negative(x), -size, size)
+    return calls.where(_is_gamma_negative(x), -size, size)
 
 
-def _is_negative(x: Value) -> Any:
+def _is_gamma_negative(x: Value) -> Any:
     """Whether gamma(x) is: between -1 and 0, -3 and -2, ..."""
     low = calls.floor(x)
     odd = calls.not_equal(low, 2.0 * calls.floor(0.5 * low))
@@ -101,7 +101,7 @@ def beta(a: Any, b: Any) -> Any:
     """gamma(a) gamma(b) / gamma(a + b), by logarithms: the factors overflow long before it does."""
     a, b = as_values((a, b))
     negative = calls.not_equal(
-        calls.not_equal(_is_negative(a), _is_negative(b)), _is_negative(a + b)
+        calls.not_equal(_is_gamma_negative(a), _is_gamma_negative(b)), _is_gamma_negative(a + b)
     )
     size = calls.exp(betaln(a, b))
     return calls.where(negative, -size, size)
@@ -132,7 +132,9 @@ def poch(z: Any, m: Any) -> Any:
     """z (z + 1) ... (z + m - 1) = gamma(z + m) / gamma(z) for real m, by logarithms as `beta`."""
     z, m = as_values((z, m))
     size = calls.exp(calls.gammaln(z + m) - calls.gammaln(z))
-    return calls.where(calls.not_equal(_is_negative(z + m), _is_negative(z)), -size, size)
+    return calls.where(
+        calls.not_equal(_is_gamma_negative(z + m), _is_gamma_negative(z)), -size, size
+    )
 
 
 @implements("scipy.special.exprel")
@@ -185,10 +187,10 @@ def huber(delta: Any, r: Any) -> Any:
     size = abs(as_value(r))
     inner = 0.5 * calls.square(r)
     value = calls.where(calls.less_equal(size, delta), inner, delta * (size - 0.5 * delta))
-    return value if _is_positive(delta) else calls.where(calls.less(delta, 0.0), math.inf, value)
+    return value if _is_nonnegative(delta) else calls.where(calls.less(delta, 0.0), math.inf, value)
 
 
-def _is_positive(x: Any) -> bool:
+def _is_nonnegative(x: Any) -> bool:
     """Whether x is a number of the user's that is at least 0."""
     return isinstance(x, (int, float)) and x >= 0
 

@@ -11,6 +11,7 @@
     share           an exponential that several functions contain is computed once
     products        sums of products become products of vectors, for NumPy
     factors         multiples of arrays that are computed anyway serve other products, for NumPy
+    differences     the sign of a product's operand makes a sum a difference, for NumPy
     signs           what a constant factor can take over, for NumPy at level fast
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradgen.ir import CONST, SIZE, Function
+from gradgen.ir import CONST, SIZE, Function, needed
 from gradgen.ops.regions import COND, ITEM, WHILE, Loop, letters_of
 from gradgen.rewriting import with_args
 from gradgen.value import Value
@@ -147,11 +147,9 @@ def _remade(node: Value, args: tuple[Value, ...], **changed: Any) -> Value:
 
 def _read_inputs(fn: Function, loop: Loop, outputs: list[Value]) -> set[int]:
     """Numbers of the carries that a region reads on the way to `outputs` (to its own outputs where none are given)."""
-    live = set(outputs or fn.outputs)
-    for n in reversed(fn.body):
-        if n in live:
-            live.update(n.args)
-    return {k for k, v in enumerate(fn.inputs[1 : 1 + loop.carries]) if v in live}
+    wanted = outputs or fn.outputs
+    read = {*wanted, *(a for n in needed(fn.body, wanted) for a in n.args)}
+    return {k for k, v in enumerate(fn.inputs[1 : 1 + loop.carries]) if v in read}
 
 
 def _operands(

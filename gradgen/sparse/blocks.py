@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from gradgen.differentiate.batch import Unbatchable, batch, numbers, spread
 from gradgen.differentiate.jacobians import cheaper, jacobian_of, mapped
-from gradgen.ir import LEAVES, PARAM, Function
+from gradgen.ir import LEAVES, PARAM, Function, needed
 from gradgen.ops.index import zeros
 from gradgen.ops.ranges import ARANGE
 from gradgen.ops.shape import BROADCAST, CONCATENATE, STACK, concatenate, moveaxis, reshape
@@ -245,17 +245,6 @@ def _varying(group: Group, given: set[Value]) -> bool:
         if any(a in found for a in node.args):
             found.add(node)
     return any(r.at in found for r in group.used)
-
-
-def needed(body: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
-    """The statements that some values are made of, in order."""
-    live = set(wanted)
-    kept = []
-    for node in reversed(body):
-        if node in live:
-            kept.append(node)
-            live.update(node.args)
-    return kept[::-1]
 
 
 # -- rows and columns

@@ -21,6 +21,7 @@ from gradgen.functions import FUNCTIONS, dispatch
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, reshape
+from gradgen.sites import warn
 from gradgen.trace.control import map as map_over
 from gradgen.trace.hooks import CALLS, KINDS, call, calls
 from gradgen.value import Extent, Handle, Value, any_value, current_trace
@@ -253,3 +254,14 @@ def _ndenumerate(arr: Any) -> Any:
             "Write whole-array operations, or nested loops over the axes.",
         )
     return ((at, arr[at]) for at in np.ndindex(*lengths))
+
+
+@calls(builtins.print)
+def _print(*args: Any, **kwargs: Any) -> None:
+    trace = current_trace()
+    if trace is not None and trace.region:
+        warn(
+            "print in a captured branch or loop runs while it is traced, whichever way its test goes; "
+            "emitted code does not print"
+        )
+    builtins.print(*args, **kwargs)

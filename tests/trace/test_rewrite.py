@@ -27,7 +27,7 @@ import weakref
 
 import pytest
 
-from gradgen.trace import branches
+from gradgen.trace import branches, loops
 from gradgen.trace import rewrite as rewriting
 from gradgen.trace.rewrite import rewrite
 
@@ -95,7 +95,7 @@ class PlainHooks:
     # On plain values the real ones are plain Python.
     not_, and_, or_ = map(staticmethod, (branches.not_, branches.and_, branches.or_))
     if_exp, branch, choose = map(staticmethod, (branches.if_exp, branches.branch, branches.choose))
-    for_loop, while_loop = map(staticmethod, (branches.for_loop, branches.while_loop))
+    for_loop, while_loop = map(staticmethod, (loops.for_loop, loops.while_loop))
     is_missing, plain = map(staticmethod, (branches.is_missing, branches.plain))
 
 
