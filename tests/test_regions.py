@@ -12,6 +12,7 @@ from gradgen.lower.run import run
 
 X = np.linspace(0.1, 1.2, 6)
 W = 0.3
+X_DOT, W_DOT = np.cos(3.0 * X), 0.7  # a direction in which no two operands move alike
 
 
 def scan_final(x, w):
@@ -58,6 +59,13 @@ def while_loop(x, w):
     return gg.while_loop(lambda s: s < 20.0, lambda s: s * (1.5 + w) + np.sin(x[0]) * s, 1.0 + w)
 
 
+def while_pair(x, w):
+    a, b = gg.while_loop(
+        lambda s: s[0] < 9.0, lambda s: (s[0] * (1.3 + w) + s[1], np.sin(s[0]) * x[1]), (x[0], x[2])
+    )
+    return a * b
+
+
 def while_in_scan(x, w):
     def step(h, v):
         return gg.while_loop(lambda s: s < 4.0, lambda s: s * 1.4 + w, h * 0.2 + v), None
@@ -85,6 +93,13 @@ def mapped_pairs(x, w):
     return np.sum(p * q)
 
 
+def mapped_columns(x, w):
+    """vmap over one axis, then over the other, with an operand that all items share."""
+    f = gg.vmap(lambda row, k, v: (np.sin(row * v) @ row + w * k, k * v), in_axes=(1, 0, None))
+    p, q = f(np.reshape(x, (2, 3)), x[:3], x[4])
+    return p @ q
+
+
 def branch_in_map(x, w):
     return np.sum(gg.map(lambda v: gg.cond(v > 0.5, lambda: v * v * w, lambda: np.sin(v)), x))
 
@@ -101,7 +116,7 @@ def two_names_of_one_array(x, w):
 PROGRAMS = [
     two_names_of_one_array,
     scan_final, scan_results, scan_backwards, scan_vector_carry, nested_scans, counted, while_loop,
-    while_in_scan, branches, guarded_branch, mapped, mapped_pairs, branch_in_map,
+    while_pair, while_in_scan, branches, guarded_branch, mapped, mapped_pairs, mapped_columns, branch_in_map,
 ]  # fmt: skip
 
 
@@ -129,9 +144,9 @@ def same(found, expected, rtol=1e-8):
 def test_gradients(f):
     expected = numeric(f, X, W)
     same(gg.grad(f, (0, 1))(X, W), expected)
-    value, tangent = gg.jvp(f, (0, 1))(X, W, (np.ones(6), 1.0))
+    value, tangent = gg.jvp(f, (0, 1))(X, W, (X_DOT, W_DOT))
     np.testing.assert_allclose(value, f(X, W), rtol=1e-14)
-    np.testing.assert_allclose(tangent, np.sum(expected[0]) + expected[1], rtol=1e-8)
+    np.testing.assert_allclose(tangent, expected[0] @ X_DOT + expected[1] * W_DOT, rtol=1e-8)
 
 
 @pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
@@ -391,7 +406,16 @@ def own_forward_rule(x, w):
     return np.sum(gg.custom_jvp(lambda a, b: np.sin(a) * b, rule)(x, w) ** 2)
 
 
-SPECIAL = [checkpointed, checkpointed_steps, blocks, own_reverse_rule, own_forward_rule]
+tilted = gg.define("tilted", "a * exp(-b * a)", ["a", "b"])
+
+
+def own_partials(x, w):
+    return np.sum(tilted(x, w * x[::-1]) ** 2) + tilted(w, x[0])
+
+
+SPECIAL = [
+    checkpointed, checkpointed_steps, blocks, own_reverse_rule, own_forward_rule, own_partials,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("f", SPECIAL, ids=lambda f: f.__name__)
