@@ -112,9 +112,10 @@ def test_a_rule_that_is_off_is_noticed(what, f, mode, monkeypatch):
     while n < chances:
         mutant = Mutant(what, n)
         with monkeypatch.context() as patch:
-            patch.setattr(reverse, "pull", mutant.pull) if mode == "reverse" else patch.setattr(
-                forward, "push", mutant.push
-            )
+            if mode == "reverse":
+                patch.setattr(reverse, "pull", mutant.pull)
+            else:
+                patch.setattr(forward, "push", mutant.push)
             with pytest.raises(AssertionError):
                 programs.test_gradients(f)
         n, chances = n + 1, mutant.found

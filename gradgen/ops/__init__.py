@@ -1,6 +1,6 @@
 """The ops: one record each, entered in `ir.OPS`; NumPy's functions on Values, entered in `functions.FUNCTIONS`.
 
-    arithmetic power transcendental special bessel incomplete select logic bits   elementwise records (with elementwise)
+    arithmetic power transcendental special bessel rises incomplete select logic bits   elementwise records (with elementwise)
     reduce shape index contract scans ranges diagonals selecting assign sorting linalg    records on whole arrays
     compose numbers reductions norms rearrange padding signal einsum algebra       functions made of several ops
     scipy_special scipy_linalg scipy_stats scipy_others                            SciPy's, by name
@@ -14,7 +14,7 @@ To add an op: one record in one of these files, one row in the table of its test
 import importlib
 
 for _module in (
-    "arithmetic", "power", "transcendental", "special", "bessel", "incomplete", "select", "logic", "bits", "compose",
+    "arithmetic", "power", "transcendental", "special", "bessel", "rises", "incomplete", "select", "logic", "bits", "compose",
     "reduce", "shape", "index", "contract", "reductions", "norms", "rearrange", "padding", "ranges", "diagonals",
     "scans", "selecting", "assign", "sorting", "signal", "einsum", "algebra", "numbers", "scipy_special",
     "linalg", "matrices", "scipy_linalg", "scipy_stats", "scipy_others", "fourier",

@@ -15,11 +15,11 @@ from gradgen.ops.coefficients import DIGAMMA_ROOT, ERF, GAMMA, STIRLING
 from gradgen.ops.helpers import Helper, enter
 
 
-def _tuple(name: str, values: Sequence[float]) -> str:
+def tuple_text(name: str, values: Sequence[float]) -> str:
     return f"{name} = (\n" + "".join(f"    {v!r},\n" for v in values) + ")\n"
 
 
-def _array(name: str, values: Sequence[float]) -> str:
+def array_text(name: str, values: Sequence[float]) -> str:
     rows = [
         "    " + " ".join(f"{v!r}," for v in values[i : i + 4]) for i in range(0, len(values), 4)
     ]
@@ -36,8 +36,8 @@ enter(Helper(
 
 enter(Helper(
     "erfc_tail", ("t",), "erfc(t) for t >= 0.46875, to a relative error of 1e-15.",
-    numpy=_tuple("p", ERF["middle"][0]) + _tuple("q", ERF["middle"][1])
-    + _tuple("r", ERF["far"][0]) + _tuple("s", ERF["far"][1]) + """\
+    numpy=tuple_text("p", ERF["middle"][0]) + tuple_text("q", ERF["middle"][1])
+    + tuple_text("r", ERF["far"][0]) + tuple_text("s", ERF["far"][1]) + """\
 t = np.minimum(t, 30.0)
 m = np.minimum(t, 4.0)
 w = 1.0 / np.square(np.maximum(t, 4.0))
@@ -49,8 +49,8 @@ return np.exp(-head * head) * np.exp((head - t) * (head + t)) * scale
     needs=("horner",),
 ))  # fmt: skip
 _NEAR = (
-    _tuple("p", ERF["near"][0])
-    + _tuple("q", ERF["near"][1])
+    tuple_text("p", ERF["near"][0])
+    + tuple_text("q", ERF["near"][1])
     + """\
 t = np.abs(x)
 m = np.square(np.minimum(t, 0.46875))
@@ -74,19 +74,19 @@ enter(Helper(
 _TAILS = [ERF["middle"][0], ERF["middle"][1], ERF["far"][0], ERF["far"][1]]
 enter(Helper(
     "erfc_scaled", ("t",), "exp(t * t) * erfc(t) for t >= 0.46875, to a relative error of 1e-15.",
-    numpy="".join(map(_tuple, "pqrs", _TAILS)) + """\
+    numpy="".join(map(tuple_text, "pqrs", _TAILS)) + """\
 m = np.minimum(t, 4.0)
 w = 1.0 / np.square(np.maximum(t, 4.0))
 far = (0.5641895835477563 - w * _horner(w, r) / _horner(w, s)) * np.sqrt(w)
 return np.where(t <= 4.0, _horner(m, p) / _horner(m, q), far)
 """,
-    python="".join(map(_tuple, "pqrs", _TAILS)) + """\
+    python="".join(map(tuple_text, "pqrs", _TAILS)) + """\
 if t <= 4.0:
     return _horner(t, p) / _horner(t, q)
 w = 1.0 / (t * t)
 return (0.5641895835477563 - w * _horner(w, r) / _horner(w, s)) * math.sqrt(w)
 """,
-    c="".join(map(_array, "pqrs", _TAILS)) + "double w;\nif (t <= 4.0)\n"
+    c="".join(map(array_text, "pqrs", _TAILS)) + "double w;\nif (t <= 4.0)\n"
     f"    return horner(t, {len(_TAILS[0])}, p) / horner(t, {len(_TAILS[1])}, q);\n"
     "w = 1.0 / (t * t);\n"
     f"return (0.5641895835477563 - w * horner(w, {len(_TAILS[2])}, r) / horner(w, {len(_TAILS[3])}, s)) * sqrt(w);\n",
@@ -125,7 +125,7 @@ def _gamma(
     """
     p, q = GAMMA[name]
     a = STIRLING[name]
-    tables = _tuple("p", p) + _tuple("q", q) + _tuple("a", a)
+    tables = tuple_text("p", p) + tuple_text("q", q) + tuple_text("a", a)
 
     def fill(formula: str, module: str, magnitude: str) -> str:
         text = re.sub(r"\bN\b", "_horner(u, p) / _horner(u, q)", formula)
@@ -183,9 +183,9 @@ return s
         return re.sub(r"\bpi\b", "3.141592653589793", text)
 
     text_c = (
-        _array("p", p)
-        + _array("q", q)
-        + _array("a", a)
+        array_text("p", p)
+        + array_text("q", q)
+        + array_text("a", a)
         + f"""\
 const double t = fabs(x);
 double s;

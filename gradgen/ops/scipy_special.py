@@ -91,9 +91,7 @@ gammaincc = implements("scipy.special.gammaincc")(_op("gammaincc"))
 betainc = implements("scipy.special.betainc")(_op("betainc"))
 
 
-@implements("scipy.special.betaln")
-def betaln(a: Any, b: Any) -> Any:
-    return calls.gammaln(a) + calls.gammaln(b) - calls.gammaln(a + b)
+betaln = implements("scipy.special.betaln")(_op("betaln"))
 
 
 @implements("scipy.special.beta")
@@ -131,7 +129,7 @@ def binom(n: Any, k: Any) -> Any:
 def poch(z: Any, m: Any) -> Any:
     """z (z + 1) ... (z + m - 1) = gamma(z + m) / gamma(z) for real m, by logarithms as `beta`."""
     z, m = as_values((z, m))
-    size = calls.exp(calls.gammaln(z + m) - calls.gammaln(z))
+    size = calls.exp(calls.gammaln_rise(z, m))
     return calls.where(
         calls.not_equal(_is_gamma_negative(z + m), _is_gamma_negative(z)), -size, size
     )

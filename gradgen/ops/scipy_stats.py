@@ -187,7 +187,7 @@ def _lognorm(z: Value, s: Value) -> Any:
 
 def _t(z: Value, df: Value) -> Any:
     half = 0.5 * (df + 1.0)
-    constant = calls.gammaln(half) - calls.gammaln(0.5 * df) - 0.5 * calls.log(math.pi * df)
+    constant = calls.gammaln_rise(0.5 * df, 0.5) - 0.5 * calls.log(math.pi * df)
     return constant - half * calls.log1p(calls.square(z) / df)
 
 
@@ -341,7 +341,7 @@ def _poisson(k: Value, mu: Value) -> Any:
 
 
 def _binom(k: Value, n: Value, p: Value) -> Any:
-    choose = calls.gammaln(n + 1.0) - calls.gammaln(k + 1.0) - calls.gammaln(n - k + 1.0)
+    choose = -calls.log1p(n) - betaln(k + 1.0, n - k + 1.0)
     inside = calls.logical_and(calls.greater_equal(k, 0), calls.less_equal(k, n))
     return _on(inside, choose + xlogy(k, p) + xlog1py(n - k, -p))
 
@@ -356,7 +356,7 @@ def _geom(k: Value, p: Value) -> Any:
 
 
 def _nbinom(k: Value, n: Value, p: Value) -> Any:
-    choose = calls.gammaln(k + n) - calls.gammaln(k + 1.0) - calls.gammaln(n)
+    choose = -calls.log(k + n) - betaln(k + 1.0, n)
     return _on(calls.greater_equal(k, 0), choose + xlogy(n, p) + xlog1py(k, -p))
 
 

@@ -23,6 +23,7 @@ WIDE = (-30.0, 30.0)
 UNIT = (-0.95, 0.95)
 POSITIVE = (0.05, 30.0)
 SMALL = (-4.0, 4.0)
+LARGE = (14.5, 1e4)
 
 
 @dataclass
@@ -57,6 +58,10 @@ def cbrt(x: Any) -> Any:
 
 def gammaln(x: Any) -> Any:
     return mp.log(abs(mp.gamma(x)))
+
+
+def rise(f: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda x, d: f(x + d) - f(x)
 
 
 no_bools = "needs numbers"
@@ -142,6 +147,13 @@ ROWS = [
     Row("trigamma", lambda x: mp.polygamma(1, x), (POSITIVE,), (((-1.5,), (mp.polygamma(2, -1.5),)),), bools1,
         second=False),
     Row("tetragamma", None, (POSITIVE,), bad=bools1),
+    Row("gammaln_rise", rise(gammaln), (LARGE, SMALL), (((1.0, 1.0), (1.0, 1.0 - mp.euler)),), bools2),
+    Row("digamma_rise", rise(mp.digamma), (LARGE, SMALL), (((1.0, 1.0), (-1.0, mp.zeta(2) - 1)),), bools2),
+    Row("trigamma_rise", rise(lambda x: mp.polygamma(1, x)), (LARGE, SMALL),
+        (((1.0, 1.0), (2.0, 2.0 - 2 * mp.zeta(3))),), bools2, second=False),
+    Row("tetragamma_rise", None, (LARGE, SMALL), bad=bools2),
+    Row("betaln", lambda a, b: gammaln(a) + gammaln(b) - gammaln(a + b), (POSITIVE, LARGE), (
+        ((2.0, 2.0), (-mp.mpf(5) / 6, -mp.mpf(5) / 6)), ((1e10, 3.0), (-3e-10, None))), bools2),
     # rounding and division with remainder
     Row("floor", mp.floor, ((0.1, 0.9),), (((2.0,), (0.0,)),), bools1, ints=True),
     Row("ceil", mp.ceil, ((0.1, 0.9),), (((2.0,), (0.0,)),), bools1, ints=True),

@@ -109,6 +109,34 @@ def test_incomplete_integrals(name, exact, shapes):
             assert abs(mp.mpf(float(y)) - want) <= 2e-15 * max(10, *at) * want, at
 
 
+GAMMAS = {
+    "gammaln": mp.loggamma,
+    "digamma": mp.digamma,
+    "trigamma": lambda x: mp.polygamma(1, x),
+    "tetragamma": lambda x: mp.polygamma(2, x),
+}
+WIDE = 10.0 ** RNG.uniform(
+    -2, 14, (2, 300)
+)  # their logarithms are uniform: most pairs differ by far
+
+
+@pytest.mark.parametrize("name", GAMMAS)
+def test_rises_keep_their_digits(name):
+    f = GAMMAS[name]
+    with mp.workdps(60):
+        for x, d, y in zip(*WIDE, run(f"{name}_rise")(*WIDE), strict=True):
+            want = f(mp.mpf(x) + mp.mpf(d)) - f(mp.mpf(x))
+            allowed = 1e-15 * abs(want) if x >= 10.0 else 4e-14 * max(1, abs(want))
+            assert abs(mp.mpf(float(y)) - want) <= allowed, (x, d)
+
+
+def test_the_logarithm_of_beta():
+    with mp.workdps(60):
+        for a, b, y in zip(*WIDE, run("betaln")(*WIDE), strict=True):
+            want = mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(mp.mpf(a) + mp.mpf(b))
+            assert abs(mp.mpf(float(y)) - want) <= 2e-15 * max(1, abs(want)), (a, b)
+
+
 def interpolant(f, m, n, hi=9):
     """p, q with p/q = f at the Chebyshev nodes of [0, hi]; q starts with 1."""
     count = m + n + 1

@@ -208,8 +208,8 @@ def valid(node, columns):
     if node.op.name == "cast" and node.type.dtype == "i32":
         # out of range: NumPy's loops differ between processors
         keep &= ~(columns[0].astype(float) > 2e9) & ~np.isnan(columns[0].astype(float))
-    if node.op.name == "gammaln":
-        keep &= columns[0] != -np.inf
+    if node.op.name in ("gammaln", "gammaln_rise"):
+        keep &= np.all([x != -np.inf for x in columns], axis=0)
     if node.op.name in ("digamma", "trigamma", "tetragamma"):
         keep &= ~((columns[0] <= 0) & (columns[0] == np.floor(columns[0])))
     return [x[keep] for x in columns]
