@@ -88,7 +88,7 @@ def call(name: str) -> Spelling:
     """`name(a, b)`."""
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
-        return Expr(f"{name}({', '.join(x.text for x in operands)})")
+        return Expr(f"{name}({', '.join([x.text for x in operands])})")
 
     return spell
 

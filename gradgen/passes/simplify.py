@@ -113,11 +113,10 @@ def _differentiated(node: Value) -> bool:
 
 def _add(node: Value, args: Args) -> Value | None:
     a, b = args
-    for x, y in ((a, b), (b, a)):
-        if (
-            _is(x, 0.0) and y.type is node.type and _differentiated(node)
-        ):  # 0.0 + y -> y  but for y = -0.0
-            return y
+    if a.op is CONST or b.op is CONST:
+        for x, y in ((a, b), (b, a)):  # 0.0 + y -> y  but for y = -0.0
+            if _is(x, 0.0) and y.type is node.type and _differentiated(node):
+                return y
     if a is b and node.type.is_float:  # a + a -> 2 * a  exact
         return make(OPS["mul"], constant(2.0, a.type.dtype), a)
     if (inner := _neg(b)) is not None:  # a + -b -> a - b  exact
@@ -137,21 +136,14 @@ def _add(node: Value, args: Args) -> Value | None:
 
 
 def _like_terms(node: Value, a: Value, b: Value) -> Value | None:
-    """c*x + d*x -> (c + d)*x for constants of one sign: exact for x + x, else rounding; one operation less"""
-    if not node.type.is_float:
+    """c*x + d*x -> (c + d)*x for finite constants of one sign: exact for x + x, else rounding; one operation less"""
+    (c, x), (d, y) = scaled(a), scaled(b)
+    if x is not y or x.type is not node.type or not x.type.is_float:
         return None
-    c, x = _term(a)
-    d, y = _term(b)
-    if x is not y or x.type is not node.type or not (np.sign(c) == np.sign(d) != 0):
+    m, n = (1.0 if k is None else k.params["value"] for k in (c, d))
+    if not (np.isfinite(m) and np.isfinite(n) and np.sign(m) == np.sign(n) != 0):
         return None
-    return make(OPS["mul"], constant(c + d, x.type.dtype), x)
-
-
-def _term(value: Value) -> tuple[Any, Value]:
-    """(c, x), where value is c*x for a finite number c."""
-    c, x = scaled(value)
-    number = 1.0 if c is None else c.params["value"]
-    return (number, x) if np.isfinite(number) else (1.0, value)
+    return make(OPS["mul"], constant(m + n, x.type.dtype), x)
 
 
 def scaled(value: Value) -> tuple[Value | None, Value]:
