@@ -28,7 +28,7 @@ from gradgen.emit.header import dim_text, one_line
 from gradgen.emit.names import Names, function_names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
-from gradgen.graph import constants_of, from_graph
+from gradgen.graph import constants_of, from_graph, topological
 from gradgen.ir import Function
 from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
@@ -270,6 +270,14 @@ def _prepare_graph(
     missing = [a for a in asked if id(a) not in ids]
     if missing:
         raise SpecError(f"wrt needs Values that are among args, got {missing[0]!r}")
+    reached = {id(node) for node in topological(root, set(ids))}
+    apart = [a for a in asked if id(a) not in reached]
+    if apart:
+        raise SpecError(
+            f"wrt needs Values that the graph is built from, got {apart[0]!r}",
+            "Leave it out, its gradient is 0; a name that was bound anew after the graph was built (`w += 1`) "
+            "is another Value.",
+        )
     if fn.outputs[0].type.shape:
         raise SpecError(f"compiling a graph needs a scalar, got {fn.outputs[0].type}")
     if options.rewrite:

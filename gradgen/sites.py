@@ -85,7 +85,8 @@ def cite(site: Site | None) -> str:
         return f"cell {cell[1]}:{line}" if cell else f"<string>:{line}"
     if "ipykernel_" in filename:
         return f"cell:{line}"
-    return f"{os.path.basename(filename)}:{line}"
+    name = os.path.basename(filename)  # a newline in it would end the comment that cites it
+    return f"{''.join(c if c.isprintable() else '?' for c in name)}:{line}"
 
 
 def describe(site: Site) -> str:

@@ -389,3 +389,36 @@ def test_the_file_of_any_function_runs_alone(name, target, tmp_path):
         [sys.executable, f"{fn.name}.py", "--check"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout == f"{fn.name}: self-test passed\n", done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["a\nb", '"""\nimport os\n"""', "a\\\n", "a\u2028b", "\x07"])
+def test_file_names_are_no_code(name, target, tmp_path):
+    path = tmp_path / f"{name}.py"
+    path.write_text("def f(x):\n    t = x * x\n    return t * t\n")
+    found = importlib.util.spec_from_file_location("odd", path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    fn = gg.compile(gg.value_and_grad(module.f), "f64[]", target=target)
+    for file, text in fn.files.items():
+        if file.endswith(".py"):
+            assert "import os\n" not in text.split('"""')[2].replace("import os\n\nfrom cffi", "")
+            ast.parse(text)
+        else:
+            assert all("/*" not in line or "*/" in line for line in text.splitlines()[20:])
+            assert not re.search(r"[\x07\u2028]", text)
+    if target != "c":
+        assert fn(2.0) == (16.0, 32.0)
+
+
+def test_the_self_test_in_c_has_names_of_its_own():
+    fn = gg.compile(
+        gg.value_and_grad(lambda k, X: np.sum(np.tanh(X @ k))), "f64[d]", "f64[n,d]", target="c"
+    )
+    body = fn.source.split("_selftest(void)")[1]
+    assert "for (int64_t k_2 = 0; k_2 < 4; k_2++)" in body  # k is an argument
+    plain = gg.compile(
+        gg.value_and_grad(lambda w, X: np.sum(np.tanh(X @ w))), "f64[d]", "f64[n,d]", target="c"
+    )
+    assert "for (int64_t k = 0; k < 4; k++)" in plain.source.split("_selftest(void)")[1]

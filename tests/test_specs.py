@@ -633,6 +633,8 @@ def test_built_graph_of_arrays():
         (lambda a, b: gg.compile(a * b, args=[a], wrt=[b]), "among args"),
         (lambda a, b: gg.compile(np.ones(2) * a, wrt=[a]), "needs a scalar"),
         (lambda a, b: gg.compile(a * b, wrt=[1.0]), "eager Values"),
+        (lambda a, b: gg.compile(a * a, wrt=[a, b]), "that the graph is built from, got .*2"),
+        (lambda a, b: gg.compile((a + b) ** 2, wrt=[a, a + b]), "bound anew after the graph"),
     ],
 )
 def test_built_graph_refusals(call, says):

@@ -63,6 +63,7 @@ class CFunction:
         self.steps = list(steps.values())
         self.tape = {TAPE_STEPS: self.names.fresh(TAPE_STEPS)} if self.kernel.tape else {}
         self.sizes = {**self.letters, **self.tape}
+        self.head = self.names.mark()  # names of what the function takes and returns
         self.body = CBody(self.kernel, self.names, {**self.sizes, **steps}, self.name, self.code)
         self._print()
 

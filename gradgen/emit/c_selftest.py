@@ -35,7 +35,7 @@ def selftest_text(file: Any) -> CTest | None:
     if test is None:
         return None
     sizes = test.sizes
-    k, failed = map(file.names.fresh, ("k", "failed"))
+    k, failed = _own_names(file)
     lines: list[str] = []
     arguments = [str(sizes[letter]) for letter in file.letters]
     first, total, after = 1, 0, []
@@ -84,6 +84,16 @@ def selftest_text(file: Any) -> CTest | None:
     return CTest(
         file.names.fresh(f"{file.name}_test"), failed, "\n".join(lines), tuple(kinds), single
     )
+
+
+def _own_names(file: Any) -> list[str]:
+    """Names of the test's own variables: what the function's body calls its loops is free again, what the file sees is not."""
+    body = file.names.mark()
+    file.names.release(file.head)
+    file.names.reserve(*file.outer)
+    found = [file.names.fresh(word) for word in ("k", "failed")]
+    file.names.release(body)
+    return found
 
 
 def selftest_file(functions: Sequence[Any], heading: Heading) -> str:
