@@ -25,7 +25,7 @@ from gradgen.errors import EmitError, ShapeError, SpecError
 from gradgen.ir import Function
 from gradgen.options import Options
 from gradgen.trace.spec import Argument, Leaf, Signature, SizeSpec
-from gradgen.tree import Mismatch, fitted, flatten, unflatten
+from gradgen.tree import Mismatch, fitted, unflatten
 from gradgen.types import DTYPES
 
 STAGES = ("trace", "adjoint", "optimized", "loops", "source")
@@ -167,9 +167,12 @@ class Compiled:
 
     def _call(self, /, *args: Any, **kwargs: Any) -> Any:
         """A call with all conversions and checks."""
+        return self._structure(self._outputs(args, kwargs))
+
+    def _outputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         function = self.build()._ready.call
-        arrays, sizes = self.arrays(args, kwargs)
-        return self._structure(function(arrays, sizes))
+        outputs: list[Any] = function(*self.arrays(args, kwargs))
+        return outputs
 
     def interpret(self, /, *args: Any, **kwargs: Any) -> Any:
         """The same call on the interpreted engine."""
@@ -177,17 +180,20 @@ class Compiled:
         return self._structure([_as_python(v) for v in interpret(self.ir, arrays, sizes)])
 
     def into(self, out: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call, writing the results into the arrays of `out`, a structure like the result's. ShapeError if they do not fit."""
+        """Call, writing the results into the arrays of `out`, a structure like the result's; what is None there is left out.
+
+        For a sparse matrix it has one like the result's, or an array for the values. ShapeError, SpecError if they do not fit.
+        """
         return self._into(out, *args, **kwargs)
 
     def _into(self, out: Any, /, *args: Any, **kwargs: Any) -> Any:
-        result = self._call(*args, **kwargs)
-        given, tree = flatten(out)
-        found, _ = flatten(result)
-        if tree.size != self.signature.result.size:
-            raise ShapeError(
-                f"{self.name} needs out= like its result {self.signature.result}, got {tree}"
-            )
+        tree = self.signature.result
+        try:
+            given = fitted(tree, out, "out")
+        except Mismatch as mismatch:
+            raise ShapeError(f"{self.name} needs out= like its result, {mismatch}") from None
+        outputs = self._outputs(args, kwargs)
+        found = [None if k is None else outputs[k] for k in self.signature.slots]
         places: list[np.ndarray] = []
         for place, value in zip(given, found, strict=True):
             if place is None or value is None:

@@ -16,7 +16,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """One node of a structure. kind: leaf, none, dict, list, tuple, namedtuple, dataclass; `cls` rebuilds the last two."""
+    """One node of a structure. kind: leaf, none, dict, list, tuple, namedtuple, dataclass; `cls` rebuilds the last two.
+
+    A `cls` may have `taken(value, path)`, which says what a value's parts are: a sequence, or Mismatch.
+    """
 
     kind: str
     keys: tuple[Any, ...] = ()
@@ -101,8 +104,8 @@ def unflatten(tree: Tree, leaves: Sequence[Any] | Iterator[Any]) -> Any:
 class Mismatch(Exception):
     """A value is not of a structure: at which path, what is needed there and what was given."""
 
-    def __init__(self, path: str, tree: Tree, item: Any) -> None:
-        super().__init__(f"{path} to be {tree}, got {_described(item)}")
+    def __init__(self, path: str, needed: Any, given: Any) -> None:
+        super().__init__(f"{path} to be {needed}, got {given}")
 
 
 def fitted(tree: Tree, value: Any, path: str) -> list[Any]:
@@ -114,9 +117,10 @@ def fitted(tree: Tree, value: Any, path: str) -> list[Any]:
         if tree.kind == "leaf":
             found.append(item)
         elif tree.kind != "none":
-            parts = _parts_by(tree, item)
+            taken = getattr(tree.cls, "taken", None)
+            parts = taken(item, path) if taken else _parts_by(tree, item)
             if parts is None:
-                raise Mismatch(path, tree, item)
+                raise Mismatch(path, tree, described(item))
             below = zip(tree.keys, tree.children, parts, strict=True)
             stack += reversed([(child, part, f"{path}.{key}") for key, child, part in below])
     return found
@@ -136,7 +140,8 @@ def _parts_by(tree: Tree, item: Any) -> list[Any] | None:
     return parts if len(parts) == len(tree.keys) else None
 
 
-def _described(item: Any) -> str:
+def described(item: Any) -> str:
+    """A value's type, or the structure that it is of."""
     parts = _parts(item)
     if parts is None:
         return type(item).__name__

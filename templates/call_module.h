@@ -2,10 +2,11 @@
  *
  *     bind(base, names, keys, captures) -> the type       run(*sizes, *inputs, *outputs) -> the kernel's code
  *
- * Needs ARGUMENTS, LEAVES, NODES, the module's name MODULE and its START, and attempt(), unpack(), run_arrays() of call.c. */
+ * Needs ARGUMENTS, LEAVES, NODES, PLACES, the module's name MODULE and its START, and attempt(), unpack(), places(),
+ * run_arrays() of call.c. */
 static PyObject *gg_attempted(State *state, PyObject *const *given, Py_ssize_t count, PyObject *named, PyObject *out)
 {
-    PyObject *ordered[ARGUMENTS + 1], *node[NODES + 1] = {NULL}, *place[OUTPUTS + 1];
+    PyObject *ordered[ARGUMENTS + 1], *node[NODES + 1] = {NULL}, *place[PLACES + 1] = {NULL};
     PyObject *found = NULL;
     if (named != NULL || count != ARGUMENTS) {
         if (!gg_arranged(state, given, count, named, ordered))
@@ -21,6 +22,7 @@ static PyObject *gg_attempted(State *state, PyObject *const *given, Py_ssize_t c
     if (out == NULL || gg_places(state, out, place))
         found = gg_attempt(state, given, out == NULL ? NULL : place);
 #endif
+    gg_drop(PLACES, place);
     if (found == NULL)
         PyErr_Clear(); /* the slow way raises it again */
     return found;

@@ -195,6 +195,14 @@ static inline PyObject *gg_sequence_item(PyObject *v, Py_ssize_t k)
     return gg_new_ref(PySequence_Fast_GET_ITEM(v, k));
 }
 
+/* What a class takes `v` apart into, whose reference it takes over. */
+static inline PyObject *gg_taken_by(PyObject *taker, PyObject *v)
+{
+    PyObject *parts = v == NULL ? NULL : PyObject_CallOneArg(taker, v);
+    Py_XDECREF(v);
+    return parts;
+}
+
 /* -- results: each takes over the references of its items */
 static inline int gg_all_there(Py_ssize_t count, PyObject *const *items)
 {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+
 import numpy as np
 import pytest
+from compilers import needs_c
 
 import gradgen as gg
 
@@ -133,3 +137,119 @@ def test_refusals():
         gg.jacobian(stencil, sparse="dok")
     with pytest.raises(gg.SpecError, match="floating argument"):
         gg.jacobian(lambda i, x: x * i, sparse=True)(np.arange(8), X)
+
+
+def products(x):
+    return x[1:] * x[:-1] ** 2
+
+
+def neighbours(x, i):
+    return x[i] * x[i + 1]
+
+
+FORMATS = ["coo", "csr", "csc"]
+ARRAYS = ["numpy", pytest.param("c", marks=needs_c)]
+
+
+@pytest.mark.parametrize("target", ARRAYS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_sparse_result_in_given_memory(format, target):
+    fn = gg.compile(gg.jacobian(products, sparse=format), "f64[8]", target=target)
+    found = fn(X)
+    seen = found.to_scipy()
+    assert fn.into(found, X + 1.0) is found
+    exact = gg.jacobian(products)(X + 1.0)
+    np.testing.assert_allclose(found.toarray(), exact, rtol=1e-12)
+    np.testing.assert_allclose(
+        seen.toarray(), exact, rtol=1e-12
+    )  # SciPy's matrix shares the values
+    values = np.empty(found.nnz)
+    assert fn.into(values, X + 1.0) is values
+    np.testing.assert_array_equal(values, found.data)
+    alike = pickle.loads(pickle.dumps(fn))(X)  # of the same places, in arrays of its own
+    fn.into(alike, X + 1.0)
+    np.testing.assert_array_equal(alike.data, found.data)
+    with pytest.raises(ValueError, match="read-only"):
+        found.row[0] = 3  # the next result has the same array
+
+
+@pytest.mark.parametrize("target", ARRAYS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_places_known_at_run_time_are_written_too(format, target):
+    fn = gg.compile(gg.jacobian(neighbours, sparse=format), "f64[n]", "i64[k]", target=target)
+    found = fn(X, [0, 2, 1])
+    for x, i in ((X + 1.0, [3, 0, 2]), (X[:7], [1, 1, 0])):
+        if format == "csc" and len(x) < 8:
+            with pytest.raises(gg.ShapeError, match=r"an array of shape \(8,\) in out, got \(9,\)"):
+                fn.into(found, x, i)
+            continue
+        fn.into(found, x, i)
+        assert found.shape == (3, len(x))
+        np.testing.assert_array_equal(found.toarray(), fn(x, i).toarray())
+    values = np.empty(6)
+    fn.into(values, X, [0, 2, 1])
+    np.testing.assert_array_equal(values, fn(X, [0, 2, 1]).data)
+
+
+@pytest.mark.parametrize("target", ARRAYS)
+def test_memory_that_is_not_like_a_sparse_result_is_refused(target):
+    fn = gg.compile(gg.jacobian(products, sparse="csr"), "f64[8]", target=target)
+    made = fn(X)
+    wrong = {
+        "a csr Sparse or an array for its values, got csr_array": made.to_scipy(),
+        "a csr Sparse or an array for its values, got tuple": (made.data,),
+        "a csr Sparse, got <Sparse 7 x 8, 14 entries, coo>": gg.Sparse(
+            made.data, made.row, made.col, made.shape, "coo"
+        ),
+        "of the places of the result's entries": gg.Sparse(
+            made.data, made.row, made.row, made.shape, "csr"
+        ),
+        r"an array of shape \(14,\) in out, got \(7, 8\)": np.empty((7, 8)),
+    }
+    for words, out in wrong.items():
+        with pytest.raises(gg.ShapeError, match=words):
+            fn.into(out, X)
+    fn = gg.compile(gg.jacobian(neighbours, sparse="csr"), "f64[n]", "i64[k]", target=target)
+    made = fn(X, [0, 2, 1])
+    with pytest.raises(gg.ShapeError, match="with an array indptr, as the result is"):
+        fn.into(gg.Sparse(made.data, made.row, made.col, made.shape, "csr"), X, [0, 2, 1])
+
+
+@needs_c
+def test_matrices_in_a_structure_are_written_in_c_without_copies():
+    derive = gg.jacobian(lambda x, y: x[1:] * y[:-1] ** 2, wrt=("x", "y"), sparse=True)
+    fn = gg.compile(derive, x="f64[n]", y="f64[n]", target="c")
+    out, seen, x = fn(X, X), [], X + 1.0
+    sys.setprofile(lambda frame, event, arg: event == "call" and seen.append(frame.f_code.co_name))
+    fn.into(out, x, X)
+    sys.setprofile(None)
+    assert seen.count("taken") == 2 and "_into" not in seen  # no conversion in Python
+    assert fn.into((None, out[1].data), X + 1.0, X)[1] is out[1].data
+    fresh = gg.compile(derive, x="f64[n]", y="f64[n]", target="c")(X + 1.0, X)
+    for made, expected in zip(out, fresh, strict=True):
+        np.testing.assert_array_equal(made.toarray(), expected.toarray())
+
+
+def test_results_are_found_in_a_dict_by_key():
+    fn = gg.compile(lambda x: {"a": x + 1.0, "b": x * 2.0}, "f64[8]")
+    out = fn.into({"b": np.empty(8), "a": np.empty(8)}, X)
+    np.testing.assert_array_equal(out["a"], X + 1.0)
+    np.testing.assert_array_equal(out["b"], X * 2.0)
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+@pytest.mark.parametrize("function", [np.sqrt, np.log])
+def test_an_infinite_partial_leaves_no_entry_finite_and_wrong(function, mode):
+    rng = np.random.default_rng(0)
+    mixing = np.where(rng.uniform(size=(40, 40)) < 0.05, rng.normal(size=(40, 40)), 0.0)
+    x = rng.uniform(0.5, 1.0, 40)
+    x[5] = 0.0
+    with np.errstate(all="ignore"):
+        found = gg.compile(
+            gg.jacobian(lambda x: mixing @ function(x), mode=mode, sparse=True), "f64[40]"
+        )(x)
+        slope = 0.5 / np.sqrt(x) if function is np.sqrt else 1.0 / x
+        exact = mixing[found.row, found.col] * slope[found.col]
+    known = ~np.isnan(found.data)
+    np.testing.assert_allclose(found.data[known], exact[known], rtol=1e-12)
+    assert known.all() == (mode == "reverse")  # 0 * inf, where the columns of a colour meet

@@ -108,7 +108,7 @@ class CallFile:
             arguments=len(self.signature.passed),
             leaves=len(self.inputs), outputs=len(self.outputs), nodes=self.structures.nodes,
             invoke=self._invoke(), attempt=self._attempt(), unpack=self.structures.unpack,
-            places=self.structures.places(), run=self._run(),
+            places=self.structures.places, homes=self.structures.homes, run=self._run(),
         )  # fmt: skip
 
     # -- the kernel

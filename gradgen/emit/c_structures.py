@@ -53,11 +53,22 @@ def _keys(tree: Tree) -> list[Any]:
         return list(tree.keys)
     if tree.kind == "namedtuple":
         return [tree.cls]
-    return [tree.cls, *tree.keys, tuple(tree.keys)] if tree.kind == "dataclass" else []
+    if tree.kind == "dataclass":
+        return [tree.cls, *tree.keys, tuple(tree.keys), *_taker(tree)]
+    return []
+
+
+def _taker(tree: Tree) -> list[Any]:
+    """What takes apart a value of a class that does so itself (see `Tree`), if it is of one."""
+    found = getattr(tree.cls, "taken", None)
+    return [] if found is None else [found]
 
 
 class Structures:
-    """The structures of a signature. nodes: how many references `unpack` makes, 0 where every argument is a leaf."""
+    """The structures of a signature.
+
+    nodes: how many references `unpack` makes, 0 where every argument is a leaf.  homes: how many `places` makes.
+    """
 
     def __init__(self, signature: Signature, outputs: Sequence[Type]) -> None:
         self.signature = signature
@@ -69,6 +80,8 @@ class Structures:
             count += len(keys)
         self.nodes = 0
         self.unpack = self._unpack() if any(a.tree.kind != "leaf" for a in signature.passed) else []
+        self.homes = 0
+        self.places = self._places()
 
     def _unpack(self) -> list[str]:
         lines: list[str] = []
@@ -155,35 +168,43 @@ class Structures:
         unused = [k for k, ty in enumerate(self.outputs) if ty.shape and k not in seen]
         return [*copies, *(f"        Py_DECREF(made[{k}]);" for k in unused)], text
 
-    def places(self) -> list[str]:
+    def _places(self) -> list[str]:
+        """The places as new references, then the structures around them; 0 where Compiled has to look at them."""
         lines = ["    (void)state;"]
         slots = iter(self.signature.slots)
         seen: set[int] = set()
-        todo: list[tuple[Tree, str]] = [(self.signature.result, "out")]
+        spare = len(self.outputs)
+        todo: list[tuple[Tree, str]] = [(self.signature.result, "gg_new_ref(out)")]
         while todo:
             tree, source = todo.pop()
             if tree.kind != "leaf":
-                lines += unless([self._is(tree, source)], "0")
-                parts = [self._borrowed(tree, source, k) for k in range(len(tree.children))]
+                taker = _taker(tree)
+                if taker:
+                    key = self.first_key[id(tree)] + len(tree.keys) + 2
+                    source = f"gg_taken_by(KEY({key}), {source})"
+                node, spare = f"place[{spare}]", spare + 1
+                lines.append(f"    {node} = {source};")
+                count = len(tree.children)
+                fits = f"gg_is_sequence({node}, {count})" if taker else self._is(tree, node)
+                lines += unless([fits], "0")
+                parts = [
+                    f"gg_sequence_item({node}, {k})" if taker else self._part(tree, node, k)
+                    for k in range(count)
+                ]
                 todo += reversed(list(zip(tree.children, parts, strict=True)))
                 continue
             k = next(slots)
             if k is None:
                 continue
-            if k in seen or "NULL" in source:  # two places for one output; a dataclass
+            if k in seen:  # two places for one output
+                self.homes = len(self.outputs)
                 return ["    (void)state, (void)out, (void)place;", "    return 0;"]
             seen.add(k)
             lines.append(f"    place[{k}] = {source};")
-            if self.outputs[k].shape:
-                lines += unless([f"place[{k}] != NULL", f"place[{k}] != Py_None"], "0")
-            else:
-                lines += [f"    if (place[{k}] == Py_None)", f"        place[{k}] = NULL;"]
+            lines += unless([f"place[{k}] != NULL"], "0")
+            lines += [f"    if (place[{k}] == Py_None)", f"        Py_CLEAR(place[{k}]);"]
+        self.homes = spare
         return [*lines, "    return 1;"]
-
-    def _borrowed(self, tree: Tree, value: str, k: int) -> str:
-        if tree.kind == "dict":
-            return f"PyDict_GetItemWithError({value}, KEY({self.first_key[id(tree)] + k}))"
-        return "NULL" if tree.kind == "dataclass" else f"PySequence_Fast_GET_ITEM({value}, {k})"
 
 
 def unless(tests: Sequence[str], answer: str = "NULL") -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from gradgen.ops.index import SCATTER_ADD, zeros
 from gradgen.ops.sorting import SEARCHSORTED
 from gradgen.sites import warn
 from gradgen.sizes import Dim
-from gradgen.tree import LEAF, Tree
+from gradgen.tree import LEAF, Mismatch, Tree, described
 from gradgen.types import Type
 from gradgen.value import Extent, Value, apply, constant
 
@@ -24,7 +24,8 @@ class Sparse:
     """A matrix by its entries, values at rows and columns.
 
     data: the values (f64[nnz]).  row, col: where each belongs (i64[nnz]), sorted by row ("coo", "csr") or by column ("csc").
-    shape, nnz; indices and indptr as SciPy has them for "csr" and "csc". Entries at one place add up.
+    shape, nnz; indices and indptr as SciPy has them for "csr" and "csc". Entries at one place add up. Places that are the same
+    in all results of a function are one array for all of them, which is read-only.
     """
 
     def __init__(
@@ -43,10 +44,15 @@ class Sparse:
         self._row, self._col, self._indptr = row, col, indptr
         if indptr is not None:
             self._row, self._col = (None, indices) if format == "csr" else (indices, None)
-        if isinstance(data, Value) and sizes is not None:
-            self.shape = tuple(Extent.of(d) for d in sizes)
-        else:
-            self.shape = tuple(int(d) for d in shape)
+        # An array for numbers, which `Compiled.into` may write.
+        traced = isinstance(data, Value) and sizes is not None
+        self._shape = [Extent.of(d) for d in sizes or ()] if traced else np.asarray(shape, np.int64)
+
+    @property
+    def shape(self) -> tuple[Any, Any]:
+        """The numbers of rows and columns."""
+        rows, columns = self._shape
+        return (rows, columns) if isinstance(rows, Value) else (int(rows), int(columns))
 
     @property
     def row(self) -> Any:
@@ -139,7 +145,51 @@ def warn_if_dense(
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes a Sparse of its computed parts, and finds where those parts of a given one are. known: the other parts."""
+
+    keys: tuple[str, ...]
+    known: dict[str, Any]
+
+    @property
+    def __name__(self) -> str:
+        return f"{self.known['format']} Sparse"
+
+    def __call__(self, **parts: Any) -> Sparse:
+        return Sparse(**parts, **self.known)
+
+    def taken(self, value: Any, path: str = "out") -> list[Any]:
+        """The computed parts of a matrix, to be written. An array stands for the values; None are parts that are left out."""
+        if value is None or isinstance(value, np.ndarray):
+            return [value if key == "data" else None for key in self.keys]
+        if not isinstance(value, Sparse):
+            raise Mismatch(path, f"a {self.__name__} or an array for its values", described(value))
+        if value.format != self.known["format"]:
+            raise Mismatch(path, f"a {self.__name__}", value)
+        if "row" in self.known and not self._has_places(value):
+            raise Mismatch(path, "a Sparse of the places of the result's entries", value)
+        minor = value._col if value.format == "csr" else value._row
+        parts = {
+            "data": value.data, "row": value._row, "col": value._col, "shape": value._shape,
+            "indices": minor, "indptr": value._indptr,
+        }  # fmt: skip
+        for key in self.keys:
+            if parts[key] is None:
+                raise Mismatch(path, f"a Sparse with an array {key}, as the result is", value)
+        return [parts[key] for key in self.keys]
+
+    def _has_places(self, value: Sparse) -> bool:
+        row, col = self.known["row"], self.known["col"]
+        if value._row is row and value._col is col:
+            return True
+        return (
+            value.shape == self.known["shape"]
+            and np.array_equal(value.row, row)
+            and np.array_equal(value.col, col)
+        )
+
+
 def matrix_tree(keys: tuple[str, ...], **known: Any) -> Tree:
     """The structure of a Sparse whose parts `keys` are computed; the others are known."""
-    build = functools.partial(Sparse, **known)
-    return Tree("dataclass", keys, (LEAF,) * len(keys), build)
+    return Tree("dataclass", keys, (LEAF,) * len(keys), Maker(keys, known))

@@ -114,6 +114,8 @@ class SparseJacobian(Jacobian):
             shape = (int(fn.outputs[k].type.size), int(fn.inputs[i].type.size))
             if self.part == "full":
                 warn_if_dense(fn, len(row), shape, self.format, self.label)
+            for places in (row, col):
+                places.flags.writeable = False  # all results share them
             functions.append(made)
             matrices.append(Matrix(("data",), {"row": row, "col": col, "shape": shape}))
         if len(functions) == 1:
