@@ -395,7 +395,8 @@ def command(
         wrt = wrt_text(f).replace(" and ", ",").replace(", ", ",")
     code = getattr(inner, "__code__", None)
     path = getattr(inner, "__qualname__", "<>")
-    plain = all(a.tree.kind == "leaf" and not a.is_static for a in arguments)
+    statics = {a.name: _static_text(a) for a in arguments if a.is_static}
+    plain = all(a.tree.kind == "leaf" for a in arguments) and None not in statics.values()
     usual = (
         replace(options, optimize=None) == Options()
         and kind in DERIVED
@@ -408,7 +409,11 @@ def command(
         return one_line(f"gg.compile({what}, ..., target='{target}'{options_text(options)})")
     words = ["gradgen", "build", f"{cite((code.co_filename, 0)).rsplit(':', 1)[0]}:{path}"]
     for a in arguments:
-        words += ["-a", _argument_text(a)]
+        words += (
+            ["--static", f"{a.name}={statics[a.name]}"]
+            if a.is_static
+            else ["-a", _argument_text(a)]
+        )
     words += ["--derive", kind]
     if wrt:
         words += ["--wrt", wrt]
@@ -446,6 +451,15 @@ def _argument_text(argument: Argument) -> str:
         return f"{argument.name}={leaf.type.dtype}[{sizes}] < {dim_text(leaf.below)}"
     short = f"{argument.name}:{leaf.type.dtype}:{sizes}"
     return short if _shell(short) == short else f"{argument.name}={leaf.type.dtype}[{sizes}]"
+
+
+def _static_text(argument: Argument) -> str | None:
+    """A static value as `--static` reads it; None for one that a command line cannot give."""
+    value = argument.entries[0].value if len(argument.entries) == 1 else argument  # type: ignore[union-attr]
+    if type(value) is str and re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
+        return None if value in ("None", "True", "False") else value
+    finite = type(value) is float and abs(value) < float("inf")
+    return repr(value) if finite or type(value) in (int, bool, type(None)) else None
 
 
 def _shell(word: str) -> str:

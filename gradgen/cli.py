@@ -87,6 +87,10 @@ def _function(p: argparse.ArgumentParser) -> argparse.ArgumentParser:
         help="an argument's spec, once for each: w=f64[d], X:f64:n,d, n=size",
     )  # fmt: skip
     p.add_argument(
+        "--static", action="append", default=[], metavar="NAME=VALUE", dest="statics",
+        help="an argument that is known at trace time: degree=3, mode=relu (text that is no Python literal is taken as it is)",
+    )  # fmt: skip
+    p.add_argument(
         "--derive",
         choices=DERIVE,
         default=None,
@@ -123,6 +127,19 @@ def parse_argument(text: str) -> tuple[str, str]:
     if not name.strip().isidentifier():
         raise UsageError(f"an argument needs a name that is an identifier, got {text!r}")
     return name.strip(), spec
+
+
+def parse_static(text: str) -> tuple[str, Any]:
+    """`degree=3` as a name and a value: a Python literal, else the text itself. UsageError for anything else."""
+    import ast
+
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise UsageError(f"a static argument needs NAME=VALUE, got {text!r}")
+    try:
+        return name.strip(), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return name.strip(), value
 
 
 def load_function(text: str) -> Any:
@@ -172,11 +189,17 @@ def compiled_from(options: argparse.Namespace) -> Any:
         if name in specs:
             raise UsageError(f"an argument needs one spec, got {name} twice")
         specs[name] = spec
+    for name, value in map(parse_static, options.statics):
+        if name in specs:
+            raise UsageError(f"an argument needs one spec or one static value, got {name} twice")
+        specs[name] = gg.static(value)
     f = load_function(options.function)
     if isinstance(f, (gg.Compiled, gg.Module)):
-        if specs or options.wrt or options.name or options.derive or options.target:
+        given = (options.wrt, options.name, options.derive, options.target, options.optimize)
+        if specs or any(given):
             raise UsageError(
-                f"{options.function} is compiled already: it takes none of -a, --derive, --wrt, --target, --name"
+                f"{options.function} is compiled already: it takes none of -a, --static, --derive, --wrt, --target, "
+                "--name, --optimize"
             )
         return f
     wrt: Any = 0

@@ -31,6 +31,10 @@ def table(x, i, n):
     return np.sum(x[i] ** 2) / n
 
 
+def power(x, degree, kind="plain", scale=1.0):
+    return scale * (x**degree if kind == "plain" else np.tanh(x) ** degree)
+
+
 class Models:
     @staticmethod
     def cube(x):
@@ -131,6 +135,8 @@ RECORDED = [
     "model.py:square -a x:f64:n --derive vjp",
     "model.py:table -a x:f64:n -a i:i64:p -a n:size --derive jvp --wrt x",
     "model.py:Models.cube -a x:f64:",
+    "model.py:power -a x:f64: --static degree=3",
+    "model.py:power -a x:f64: --static degree=-2 --static kind=tanh --static scale=0.5",
 ]
 
 
@@ -145,6 +151,20 @@ def test_recorded_commands(line, folder):
     command = " ".join(text[start : text.index("SPDX")].split())
     assert run(*shlex.split(command)[1:], "-o", "two") == 0
     assert (folder / "two" / path.name).read_text() == text
+
+
+def test_static_values(folder):
+    line = (
+        "build model.py:power -a x:f64: --static degree=2 --static kind=tanh --target python -o out"
+    )
+    assert run(*line.split()) == 0
+    text = (folder / "out" / "power_grad.py").read_text()
+    assert "--static degree=2 --static kind=tanh --static scale=1.0" in " ".join(text.split())
+    space: dict = {}
+    exec(text, space)
+    value, x_bar = space["power_grad"](0.5)
+    assert value == pytest.approx(np.tanh(0.5) ** 2)
+    assert x_bar == pytest.approx(2 * np.tanh(0.5) * (1 - np.tanh(0.5) ** 2))
 
 
 def test_verify(folder, capsys):
@@ -257,6 +277,9 @@ FAILURES = [
     ("build model.py:square -a x:f64: --wrt 1 --derive jvp", 2, "-a x_dot:DTYPE:SIZES"),
     ("build model.py:square --derive vjp", 1, "needs a spec for x"),
     ("build model.py:square -a x:i64:", 1, "floating argument"),
+    ("build model.py:power -a x:f64: --static degree", 2, "needs NAME=VALUE, got 'degree'"),
+    ("build model.py:power -a x:f64: -a degree:f64: --static degree=2", 2, "got degree twice"),
+    ("build model.py:power -a x:f64: --static degre=2", 1, "degre"),
     ("build model.py:square -a x:f64: --target rust", 2, "invalid choice"),
     ("build model.py:square -a x:f64: --derive more", 2, "invalid choice"),
     ("build model.py:square -a x:f64: --name a-b", 1, "identifier"),
