@@ -236,7 +236,7 @@ def _is_view(node: Any) -> bool:
 
 def _moved(node: Any) -> Dim:
     """Bytes that a statement reads and writes as one pass of NumPy."""
-    if _is_view(node):
+    if (node.op.elementwise and not node.type.shape) or _is_view(node):
         return 0
     if node.op.regions:
         inside = [total(map(_moved, node.params[name].body)) for name in node.op.regions]

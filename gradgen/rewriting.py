@@ -82,7 +82,14 @@ def splice(fn: Function, operands: Sequence[Value]) -> list[Value]:
 
 def with_args(node: Value, args: tuple[Value, ...], params: dict[str, Any] | None = None) -> Value:
     """`node` with other operands (and params, if given): name and line stay."""
+    known = params is None and len(args) == len(node.args)
     params = node.params if params is None else params
-    copy = new_node(node.op, args, params, infer(node.op, args, params), node.site, node.owner)
+    if known:
+        for a, b in zip(args, node.args):  # noqa: B905  (compared above; this runs for every copy of every pass)
+            if a.type is not b.type:
+                known = False
+                break
+    ty = node.type if known else infer(node.op, args, params)
+    copy = new_node(node.op, args, params, ty, node.site, node.owner)
     copy.name = node.name
     return copy

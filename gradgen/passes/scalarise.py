@@ -192,7 +192,7 @@ def scalar(op: Any, *args: Any, **params: Any) -> Value:
         or (derived and isinstance(a, Value) and a.op is CONST and not a.params["value"])
         for a in args
     ]
-    if any(absent):
+    if True in absent:
         name = op.name
         first = absent[0]
         if (
@@ -211,7 +211,7 @@ def scalar(op: Any, *args: Any, **params: Any) -> Value:
 
 
 def _check(ty: Type, node: Value) -> None:
-    if not ty.static or math.prod(ty.lengths) > LIMIT:
+    if ty.shape and (not ty.static or math.prod(ty.lengths) > LIMIT):
         raise EmitError(
             f"the python target needs scalars and small arrays of fixed size, got {ty}",
             'Use target="numpy" or "c", or give the sizes numbers.',
@@ -220,8 +220,9 @@ def _check(ty: Type, node: Value) -> None:
 
 
 def _block(env: dict[int, Any], node: Value) -> Any:
-    if id(node) in env:
-        return env[id(node)]
+    known = env.get(id(node))
+    if known is not None:
+        return known
     if node.op is not CONST:
         raise EmitError(
             f"the python target needs sizes that are numbers, got {node.params.get('size')}"
@@ -230,6 +231,7 @@ def _block(env: dict[int, Any], node: Value) -> Any:
     block = np.empty(node.type.lengths, dtype=object)
     for index in np.ndindex(*node.type.lengths):
         block[index] = constant(value[index], node.type.dtype)
+    env[id(node)] = block
     return block
 
 
@@ -242,6 +244,10 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
             unit[i, j] = constant(1, dtype) if i == j else ZEROS[dtype]
         return unit
     if op.elementwise:
+        if not node.type.shape:  # by far the most common
+            out = np.empty((), dtype=object)
+            out[()] = scalar(op, *[b[()] for b in blocks], **node.params)
+            return out
         shape = node.type.lengths
         spread = [np.broadcast_to(b, shape) for b in blocks]
         out = np.empty(shape, dtype=object)

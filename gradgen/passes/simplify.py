@@ -52,7 +52,7 @@ def make(op: Op, *args: Value, **params: Any) -> Value:
 def _is(value: Value, number: float) -> bool:
     if value.op is not CONST or value.type.shape:
         return False
-    v = value.params["value"]
+    v = value.params["value"].item()
     return bool(v == number) and not (number == 0 and np.signbit(v))
 
 
@@ -215,14 +215,15 @@ def _mul(node: Value, args: Args) -> Value | None:
     if aop in plain and bop in plain:
         return None  # by far the most common case: nothing below applies
     for x, y in ((a, b), (b, a)):
-        if _is(x, 1.0) and y.type is node.type:  # 1 * y -> y  exact
+        if x.op is not CONST or x.type.shape:
+            continue
+        number = x.params["value"].item()
+        if number == 1.0 and y.type is node.type:  # 1 * y -> y  exact
             return y
-        if _is(x, -1.0) and y.type is node.type:  # -1 * y -> -y  exact
+        if number == -1.0 and y.type is node.type:  # -1 * y -> -y  exact
             return make(OPS["neg"], y)
-        if (
-            _is(x, 1.0) and not x.type.shape and y.type.is_float and y.type.shape == node.type.shape
-        ):  # 1 * y -> y in the wider dtype  exact
-            return make(OPS["cast"], y, dtype=node.type.dtype)
+        if number == 1.0 and y.type.is_float and y.type.shape == node.type.shape:
+            return make(OPS["cast"], y, dtype=node.type.dtype)  # ... in the wider dtype  exact
     na, nb = _neg(a), _neg(b)
     if na is not None and nb is not None:  # -a * -b -> a * b  exact
         return make(OPS["mul"], na, nb)
