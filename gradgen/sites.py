@@ -8,6 +8,7 @@ same on every machine.
 
 from __future__ import annotations
 
+import functools
 import linecache
 import os
 import re
@@ -75,6 +76,7 @@ def warn(text: str) -> None:
     warnings.warn_explicit(text, UserWarning, file, line)
 
 
+@functools.lru_cache(maxsize=4096)
 def cite(site: Site | None) -> str:
     """`model.py:12`: the file's base name and line, or `cell 3:5` for a notebook cell; empty for None."""
     if site is None or not site[0]:
