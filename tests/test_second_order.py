@@ -7,6 +7,7 @@ differentiates by differences at 40 digits. Gradients, Hessians and Hessian prod
 import mpmath as mp
 import numpy as np
 import pytest
+from compilers import needs_c
 
 import gradgen as gg
 
@@ -300,3 +301,29 @@ def test_emitted(case, target, optimize):
     agree(second, curvature)
     product = gg.compile(gg.hvp(program), "f64[3]", "f64[3]", target=target, options=options)
     agree(product(X, V), curvature @ V)
+
+
+@needs_c
+def test_a_while_among_enough_statements_for_parts():
+    """The statements are functions of their own in C, but for those that leave it or count the steps of a tape."""
+
+    def f(x):
+        def step(c, t):
+            grown = gg.while_loop(
+                lambda s: s[0] < 3.0,
+                lambda s: (s[0] + 1.0, s[1] * np.sin(s[1] + x) + 0.1 * t),
+                (0.0, c),
+            )[1]
+            c = gg.cond(
+                grown > 0.2, lambda a: np.exp(-a * x) + a, lambda a: a * a + np.cos(x * a), grown
+            )
+            return c, gg.fori_loop(0, 2, lambda i, a: a * x + np.sin(a), c)
+
+        c, ys = gg.scan(step, x * 0.5, np.array([0.3, 0.7, 1.1, 0.2]))
+        return c + np.sum(ys * ys)
+
+    twice = gg.compile(gg.grad(gg.grad(f)), "f64[]", target="c")
+    h = 1e-5
+    slope = gg.compile(gg.grad(f), "f64[]", target="c")
+    np.testing.assert_allclose(twice(0.8), gg.grad(gg.grad(f))(0.8), rtol=1e-12)
+    np.testing.assert_allclose(twice(0.8), (slope(0.8 + h) - slope(0.8 - h)) / (2 * h), rtol=1e-7)

@@ -2,7 +2,8 @@
 
 Compilers are worse than quadratic in the length of one function and linear in the number of functions. A scalar that crosses a
 border is stored in a slot of an array and loaded where it is needed; a slot is free again after the part that reads it last.
-Parts are cut where no scalar variable is open; statements that can leave the kernel (Check) stay outside.
+Parts are cut where no scalar variable is open; statements that can leave the kernel (Check,
+Fail) or set a size (Bind) stay outside.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import Any
 
 from gradgen.lower.kernel import (
     Affine,
+    Bind,
     Buffer,
     Call,
     Check,
     Declare,
+    Fail,
     Fold,
     Kernel,
     Let,
@@ -77,7 +80,7 @@ def split(kernel: Kernel) -> Kernel:
             slot = slots.get(id(stmt))
             if slot is not None:
                 made.append(Store(slot[0], (Affine(slot[1]),), new, None, stmt.site))
-        inline = any(type(s) in (Check, Routine) for s in walk(made))
+        inline = any(type(s) in (Check, Routine, Fail, Bind) for s in walk(made))
         out += made if inline else [Call(made, part[0].site)]
     return kernel.with_body(out)
 
