@@ -90,7 +90,7 @@ def swaps(op, kind, operands):
             yield Swap(op.name, kind, i, j, reader)
 
 
-# Rules that are constant, or read of an operand only its type or (clip's _above) the larger of two.
+# Rules that are constant, or read of an operand only its type, the larger of two (clip's _above) or their sum.
 HARMLESS = {
     *(f"add.partials: {what}, 0 and 1" for what in ("rules", "reads of 0", "reads of 1")),
     *(f"{op}.partials: reads of {k}, 0 and 1" for op in ("sub", "gap") for k in (0, 1)),
@@ -98,6 +98,7 @@ HARMLESS = {
     *(f"{op}.partials: reads of 0, 0 and 1" for op in ("remainder", "fmod")),
     *(f"{op}.vjp: reads of 0, 0 and 1" for op in ("slice_add", "scatter_add")),
     *(f"where.{kind}: reads of {k}, 1 and 2" for kind in ("vjp", "jvp") for k in (1, 2)),
+    *(f"{of}_rise.partials: reads of 1, 0 and 1" for of in ("gammaln", "digamma", "trigamma")),
     *(f"clip.{kind}: reads of 2, 0 and 1" for kind in ("vjp", "jvp")),
 }  # fmt: skip
 
