@@ -291,6 +291,15 @@ class Operators:
     def sort(self, axis: Any = -1, **kwargs: Any) -> None:
         self[...] = dispatch(np.sort, (self, axis), kwargs)
 
+    def partition(self, kth: Any, axis: Any = -1, **kwargs: Any) -> None:
+        self[...] = dispatch(np.partition, (self, kth, axis), kwargs)
+
+    def resize(self, *shape: Any, **kwargs: Any) -> None:
+        raise UnsupportedError(
+            "x.resize() changes the size of an array in place",
+            "Write x = np.resize(x, shape), which repeats the elements, or np.pad(x, widths), which adds zeros.",
+        )
+
     def fill(self, value: Any) -> None:
         self[...] = value
 

@@ -543,10 +543,21 @@ def _array(op: Op, value: Any) -> Any:
         if array.dtype.kind in "fiub":
             return array
         if array.dtype.kind == "c":
+            raise _no_complex()
+        if array.dtype.kind == "O":
             raise UnsupportedError(
-                "complex numbers are refused", "Differentiate real and imaginary part apart."
+                "arrays of objects are refused: they have no dtype to compute in",
+                "Make one of numbers, np.array(values, dtype=float), or keep the objects in a list.",
             )
+    if isinstance(value, complex):
+        raise _no_complex()
     raise SpecError(f"{op.name} needs numbers, arrays or Values, got {type(value).__name__}")
+
+
+def _no_complex() -> UnsupportedError:
+    return UnsupportedError(
+        "complex numbers are refused", "Differentiate real and imaginary part apart."
+    )
 
 
 def any_value(tree: Any) -> bool:

@@ -18,7 +18,7 @@ from gradgen.ops.spans import Span
 from gradgen.ops.ties import first_wins
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
-from gradgen.types import Shape, Type
+from gradgen.types import DTYPES, Shape, Type, dtype_name
 from gradgen.value import Handle, Value, apply, constant, lift
 
 Axes = tuple[int, ...]
@@ -48,7 +48,7 @@ def full_like(y: Value, x: Value) -> Value:
 
 
 def _infer(kind: str) -> Any:
-    def infer(x: Type, axes: Axes, keepdims: bool = False) -> Type:
+    def infer(x: Type, axes: Axes, keepdims: bool = False, empty: bool = False) -> Type:
         dtype = x.dtype
         if kind == "sum" and dtype in ("bool", "i32"):
             dtype = "i64"
@@ -71,6 +71,8 @@ def _spell(name: str, method: str = "") -> Spelling:
             given.append(f"axis={axes[0] if len(axes) == 1 else axes}")
         if node.params.get("keepdims"):
             given.append("keepdims=True")
+        if node.params.get("empty"):
+            given.append(f"initial={_least(getattr(np, node.op.name[-3:]), node.type.dtype)[1]}")
         text = operands[0].text
         if method and ndim and text.isidentifier():
             return Expr(f"{text}.{method}({', '.join(given)})")
@@ -121,7 +123,9 @@ def _first(hit: Value, axes: Axes) -> Value:
     return apply(OPS["transpose"], apply(OPS["reshape"], one, shape=moved.type.shape), axes=back)
 
 
-def _extreme_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+def _extreme_vjp(
+    y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False, empty: bool = False
+) -> Value:
     hit = apply(OPS["equal"], x, spread(y, x, axes, keepdims))
     if first_wins():
         return apply(OPS["where"], _first(hit, axes), spread(y_bar, x, axes, keepdims), 0.0)
@@ -130,7 +134,9 @@ def _extreme_vjp(y_bar: Value, y: Value, x: Value, axes: Axes, keepdims: bool = 
     return apply(OPS["where"], hit, share, 0.0)
 
 
-def _extreme_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False) -> Value:
+def _extreme_jvp(
+    x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = False, empty: bool = False
+) -> Value:
     hit = apply(OPS["equal"], x, spread(y, x, axes, keepdims))
     if first_wins():
         moving = apply(OPS["where"], _first(hit, axes), x_dot, 0.0)
@@ -139,12 +145,32 @@ def _extreme_jvp(x_dot: Value, y: Value, x: Value, axes: Axes, keepdims: bool = 
     return apply(SUM, apply(OPS["where"], hit, x_dot, 0.0), axes=axes, keepdims=keepdims) / ties
 
 
+def _least(f: Any, dtype: str) -> tuple[Any, str]:
+    """The maximum (minimum) of no elements, which any element wins over, and its text in NumPy."""
+    if dtype[0] == "f":
+        return (-np.inf, "-np.inf") if f is np.max else (np.inf, "np.inf")
+    if dtype == "bool":
+        return f is np.min, repr(f is np.min)
+    limits, end = np.iinfo(DTYPES[dtype]), "min" if f is np.max else "max"
+    return getattr(limits, end), f"np.iinfo(np.{limits.dtype.name}).{end}"
+
+
+def _extremum(f: Any) -> Any:
+    def evaluate(x: Any, axes: Axes, keepdims: bool = False, empty: bool = False) -> Any:
+        if not empty:
+            return f(x, axis=axes, keepdims=keepdims)
+        return f(x, axis=axes, keepdims=keepdims, initial=_least(f, dtype_name(x.dtype))[0])
+
+    return evaluate
+
+
+# empty: there may be no elements, as np.max(x, initial=v) allows; the result is -inf then, which v wins over.
 for _name, _function in (("max", np.max), ("min", np.min)):
     define(
         Op(
             f"reduce_{_name}",
             _infer("same"),
-            lambda x, axes, keepdims=False, f=_function: f(x, axis=axes, keepdims=keepdims),
+            _extremum(_function),
             f"The {_name}imum over axes; NaN if one of the elements is.",
             vjp=(_extreme_vjp,),
             jvp=(_extreme_jvp,),

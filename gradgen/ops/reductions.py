@@ -20,7 +20,7 @@ from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import OPS, Op
 from gradgen.ops import calls
 from gradgen.ops.reduce import Axes, as_value, as_values, axes_of, reduced_shape
-from gradgen.sizes import product
+from gradgen.sizes import add, max0, nonnegative, product
 from gradgen.types import broadcast, dtype_name
 from gradgen.value import Extent, Value, apply, current_trace
 
@@ -60,7 +60,8 @@ def _neutral(op: Op, x: Value, initial: Any, what: str) -> Any:
 
 def over(op: Op, x: Value, axes: Axes, keepdims: bool = False, first: bool = True) -> Value:
     """`op` over `axes`; over none, x itself. first: an extremum needs an element, else ShapeError."""
-    if first and op.name in ("reduce_max", "reduce_min"):
+    extremum = op.name in ("reduce_max", "reduce_min")
+    if first and extremum:
         trace = current_trace()
         for k in axes:
             dim = x.type.shape[k]
@@ -69,7 +70,10 @@ def over(op: Op, x: Value, axes: Axes, keepdims: bool = False, first: bool = Tru
                 trace.require(dim, ">=", 1, what)
     if not axes:
         return x if op.name != "sum" or x.type.dtype != "bool" else calls.cast(x, dtype="i64")
-    return apply(op, x, axes=axes, keepdims=True) if keepdims else apply(op, x, axes=axes)
+    params: dict[str, Any] = {"keepdims": True} if keepdims else {}
+    if extremum and not first and not all(nonnegative(add(x.type.shape[k], -1)) for k in axes):
+        params["empty"] = True
+    return apply(op, x, axes=axes, **params)
 
 
 def as_dtype(x: Value, dtype: Any) -> Value:
@@ -189,7 +193,15 @@ def var(
     total = sum_(calls.square(apart), axes, None, None, keepdims)
     number = count(x, axes, where, bool(keepdims))
     ddof = ddof if correction is None else correction
-    return quotient(total, number - ddof if ddof else number)
+    return quotient(total, _free(number, ddof) if ddof else number)
+
+
+def _free(number: Any, ddof: Any) -> Any:
+    """number - ddof, and 0 where it is negative: of too few elements a variance is not a number."""
+    less = number - ddof
+    if isinstance(less, Extent):
+        return Extent.of(max0(less.params["size"]))
+    return calls.maximum(less, 0) if isinstance(less, Value) else max(less, 0.0)
 
 
 @implements(np.std)

@@ -12,6 +12,7 @@ from typing import Any
 from gradgen.functions import implements
 from gradgen.ir import OPS
 from gradgen.ops import calls
+from gradgen.ops.elementwise import literal
 from gradgen.ops.reduce import as_value, as_values
 from gradgen.value import Value, apply
 
@@ -135,16 +136,18 @@ def poch(z: Any, m: Any) -> Any:
     )
 
 
+def _exprel_series(x: Value) -> Any:
+    """exprel below 1e-3, where a few terms give it and its slope to the last place."""
+    return 1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0))))
+
+
 @implements("scipy.special.exprel")
 def exprel(x: Any) -> Any:
     """(exp(x) - 1) / x, and 1 at 0, where its slope is 1/2."""
     x = as_value(x)
-    flat = calls.less(
-        abs(x), 1e-3
-    )  # there a few terms of the series give it and its slope to the last place
+    flat = calls.less(abs(x), 1e-3)
     other = calls.where(flat, 1.0, x)
-    series = 1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0))))
-    return calls.where(flat, series, apply(OPS["expm1"], other) / other)
+    return calls.where(flat, _exprel_series(x), calls.expm1(other) / other)
 
 
 @implements("scipy.special.exp10")
@@ -155,7 +158,17 @@ def exp10(x: Any) -> Any:
 @implements("scipy.special.boxcox")
 def boxcox(x: Any, lmbda: Any) -> Any:
     """(x**lmbda - 1) / lmbda, and log(x) for lmbda = 0."""
-    return calls.log(x) * exprel(lmbda * calls.log(x))
+    x, lmbda = as_values((x, lmbda))
+    log = calls.log(x)
+    if literal(lmbda) == 0.0:
+        return log
+    size = calls.mulz(lmbda, log)
+    flat = calls.less(abs(size), 1e-3)
+    safe = calls.where(flat, 1.0, lmbda)
+    value = calls.where(flat, log * _exprel_series(size), calls.expm1(size) / safe)
+    # At 0 the slope by x is that of the power: there is none of the logarithm's.
+    end = calls.logical_and(calls.equal(x, 0.0), calls.greater(lmbda, 0.0))
+    return calls.where(end, (calls.power(x, lmbda) - 1.0) / calls.where(end, lmbda, 1.0), value)
 
 
 @implements("scipy.special.inv_boxcox")

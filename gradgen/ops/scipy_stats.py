@@ -166,7 +166,8 @@ _continuous(
 )
 _continuous(
     "cauchy",
-    lambda z: -calls.log1p(calls.square(z)) - math.log(math.pi),
+    # 1 + z**2 overflows long before its logarithm is large
+    lambda z: -2.0 * calls.log(calls.hypot(1.0, z)) - math.log(math.pi),
     cdf=lambda z: 0.5 + calls.arctan(z) / math.pi,
     logcdf=lambda z: calls.log(0.5 + calls.arctan(z) / math.pi),
 )
@@ -253,7 +254,7 @@ _continuous(
 _continuous(
     "halfcauchy",
     lambda z: _on(
-        calls.greater_equal(z, 0), math.log(2.0 / math.pi) - calls.log1p(calls.square(z))
+        calls.greater_equal(z, 0), math.log(2.0 / math.pi) - 2.0 * calls.log(calls.hypot(1.0, z))
     ),
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 import zlib
 
 import numpy as np
@@ -390,3 +391,60 @@ def test_logsumexp_of_nothing_is_minus_infinity(target):
     for y, bar in (fn(np.zeros((2, 0)), np.ones(2)), fn.interpret(np.zeros((2, 0)), np.ones(2))):
         np.testing.assert_array_equal(y, [-np.inf, -np.inf])
         assert bar.shape == (2, 0)
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+@pytest.mark.parametrize(
+    "f", [lambda x: np.max(x, initial=0.5), lambda x: np.min(x, axis=0, initial=0.5)]
+)
+def test_an_extremum_of_nothing_is_what_is_given_for_it(f, target):
+    fn = gg.compile(gg.value_and_grad(f), "f64[n]", target=target)
+    for x in (np.zeros(0), np.array([0.25, 0.75])):
+        value, bar = fn(x)
+        assert value == f(x) == fn.interpret(x)[0]
+        np.testing.assert_array_equal(bar, x == value)
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_variances_of_too_few_elements_are_nan(target):
+    for f in (lambda x: np.std(x, ddof=1), lambda x: np.var(x, axis=0, ddof=2)):
+        fn = gg.compile(f, "f64[n]", target=target)
+        for n in range(4):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                np.testing.assert_allclose(
+                    fn(np.arange(n) ** 2.0), f(np.arange(n) ** 2.0), rtol=1e-15
+                )
+
+
+def test_methods_that_change_an_array_in_place():
+    """Unlike NumPy's functions of the same name."""
+
+    def partitioned(x):
+        out = x.copy()
+        out.partition(1)
+        return out[0] + 2.0 * out[2]
+
+    fn = gg.compile(gg.value_and_grad(partitioned), "f64[3]")
+    assert fn(np.array([3.0, 1.0, 2.0]))[0] == 7.0
+
+    def resized(x):
+        out = x.copy()
+        out.resize(5)
+        return np.sum(out)
+
+    with pytest.raises(gg.UnsupportedError, match=r"in place(.|\n)*np\.pad"):
+        gg.compile(resized, "f64[3]")
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: np.sum(x + 1j), lambda x: np.exp(1j * x), lambda x: np.sum(x * np.array([1j, 2.0])),
+])  # fmt: skip
+def test_complex_numbers_are_refused_with_an_alternative(f):
+    with pytest.raises(gg.UnsupportedError, match=r"complex(.|\n)*real and imaginary part apart"):
+        gg.compile(f, "f64[2]")
+
+
+def test_arrays_of_objects_are_refused_with_an_alternative():
+    with pytest.raises(gg.UnsupportedError, match=r"objects(.|\n)*dtype=float"):
+        gg.compile(lambda x: np.sum(np.array([x[0], None])), "f64[2]")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special as sp
 import scipy.stats as st
-from compilers import TARGETS
+from compilers import TARGETS, C
 
 import gradgen as gg
 
@@ -70,3 +70,26 @@ def test_second_derivatives():
             orders = [[(2, 0), (1, 1)], [(1, 1), (0, 2)]]
             want = [[float(mp.diff(betaln, at, o)) for o in row] for row in orders]
         np.testing.assert_allclose(found, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_cauchy_density_far_out(target):
+    """1 + x**2 overflows at 1e155, its logarithm nowhere."""
+    fn = gg.compile(gg.value_and_grad(lambda x: st.cauchy.logpdf(x)), "f64[]", target=target)
+    value, slope = fn(1e200)
+    assert value == pytest.approx(-np.log(np.pi) - 400.0 * np.log(10.0), rel=1e-15)
+    assert slope == pytest.approx(-2e-200, rel=1e-15)
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_boxcox_at_and_near_zero(target):
+    f = lambda x, power: sp.boxcox(x, power)
+    fn = gg.compile(gg.value_and_grad(f, (0, 1)), "f64[]", "f64[]", target=target)
+    assert fn(0.0, 0.5) == (-2.0, (np.inf, 4.0))
+    assert fn(0.0, 2.0) == (-0.5, (0.0, 0.25))
+    assert fn(0.0, -1.0)[0] == fn(0.0, 0.0)[0] == -np.inf
+    value, (slope, by_power) = fn(
+        1e-40, 0.5
+    )  # 1 - x**0.5 is 1: no difference of it may be the slope
+    assert (value, by_power) == (-2.0, pytest.approx(4.0))
+    assert slope == pytest.approx(1e20, rel=1e-13)
