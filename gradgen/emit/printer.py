@@ -227,15 +227,20 @@ class Printer:
                 self._widen(node, operands)
         if folded is None:
             return spelling(operands, node, self), reads
+        settled = False
         if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
-            self._settle(
-                node, 0, operands, folded, reads
-            )  # named, since the spelling reads it twice
+            self._settle(node, 0, operands, folded)  # named, since the spelling reads it twice
+            settled = True
         expr = spelling(operands, node, self)
         while folded and len(expr.text) > WIDTH - 20 - self.indent:
             longest = max(folded, key=lambda k: len(operands[k].text))
-            self._settle(node, longest, operands, folded, reads)
+            self._settle(node, longest, operands, folded)
+            settled = True
             expr = spelling(operands, node, self)
+        if settled:  # what a settled operand reads is its own statement's; long sums would read all they are made of
+            reads = []
+            for k, a in enumerate(node.args):
+                reads += folded[k] if k in folded else [exprs[a].text] if a in exprs else []
         return expr, reads
 
     def _say_dtypes(self, node: Value, operands: list[Expr]) -> None:
@@ -272,7 +277,6 @@ class Printer:
         k: int,
         operands: list[Expr],
         folded: dict[int, list[str]],
-        reads: list[str],
     ) -> None:
         """Give a folded operand a variable after all."""
         a = node.args[k]
@@ -281,7 +285,6 @@ class Printer:
         for j, b in enumerate(node.args):
             if b is a:
                 operands[j] = name
-        reads.append(name.text)
 
     def _compute_into(self, node: Value, home: Value) -> None:
         """A statement that computes in memory that is there: another value's, or the place of a store."""

@@ -374,3 +374,26 @@ def test_a_size_is_checked_once(target):
     text = fn.source
     assert text.count("k < 3") == 1 and "k < 1" not in text
     assert "Sizes: k >= 3." in "".join(fn.files.values())
+
+
+def test_long_sums_read_only_what_their_line_reads(monkeypatch):
+    """A sum longer than a line continues in a variable, and what was read before it is not read again: printing is linear."""
+    from gradgen.emit.printer import Printer
+
+    counts = []
+    plain = Printer._statement
+
+    def counted(self, node, name, prefix, text, reads):
+        counts.append(len(reads))
+        plain(self, node, name, prefix, text, reads)
+
+    monkeypatch.setattr(Printer, "_statement", counted)
+    x, y = gg.Value(0.5), gg.Value(0.1)
+    v = y
+    for _ in range(2500):
+        v = v * 0.999 + x
+    fn = gg.compile(v, wrt=[x], target="python")
+    assert len(counts) > 200 and max(counts) <= 50  # names in a line of 100 columns
+    value, slopes = fn(0.5)
+    assert value == pytest.approx(v.data, rel=1e-12)
+    assert slopes[0] == pytest.approx((1 - 0.999**2500) / 0.001, rel=1e-9)
