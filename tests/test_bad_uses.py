@@ -316,6 +316,29 @@ def test_scipy_far_from_the_middle(k, target):
     assert found == pytest.approx(float(f(*args)), rel=1e-11, nan_ok=False)
 
 
+def by_cond(x):
+    return np.sum(gg.cond(x[0] > 0, lambda: x, lambda: x[0]))
+
+
+def by_if(x):
+    y = x[0]
+    if x[1] > 0:
+        y = x
+    return np.sum(y)
+
+
+def by_number(x):
+    return np.sum(gg.cond(x[0] > 0, lambda: x, lambda: 1.0))
+
+
+@pytest.mark.parametrize("f", [by_cond, by_if, by_number])
+def test_branches_of_two_shapes_are_refused(f):
+    """A number spread over the other branch's array would be summed as often as that has elements."""
+    with pytest.raises(gg.ShapeError, match=r"branches that return one type.*f64\[\]") as failed:
+        gg.compile(f, "f64[3]")
+    assert "f64[3]" in str(failed.value) and "Broadcast" in str(failed.value)
+
+
 def test_counts_that_are_integers_need_no_mask():
     def f(k, mu):
         return np.sum(st.poisson.logpmf(k, mu))

@@ -393,7 +393,8 @@ def scalar_bool(what: str, value: Any) -> Value:
 def cond(pred: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:
     """`then(*args) if pred else otherwise(*args)`; only the branch taken is evaluated.
 
-    Both branches return one structure of one type each (Python numbers are weak); ShapeError shows both where they do not.
+    Both branches return one structure of one shape each, in the wider dtype of the two (Python numbers are weak); ShapeError
+    shows both where they do not.
     """
     if isinstance(pred, (bool, np.bool_)):
         return (then if pred else otherwise)(*args)
@@ -424,12 +425,12 @@ def branch(test: Value, regions: Sequence[Region], labels: Sequence[str] = ()) -
         a, b = first.outputs[k], second.outputs[k]
         if a.type is b.type:
             continue
-        if a.type.shape != b.type.shape and a.type.shape and b.type.shape:
+        if a.type.shape != b.type.shape:  # one of them spread over the other is another function
             raise ShapeError(
                 f"cond needs branches that return one type, got {name}: {a.type} and {b.type}",
                 "Broadcast or cast one of them.",
             )
-        ty = Type.of(promote(a.type.dtype, b.type.dtype), a.type.shape or b.type.shape)
+        ty = Type.of(promote(a.type.dtype, b.type.dtype), a.type.shape)
         for region in regions:
             region.outputs[k] = _within(region.trace, region.outputs[k], ty)
     (then_fn, otherwise_fn), consts = close(first, second)
