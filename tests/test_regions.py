@@ -531,3 +531,30 @@ def test_the_memory_of_a_checkpointed_scan():
     assert value == expected
     for a, b in zip(bars, gradient, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-300)
+
+
+def test_loops_of_numbers_stay_loops_where_arrays_are_taken_apart():
+    """The python target unrolls a short scan over an array; a while loop and a long scan of numbers in it need no arrays."""
+
+    def f(x):
+        def body(c, i):
+            s = gg.while_loop(lambda s: s < 2.0, lambda s: s * 1.3 + 0.1, c, max_steps=50)
+            s = s + gg.fori_loop(0, 50, lambda _, v: 0.5 * v + 0.1 * i, s)
+            return gg.cond(s > 2.4, lambda: s * 0.5, lambda: s * 0.25) + np.sin(x[1]), s
+
+        c, ys = gg.scan(body, x[0], np.arange(4.0))
+        return c + np.sum(ys)
+
+    x = np.array([0.3, 0.8])
+    found = [gg.compile(f, "f64[2]", target=t)(x) for t in ("python", "numpy")]
+    assert found[0] == pytest.approx(found[1], rel=1e-14)
+    text = gg.compile(f, "f64[2]", target="python").source.split("def _self_test")[0]
+    assert text.count("\n    while ") == text.count(" in range(50):") == 4
+
+
+def test_loops_of_arrays_are_refused_by_the_python_target():
+    def f(x):
+        return np.sum(gg.while_loop(lambda s: s[0] < 2.0, lambda s: s * 1.3, x))
+
+    with pytest.raises(gg.EmitError, match="while loops"):
+        gg.compile(f, "f64[2]", target="python")

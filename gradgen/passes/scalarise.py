@@ -2,8 +2,8 @@
 
 Each statement is carried out on NumPy arrays of Values: moves (reshape, slice, stack ...) by their own meaning,
 elementwise ops element by element, reductions and contractions by + and *; loops of few steps are unrolled, branches computed
-both. The directions of a Jacobian are sparse: what is absent in one (a zero of the identity matrix) is not computed with. The
-program grows with the arrays: this is for small fixed sizes.
+both; other loops are kept, which must hold numbers alone. The directions of a Jacobian are sparse: what is absent in one (a
+zero of the identity matrix) is not computed with. The program grows with the arrays: this is for small fixed sizes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import EmitError
-from gradgen.ir import CONST, OPS, Function
+from gradgen.ir import CONST, OPS, SIZE, Function
 from gradgen.ops.basis import EYE
-from gradgen.ops.regions import COND, ITEM, SCAN, Loop
+from gradgen.ops.regions import COND, ITEM, SCAN, Loop, items
 from gradgen.ops.spans import python_index
+from gradgen.rewriting import with_args
 from gradgen.types import DTYPES, Bundle, Type
 from gradgen.value import Trace, Value, apply, constant, current_trace, new_node
 
@@ -122,8 +123,10 @@ def _region(node: Value, blocks: list[Any]) -> list[Any]:
         return [_chosen(pred[()], a, b) for a, b in zip(*branches, strict=True)]
     length = node.params.get("length")
     if node.op is not SCAN or not isinstance(length, int) or length > _limits.unrolled:
+        if _of_numbers(node):
+            return _kept(node, blocks)
         raise EmitError(
-            f"small arrays are taken apart only outside of loops of more than {_limits.unrolled} steps",
+            f"arrays are taken apart only outside of while loops and loops of more than {_limits.unrolled} steps",
             'Use target="numpy" or "c".',
             site=node.site,
         )
@@ -150,6 +153,32 @@ def _region(node: Value, blocks: list[Any]) -> list[Any]:
         for kept, ty in zip([*ys, *states], node.type.parts[loop.first_y :], strict=True)
     ]
     return [*carry, *stacks]
+
+
+def _of_numbers(node: Value) -> bool:
+    """Whether a loop has no arrays, whatever it contains: it may stay a loop."""
+    stack, shapes = [node], []
+    while stack:
+        inner = stack.pop()
+        parts = inner.type.parts if isinstance(inner.type, Bundle) else (inner.type,)
+        shapes += [ty.shape for ty in (*parts, *(a.type for a in inner.args if a.op is not SIZE))]
+        for name in inner.op.regions:
+            stack += inner.params[name].body
+    return not any(shapes)
+
+
+def _kept(node: Value, blocks: list[Any]) -> list[Any]:
+    """The loop as it stands, on the numbers of the program taken apart."""
+    trace = current_trace()
+    assert trace is not None
+    made = with_args(node, tuple([b[()] for b in blocks]))
+    trace.body.append(made)
+    out = []
+    for item in items(made):
+        block = np.empty((), dtype=object)
+        block[()] = item
+        out.append(block)
+    return out
 
 
 def _at(x: Any, i: int) -> Any:
