@@ -455,7 +455,9 @@ def _argument_text(argument: Argument) -> str:
 
 def _static_text(argument: Argument) -> str | None:
     """A static value as `--static` reads it; None for one that a command line cannot give."""
-    value = argument.entries[0].value if len(argument.entries) == 1 else argument  # type: ignore[union-attr]
+    if len(argument.entries) != 1:
+        return None
+    value = argument.entries[0].value  # type: ignore[union-attr]
     if type(value) is str and re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
         return None if value in ("None", "True", "False") else value
     finite = type(value) is float and abs(value) < float("inf")

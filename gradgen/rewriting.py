@@ -82,14 +82,11 @@ def splice(fn: Function, operands: Sequence[Value]) -> list[Value]:
 
 def with_args(node: Value, args: tuple[Value, ...], params: dict[str, Any] | None = None) -> Value:
     """`node` with other operands (and params, if given): name and line stay."""
-    known = params is None and len(args) == len(node.args)
-    params = node.params if params is None else params
-    if known:
-        for a, b in zip(args, node.args):  # noqa: B905  (compared above; this runs for every copy of every pass)
-            if a.type is not b.type:
-                known = False
-                break
-    ty = node.type if known else infer(node.op, args, params)
+    if params is None and [a.type for a in args] == [a.type for a in node.args]:
+        params, ty = node.params, node.type
+    else:
+        params = node.params if params is None else params
+        ty = infer(node.op, args, params)
     copy = new_node(node.op, args, params, ty, node.site, node.owner)
     copy.name = node.name
     return copy

@@ -227,17 +227,17 @@ class Printer:
                 self._widen(node, operands)
         if folded is None:
             return spelling(operands, node, self), reads
-        settled = False
+        count = len(folded)
         if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
             self._settle(node, 0, operands, folded)  # named, since the spelling reads it twice
-            settled = True
         expr = spelling(operands, node, self)
         while folded and len(expr.text) > WIDTH - 20 - self.indent:
             longest = max(folded, key=lambda k: len(operands[k].text))
             self._settle(node, longest, operands, folded)
-            settled = True
             expr = spelling(operands, node, self)
-        if settled:  # what a settled operand reads is its own statement's; long sums would read all they are made of
+        if (
+            len(folded) < count
+        ):  # what a settled operand reads is its own statement's: reads do not grow along long sums
             reads = []
             for k, a in enumerate(node.args):
                 reads += folded[k] if k in folded else [exprs[a].text] if a in exprs else []

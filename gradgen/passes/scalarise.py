@@ -136,9 +136,9 @@ def _region(node: Value, blocks: list[Any]) -> list[Any]:
     ys: list[list[Any]] = [[] for _ in loop.y_outputs]
     states = [[carry[k]] for k in loop.kept]
     for i in reversed(range(length)) if loop.reverse else range(length):
-        index = np.empty((), dtype=object)
-        index[()] = constant(i, "i64")
-        found = _outputs(loop.body, [index, *carry, *(_at(x, i) for x in xs), *consts])
+        found = _outputs(
+            loop.body, [_cell(constant(i, "i64")), *carry, *(_at(x, i) for x in xs), *consts]
+        )
         carry = found[: loop.carries]
         for kept, y in zip(ys, found[loop.carries :], strict=True):
             kept.append(y)
@@ -173,12 +173,14 @@ def _kept(node: Value, blocks: list[Any]) -> list[Any]:
     assert trace is not None
     made = with_args(node, tuple([b[()] for b in blocks]))
     trace.body.append(made)
-    out = []
-    for item in items(made):
-        block = np.empty((), dtype=object)
-        block[()] = item
-        out.append(block)
-    return out
+    return [_cell(item) for item in items(made)]
+
+
+def _cell(value: Value) -> Any:
+    """The block of one number."""
+    block = np.empty((), dtype=object)
+    block[()] = value
+    return block
 
 
 def _at(x: Any, i: int) -> Any:
@@ -274,9 +276,7 @@ def _evaluate(node: Value, blocks: list[Any]) -> Any:
         return unit
     if op.elementwise:
         if not node.type.shape:  # by far the most common
-            out = np.empty((), dtype=object)
-            out[()] = scalar(op, *[b[()] for b in blocks], **node.params)
-            return out
+            return _cell(scalar(op, *[b[()] for b in blocks], **node.params))
         shape = node.type.lengths
         spread = [np.broadcast_to(b, shape) for b in blocks]
         out = np.empty(shape, dtype=object)

@@ -223,7 +223,8 @@ def _mul(node: Value, args: Args) -> Value | None:
         if number == -1.0 and y.type is node.type:  # -1 * y -> -y  exact
             return make(OPS["neg"], y)
         if number == 1.0 and y.type.is_float and y.type.shape == node.type.shape:
-            return make(OPS["cast"], y, dtype=node.type.dtype)  # ... in the wider dtype  exact
+            # 1 * y -> y in the wider dtype  exact
+            return make(OPS["cast"], y, dtype=node.type.dtype)
     na, nb = _neg(a), _neg(b)
     if na is not None and nb is not None:  # -a * -b -> a * b  exact
         return make(OPS["mul"], na, nb)

@@ -33,8 +33,8 @@ def jacobian(f: Any, wrt: Wrt = 0, mode: str = "auto", sparse: Any = None) -> Tr
     them, as the dense ones are. Places and sizes may be known at run time only, where each item of the result reads a few
     items of the arguments (`cams[i]` with i among the arguments; entries at one place, which it may have, add up), or where
     there are a few diagonals. Columns that are derived along together meet in sums: where a partial is infinite (sqrt at 0),
-    0 * inf may make entries of theirs nan, as it does in the dense one; none comes out finite and wrong. The other mode may
-    keep them.
+    0 * inf may make entries of theirs nan that the dense one has as numbers; none comes out finite and wrong. The other mode
+    may keep them.
     """
     format = chosen_format(sparse)
     return Jacobian(f, wrt, mode) if format is None else SparseJacobian(f, wrt, mode, format)

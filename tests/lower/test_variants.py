@@ -81,24 +81,6 @@ def test_stencils_need_no_memory(f, dtype):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-def test_denormals_are_kept():
-    fn = gg.compile(lambda x, y: x * y, "f64[n]", "f64[n]", target="c")
-    x = np.full(37, 2.0**-1040)
-    assert np.all(fn(x, np.full(37, 0.5)) == 2.0**-1041)
-
-
-def test_one_array_may_be_several_arguments():
-    def f(x, y):
-        return np.sum(x * np.sin(y))
-
-    fn = gg.compile(gg.value_and_grad(f, wrt=("x", "y")), "f64[n]", "f64[n]", target="c")
-    x = np.linspace(-1.0, 2.0, 67)
-    value, (x_bar, y_bar) = fn(x, x)
-    assert value == pytest.approx(f(x, x), rel=1e-13)
-    np.testing.assert_allclose(x_bar, np.sin(x), rtol=1e-13)
-    np.testing.assert_allclose(y_bar, x * np.cos(x), rtol=1e-13)
-
-
 def test_arrays_need_only_lie_as_their_elements_do():
     """Rows that start at odd multiples of eight bytes: no load asks for more."""
     fn = gg.compile(gg.grad(lambda x: np.sum(np.exp(x) * x)), "f64[n]", target="c")
