@@ -119,7 +119,10 @@ def _outputs(fn: Function, blocks: Sequence[Any]) -> list[Any]:
 def _region(node: Value, blocks: list[Any]) -> list[Any]:
     if node.op is COND:
         pred, *consts = blocks
-        branches = [_outputs(node.params[name], consts) for name in ("then", "otherwise")]
+        branches = [
+            _outputs(node.params[name], [_known(pred[()], x, arm) for x in consts])
+            for name, arm in (("then", 1), ("otherwise", 2))
+        ]
         return [_chosen(pred[()], a, b) for a, b in zip(*branches, strict=True)]
     length = node.params.get("length")
     if node.op is not SCAN or not isinstance(length, int) or length > _limits.unrolled:
@@ -193,6 +196,19 @@ def _stacked(items: list[Any], ty: Type) -> Any:
     out = np.empty(ty.lengths, dtype=object)
     for k, item in enumerate(items):
         out[k] = item if item.shape else item[()]
+    return out
+
+
+def _known(pred: Value, block: Any, arm: int) -> Any:
+    """What a block is in a branch that is taken where an earlier choice by the same condition took its `arm`: 1 or 2."""
+    if not isinstance(block, np.ndarray):  # the results of a loop that is kept
+        return block
+    out = block
+    for index, v in np.ndenumerate(block):
+        if v.op is OPS["where"] and v.args[0] is pred:
+            if out is block:
+                out = block.copy()
+            out[index] = v.args[arm]
     return out
 
 
