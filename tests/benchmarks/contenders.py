@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workloads import Workload
+from workload import Workload, beside
 
 Call = Callable[[], Any]
 HAND = Path(__file__).parent / "hand"
@@ -96,6 +96,10 @@ def jax(w: Workload) -> Call:
         derived = package.value_and_grad(f, tuple(range(w.wrt)))
     elif w.derive == "hvp":
         derived = lambda x, v: package.jvp(package.grad(f), (x,), (v,))[1]
+    elif w.derive in ("jacobian", "jacobians"):
+        # Two rows: reverse mode has fewer directions, and was measured to be the faster one.
+        derived = beside(package.numpy, package.jacrev(f, tuple(range(w.wrt))))
+        derived = derived if w.derive == "jacobian" else package.vmap(derived)
     else:
         derived = package.hessian(f)
     compiled = package.jit(derived)
@@ -110,8 +114,11 @@ def autograd(w: Workload) -> Call:
     except ImportError:
         raise Missing("not installed") from None
     f = w.function("autograd", masked)
+    by = tuple(range(w.wrt))
     if w.derive == "value_and_grad":
-        f = package.value_and_grad(f, tuple(range(w.wrt)))
+        f = package.value_and_grad(f, by)
+    elif w.derive == "jacobian":
+        f = beside(np, lambda *args: [package.jacobian(f, k)(*args) for k in by])
     else:
         f = {"hvp": package.hessian_vector_product, "hessian": package.hessian}[w.derive](f)
     args = w.args()
@@ -123,11 +130,15 @@ def torch(w: Workload) -> Call:
         import torch as package
     except ImportError:
         raise Missing("not installed") from None
-    if w.derive != "value_and_grad":
+    if w.derive not in ("value_and_grad", "jacobian", "jacobians"):
         raise Missing("not written")
     package.set_num_threads(1)
     f = w.function("torch", _TorchNames(package))
     args = [package.tensor(a, dtype=package.float64) for a in w.args()]
+    if w.derive != "value_and_grad":
+        rows = beside(_TorchNames(package), package.func.jacrev(f, tuple(range(w.wrt))))
+        rows = rows if w.derive == "jacobian" else package.func.vmap(rows)
+        return partial(rows, *args)
     for a in args[: w.wrt]:
         a.requires_grad_()
 
@@ -153,8 +164,46 @@ class _TorchNames:
     def logaddexp(self, low: float, x: Any) -> Any:
         return self.package.logaddexp(self.package.zeros_like(x), x)
 
+    def cross(self, a: Any, b: Any) -> Any:
+        return self.package.linalg.cross(a, b)
+
+    def concatenate(self, parts: Any, axis: int) -> Any:
+        return self.package.cat(parts, dim=axis)
+
     def max(self, x: Any, axis: int, keepdims: bool) -> Any:
         return self.package.amax(x, dim=axis, keepdim=keepdims)
+
+
+def _casadi_of(ca: Any, w: Workload, args: list[np.ndarray]) -> tuple[Any, list[Any], list[Any]]:
+    """The function of a vector of all that is differentiated, its arguments, and room for its results."""
+    flat = np.concatenate([a.ravel() for a in args[: w.wrt]])
+    scalar = w.wrt == len(args) or w.derive == "hvp" or sum(a.size for a in args) <= 100
+    sym = ca.SX.sym if scalar else ca.MX.sym
+    p = sym("p", flat.size)
+    data = [sym(f"d{k}", *reversed(a.shape)) for k, a in enumerate(args[w.wrt :])]
+    loss = w.casadi(ca, p, data)  # type: ignore[misc]
+    found = {
+        "value_and_grad": lambda: [loss, ca.gradient(loss, p)],
+        "hvp": lambda: [ca.jtimes(ca.gradient(loss, p), p, *data)],
+        "hessian": lambda: [ca.densify(ca.hessian(loss, p)[0])],
+    }[w.derive]()
+    f = ca.Function("f", [p, *data], found)
+    given = [flat, *(np.ascontiguousarray(a) for a in args[w.wrt :])]
+    return f, given, [np.zeros(one.numel()) for one in found]
+
+
+def _casadi_rows(ca: Any, w: Workload, args: list[np.ndarray]) -> tuple[Any, list[Any], list[Any]]:
+    """The same for Jacobians: of one item in scalars, mapped over the items."""
+    count = len(args[0]) if w.derive == "jacobians" else 1
+    rows = np.concatenate([a.reshape(count, -1) for a in args[: w.wrt]], axis=1)
+    seen = args[-1].reshape(count, -1)
+    p, d = ca.SX.sym("p", rows.shape[1]), ca.SX.sym("d", seen.shape[1])
+    jacobian = ca.densify(ca.jacobian(w.casadi(ca, p, d), p).T)  # type: ignore[misc]
+    f = ca.Function("f", [p, d], [jacobian])
+    if count > 1:
+        p, d = (ca.MX.sym(n, *reversed(a.shape)) for n, a in (("p", rows), ("d", seen)))
+        f = ca.Function("f", [p, d], [f.map(count)(p, d)])
+    return f, [rows, np.ascontiguousarray(seen)], [np.zeros(count * jacobian.numel())]
 
 
 def _casadi(compiled: bool) -> Callable[[Workload], Call]:
@@ -166,18 +215,7 @@ def _casadi(compiled: bool) -> Callable[[Workload], Call]:
         if w.casadi is None:
             raise Missing("not expressed")
         args = [np.asarray(a, np.float64) for a in w.args()]
-        flat = np.concatenate([a.ravel() for a in args[: w.wrt]])
-        scalar = w.wrt == len(args) or w.derive == "hvp"
-        sym = ca.SX.sym if scalar else ca.MX.sym
-        p = sym("p", flat.size)
-        data = [sym(f"d{k}", *reversed(a.shape)) for k, a in enumerate(args[w.wrt :])]
-        loss = w.casadi(ca, p, data)
-        found = {
-            "value_and_grad": lambda: [loss, ca.gradient(loss, p)],
-            "hvp": lambda: [ca.jtimes(ca.gradient(loss, p), p, *data)],
-            "hessian": lambda: [ca.densify(ca.hessian(loss, p)[0])],
-        }[w.derive]()
-        f = ca.Function("f", [p, *data], found)
+        f, given, results = (_casadi_rows if "jacobian" in w.derive else _casadi_of)(ca, w, args)
         folder = tempfile.mkdtemp()
         if compiled:
             here = os.getcwd()
@@ -200,8 +238,6 @@ def _casadi(compiled: bool) -> Callable[[Workload], Call]:
                 f = ca.external("f", "./f.so")
             finally:
                 os.chdir(here)
-        given = [flat, *(np.ascontiguousarray(a) for a in args[w.wrt :])]
-        results = [np.zeros(one.numel()) for one in found]
         buffer, evaluate = f.buffer()
         for k, a in enumerate(given):
             buffer.set_arg(k, memoryview(a))

@@ -54,6 +54,25 @@ def test_references_of_second_order_are_right():
     np.testing.assert_array_equal(hessian, hessian.T)
 
 
+def test_references_of_jacobians_are_right():
+    """Against differences of the model, item by item; a camera that is not turned has a Jacobian too."""
+    w = WORKLOADS["bundle-10000"]
+    columns = [a[:5].copy() for a in w.args()]
+    columns[0][0, :3] = 0.0
+    blocks, f, h = w.by_hand(*columns), w.model(np), 1e-5
+    np.testing.assert_allclose(WORKLOADS["bundle-1"].by_hand(*[a[3] for a in columns]), blocks[3])
+    for item, block in zip(zip(*columns, strict=True), blocks, strict=True):
+        flat = np.concatenate([np.atleast_1d(a) for a in item[:3]])
+
+        def at(p, seen=item[3]):
+            return f(p[:11], p[11:14], p[14], seen)
+
+        for k, along in enumerate(np.eye(15)):
+            wanted = (at(flat + h * along) - at(flat - h * along)) / (2.0 * h)
+            scale = np.max(np.abs(wanted))
+            np.testing.assert_allclose(block[:, k], wanted, rtol=1e-6, atol=1e-6 * scale)
+
+
 @needs_c
 @pytest.mark.parametrize(
     "contender", ["hand-c", "gradgen-c", "gradgen-numpy", "gradgen-numpy-fast", "gradgen-python"]

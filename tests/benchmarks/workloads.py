@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from bundle import BUNDLE
 from sequences import SEQUENCES
 from workload import Workload
 
@@ -422,6 +423,7 @@ WORKLOADS = {
             rosenbrock_hessian_by_hand, rosenbrock_casadi, derive="hessian", hand_c="rosenbrock_hessian",
         ),
         *SEQUENCES,
+        *BUNDLE,
         _graph(1000),
         _graph(10_000),
         _graph(100_000),
