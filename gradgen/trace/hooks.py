@@ -15,7 +15,7 @@ import random
 import sysconfig
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -196,11 +196,15 @@ def index_has_value(index: Any) -> bool:
 def setitem(obj: Any, index: Any, value: Any) -> None:
     """`obj[index] = value`."""
     if isinstance(obj, np.ndarray) and (any_value(value) or index_has_value(index)):
-        raise UnsupportedError(
-            "assignment of a traced Value needs an array made inside the function, got a plain NumPy array",
-            "Make it with np.zeros, np.empty, np.ones or np.full inside the traced function.",
-        )
+        _refuse_write()
     obj[index] = value
+
+
+def _refuse_write() -> NoReturn:
+    raise UnsupportedError(
+        "assignment of a traced Value needs an array made inside the function, got a plain NumPy array",
+        "Make it with np.zeros, np.empty, np.ones or np.full inside the traced function.",
+    )
 
 
 @hook
@@ -259,6 +263,8 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         return call(
             fn.__wrapped__, *args, **kwargs
         )  # a cache would keep Values of a trace that ends
+    elif cls is types.BuiltinFunctionType and isinstance(fn.__self__, np.ndarray):
+        return _method(fn, args, kwargs)
     module = getattr(fn, "__module__", None) or ""
     if module.startswith("numpy.random"):
         _refuse_random(fn)
@@ -272,6 +278,19 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     elif module.startswith("scipy") and any_value((args, tuple(kwargs.values()))):
         return dispatch(fn, args, kwargs)
     return fn(*args, **kwargs)
+
+
+# Methods that change the array itself.
+_WRITES = ("fill", "itemset", "partition", "put", "resize", "setfield", "sort")
+
+
+def _method(fn: Any, args: Any, kwargs: Any) -> Any:
+    """`array.method(...)` of a plain array: given a Value, the method of a Value, such as A.dot(x)."""
+    if not any_value((args, tuple(kwargs.values()))):
+        return fn(*args, **kwargs)
+    if fn.__name__ in _WRITES:
+        _refuse_write()
+    return getattr(constant(fn.__self__), fn.__name__)(*args, **kwargs)
 
 
 # Module-level functions such as np.random.rand and random.random are methods of a generator that nobody sees.
@@ -395,6 +414,12 @@ def _asarray(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
         same = dtype is None or dtype_name(dtype) == x.type.dtype
         return x if same else as_dtype(x, dtype)
     return array_of(x, dtype) if any_value(x) else np.asarray(x, dtype, **kwargs)
+
+
+@calls(np.asarray_chkfinite)
+def _asarray_chkfinite(x: Any, dtype: Any = None, order: Any = None) -> Any:
+    """Numbers that are known now are checked; those of a Value come at run time, and emitted code passes NaN and inf on."""
+    return _asarray(x, dtype) if any_value(x) else np.asarray_chkfinite(x, dtype, order)
 
 
 def check_own(value: Value) -> None:

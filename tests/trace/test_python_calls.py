@@ -97,3 +97,53 @@ def test_a_number_of_pythons_does_not_widen_f32():
     assert gg.compile(gg.grad(lambda x: int(x > 0.5) * x), "f64[]")(0.7) == 1.0
     with pytest.raises(gg.TraceError, match=r"int\(\) needs a number"):
         gg.compile(gg.grad(lambda x: int(x > 0.5) * x), "f32[]")
+
+
+TABLE = np.arange(6.0).reshape(2, 3)
+
+
+def by_methods(x):
+    """Methods of arrays that are no Values."""
+    A = 2.0 * np.eye(3)
+    y = TABLE.dot(x) * TABLE.T.take([0, 1]) + TABLE.clip(0.0, x[0]).sum(axis=1)
+    return x.dot(A.dot(x)) + y.dot(y)
+
+
+def checked(x):
+    x = np.asarray_chkfinite(x)
+    return np.sum(
+        np.asarray_chkfinite([1.0, 2.0, 3.0]) * np.asarray_chkfinite([x[0], x[1] ** 2, 0.0])
+    )
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+@pytest.mark.parametrize("f", [by_methods, checked])
+def test_what_reaches_no_protocol(f, target):
+    fn = gg.compile(gg.value_and_grad(f), "f64[3]", target=target)
+    value, slope = fn(X)
+    assert value == pytest.approx(float(f(X)), rel=1e-14)
+    h = 1e-6
+    steps = [(f(X + h * e) - f(X - h * e)) / (2 * h) for e in np.eye(3)]
+    np.testing.assert_allclose(slope, steps, rtol=1e-7, atol=1e-8)
+
+
+def test_numbers_known_at_trace_time_are_checked():
+    def f(x):
+        return np.sum(x * np.asarray_chkfinite([1.0, np.inf, 2.0]))
+
+    with pytest.raises(ValueError, match="must not contain infs or NaNs"):
+        gg.grad(f)(X)
+
+
+def filled(x):
+    A = np.eye(3)
+    A.fill(x[0])
+    return np.sum(A)
+
+
+def test_a_method_that_writes_into_a_plain_array_is_refused():
+    with pytest.raises(
+        gg.UnsupportedError,
+        match=r"needs an array made inside the function[\s\S]*A\.fill\(x\[0\]\)",
+    ):
+        gg.compile(filled, "f64[3]")
