@@ -44,7 +44,8 @@ class Op:
     sympy       elementwise ops: the op as a SymPy expression in its operands' names, from which the table of
                 partials is derived; empty where the partials are declared by hand
     functions   NumPy and SciPy functions that mean exactly this op
-    view        the result may share memory with operand 0 in NumPy (slice, reshape, transpose, broadcast)
+    view        the result may share memory with operand 0 in NumPy (slice, reshape, transpose, broadcast);
+    shows       the same where it depends on the statement: see `shows` below
     store       ops that return operand 0 with a part of it changed: the NumPy statement that does it in place
     nest        (lowering, node) -> None: builds the loop nest of a structured op
     regions     names of the params that are closed Functions: what loops and branches run (gradgen.ops.regions)
@@ -73,6 +74,7 @@ class Op:
     sympy: str = ""
     functions: tuple[Any, ...] = ()
     view: bool = False
+    shows: Callable[[Any], bool] | None = None
     store: Spelling | None = None
     nest: Callable[..., None] | None = None
     regions: tuple[str, ...] = ()
@@ -94,6 +96,12 @@ def define(op: Op) -> Op:
         raise ValueError(f"op {op.name} is already defined")
     OPS[op.name] = op
     return op
+
+
+def shows(node: Any) -> bool:
+    """Whether a statement's result may be the memory of its first operand, in NumPy and in what is printed for it."""
+    op = node.op
+    return bool(node.type.shape) and (op.view or (op.shows is not None and op.shows(node)))
 
 
 class Node:

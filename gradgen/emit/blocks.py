@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gradgen.emit.layout import closes
 from gradgen.emit.lines import Statement, statement_lines
 from gradgen.emit.literals import number
-from gradgen.ir import LEAVES, Function
+from gradgen.ir import LEAVES, Function, shows
 from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop
 from gradgen.ops.spans import Span
 from gradgen.sizes import Size
@@ -61,7 +61,7 @@ def is_own_final(item: Value, counts: dict[Value, int]) -> bool:
         return False
     start, out = loop.init[k], loop.carry_outputs[k]
     filled = start.op.name == "broadcast" and not start.args[0].type.shape
-    made = start.op not in LEAVES and start.op is not ITEM and not start.op.view
+    made = start.op not in LEAVES and start.op is not ITEM and not shows(start)
     ordered = out.type.ndim < 2 or (
         out.op.store is not None and out.args[0] is loop.carry_inputs[k]
     )
@@ -70,7 +70,7 @@ def is_own_final(item: Value, counts: dict[Value, int]) -> bool:
 
 def _makes(out: Value) -> bool:
     """Whether a statement makes a new array, or writes into one of its own."""
-    return out.op not in LEAVES and out.op is not ITEM and not out.op.view
+    return out.op not in LEAVES and out.op is not ITEM and not shows(out)
 
 
 class _Block:
@@ -233,11 +233,13 @@ class _Loop(_Block):
             n = reader
             while n is not out and n.name is None and n not in outputs:
                 after = users.get(n, [])
-                if len(after) != 1 or n.op.regions or (n.op.view and n.type.shape):
+                if len(after) != 1 or n.op.regions or shows(n):
                     break
                 n = after[0]
-            last = max([position[n], *(position[u] for u in users.get(n, ()) if n.op.view)])
-            folded = n in outputs and (n.op.view or n.name is None)
+            last = max(
+                [position[n], *(position[u] for u in users.get(n, ()) if n.op.view or shows(n))]
+            )
+            folded = n in outputs and (n.op.view or shows(n) or n.name is None)
             if n is not out and (last > position[out] or folded):
                 return False
         return True

@@ -21,7 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradgen.ir import CONST, Function, Op, use_counts
+from gradgen.ir import CONST, Function, shows, use_counts
 from gradgen.ops.arithmetic import CAST
 from gradgen.ops.barriers import BARRIER, STOP
 from gradgen.ops.contract import MATMUL
@@ -151,16 +151,11 @@ def _is_sure(v: Value) -> bool:
     return v.op is CAST or v.type.dtype in (dtype, floating(dtype))
 
 
-def _shows(op: Op) -> bool:
-    """Whether the result may be the memory of operand 0."""
-    return op.view or op in ITSELF
-
-
 def _bases(fn: Function) -> dict[Value, Value]:
     """View -> the value whose memory it shows."""
     base: dict[Value, Value] = {}
     for node in fn.body:
-        if _shows(node.op):
+        if shows(node):
             base[node] = base.get(node.args[0], node.args[0])
     return base
 
@@ -205,7 +200,7 @@ def _last_reads(fn: Function, shared: set[Value], counts: dict[Value, int]) -> d
         node = fn.body[k]
         folds = node not in fixed and counts.get(node) == 1 and node.name is None
         at = last.get(node, k) if folds else k
-        if _shows(node.op):
+        if shows(node):
             at = max(at, last.get(node, k))
         for a in node.args:
             last[a] = max(last.get(a, 0), at)

@@ -24,7 +24,7 @@ from gradgen.emit.python_arguments import arguments_text, single_conversion
 from gradgen.emit.python_selftest import selftest_function
 from gradgen.emit.python_text import accesses, assign_many, literal_key
 from gradgen.emit.tables import named, table_text, tables_of
-from gradgen.ir import CONST, PARAM, use_counts
+from gradgen.ir import CONST, PARAM, shows, use_counts
 from gradgen.ops.helpers import HELPERS
 from gradgen.ops.index import SLICE
 from gradgen.ops.regions import ITEM, is_stack
@@ -296,7 +296,7 @@ class PythonFunction:
             cast = {"f64": "float", "i64": "int", "bool": "bool"}.get(value.type.dtype)
             return f"{cast}({expr.text})" if cast else f"{self._np(value.type.dtype)}({expr.text})"
         if self.order == "F" and value.type.ndim > 1:
-            kept = value.op is PARAM or value.op.view or value.op is CONST
+            kept = value.op is PARAM or shows(value) or value.op is CONST
             return (
                 f'np.array({expr.text}, order="F")' if kept else f"np.asfortranarray({expr.text})"
             )
@@ -305,7 +305,7 @@ class PythonFunction:
         shared = value.op is ITEM and not is_stack(value) and not is_own_final(value, self.counts)
         if self._own_view(value):
             return expr.text
-        if value.op is PARAM or value.op.view or shared:
+        if value.op is PARAM or shows(value) or shared:
             if value.op.name == "broadcast" and not value.args[0].type.shape:
                 return expr.text
             ordered = (

@@ -19,7 +19,7 @@ from gradgen.emit.lines import Statement
 from gradgen.emit.literals import number, repr_array, size_precedence
 from gradgen.emit.names import Names
 from gradgen.errors import EmitError
-from gradgen.ir import CONST, LEAVES, SIZE, Function, use_counts
+from gradgen.ir import CONST, LEAVES, SIZE, Function, shows, use_counts
 from gradgen.ops.regions import ITEM
 from gradgen.ops.spans import index_text
 from gradgen.sites import cite
@@ -393,7 +393,7 @@ class Printer:
             if acc.op is ITEM:
                 fresh = is_own_final(acc, counts)
             else:
-                fresh = acc.op not in LEAVES and (not acc.op.view or filled)
+                fresh = acc.op not in LEAVES and (not shows(acc) or filled)
             fresh = fresh or acc in self.owned
             early = all(self._is_over(v, u, position, users) for v in others)
             once = sum(a is acc for a in u.args) == 1
@@ -402,7 +402,7 @@ class Printer:
                 # What reads the old contents, through a view too, is computed before the store, never folded past it.
                 for v in others:
                     self._pinned.add(v)
-                    if v.op.view:
+                    if shows(v):
                         self._pinned.update(users.get(v, ()))
             self._pinned.add(acc)
         for u in reversed(updates):
@@ -421,9 +421,9 @@ class Printer:
         """Whether the use `v` of an accumulator, and of views of it that v makes, lies before the store `u`."""
         if position[v] >= position[u] or v in self._outputs:
             return False
-        if not v.op.view or not v.type.shape:
+        if not shows(v):
             return True
-        return all(not w.op.view and position[w] < position[u] for w in users.get(v, ()))
+        return all(not shows(w) and position[w] < position[u] for w in users.get(v, ()))
 
     def _update(self, node: Value) -> None:
         acc = node.args[0]

@@ -16,10 +16,10 @@ def _itself(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
 STOP = elementwise(
     "stop_gradient", "same", lambda x: x,
     "x, with derivative 0.",
-    partials=(None,), bounded=(True,), flops=0, numpy=_itself, python=_itself, c=_itself,
+    partials=(None,), bounded=(True,), flops=0, shows=lambda node: True, numpy=_itself, python=_itself, c=_itself,
 )  # fmt: skip
 BARRIER = elementwise(
     "barrier", "same", lambda x: x,
     "x; what is computed from it is not taken for what was computed from x before.",
-    partials=(lambda y, x: 1,), bounded=(True,), flops=0, numpy=_itself, python=_itself, c=_itself,
+    partials=(lambda y, x: 1,), bounded=(True,), flops=0, shows=lambda node: True, numpy=_itself, python=_itself, c=_itself,
 )  # fmt: skip

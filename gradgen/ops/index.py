@@ -43,6 +43,7 @@ from gradgen.value import (
     constant,
     current_trace,
     dim_or_none,
+    place_of,
 )
 
 
@@ -197,6 +198,7 @@ GATHER: Op = define(
         ),
         jvp=("linear",),
         flops=0,
+        shows=lambda node: not any(i.type.shape for i in node.args[1:]),
         numpy=lambda operands, node, target: Expr(
             f"{operands[0].at(14)}[{_gather_text(operands[1:], node.params['axis'])}]"
         ),
@@ -430,5 +432,10 @@ def view(handle: Handle, index: Any) -> Any:
     """`handle[index]`: a view for a basic index, as in NumPy, so that writes to it reach the parent."""
     whole = handle.resolve()
     part = getitem(whole, index)
-    basic = part.type.shape and (part is whole or part.op is SLICE)
-    return Handle(None, handle, index) if basic else part
+    if part.type.shape and (part is whole or part.op is SLICE):
+        return Handle(None, handle, index)
+    trace = current_trace()
+    if trace is not None and part.type.shape and trace.memory(part) is trace.memory(whole):
+        base, offset = place_of(index)
+        handle.rows.setdefault(base, {}).setdefault(offset, []).append(part)
+    return part
