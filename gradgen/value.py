@@ -21,7 +21,19 @@ import numpy as np
 from gradgen import scalars
 from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS
-from gradgen.ir import CONST, NO_PARAMS, OPS, PARAM, SIZE, Function, Node, Op, Requirement, infer
+from gradgen.ir import (
+    CONST,
+    NO_PARAMS,
+    OPS,
+    PARAM,
+    SIZE,
+    Function,
+    Node,
+    Op,
+    Requirement,
+    infer,
+    shows,
+)
 from gradgen.operators import Operators
 from gradgen.sites import Site, user_site
 from gradgen.sizes import Dim, Size, add, floordiv, mul, nonnegative
@@ -289,8 +301,8 @@ class Trace:
     """
 
     __slots__ = (
-        "body", "consts", "free", "inputs", "letters", "parent", "region", "requires", "site", "stale", "trusted", "unbound",
-        "views",
+        "body", "consts", "free", "inputs", "letters", "overwritten", "parent", "region", "requires", "site", "sources",
+        "stale", "trusted", "unbound", "views",
     )  # fmt: skip
 
     def __init__(
@@ -303,8 +315,11 @@ class Trace:
         self.parent: Trace | None = None
         self.letters: set[str] | None = None  # names of sizes in an outermost trace, once asked for
         self.unbound: dict[str, tuple[str, str]] = {}  # in an outermost trace: see `branches`
+        # What shares memory in NumPy: views of a value, and the inputs that stand for a value of an enclosing trace.
         self.views: dict[int, list[Value]] = {}
+        self.sources: dict[int, Value] = {}
         self.stale: set[int] = set()
+        self.overwritten: list[Value] = []
         self.requires: dict[Requirement, None] = {}
         self.site = site
         self.trusted = trusted
@@ -356,8 +371,19 @@ class Trace:
         """The input that stands for a value of an enclosing trace."""
         known = self.free.get(id(value))
         if known is None:
+            trace: Trace | None = self
+            while trace is not None:
+                if trace.stale:
+                    trace.refuse_stale((value,))
+                trace = trace.parent
             known = self.free[id(value)] = (value, self.input(value.type, value.name))
+            self.stand_in(known[1], value)
         return known[1]
+
+    def stand_in(self, param: Value, value: Value) -> None:
+        """Note that the input `param` is `value` of an enclosing trace, the same memory in NumPy."""
+        self.sources[id(param)] = value
+        self.views.setdefault(id(value), []).append(param)
 
     def outermost(self) -> Trace:
         """The trace that this one is in the end for."""
@@ -366,23 +392,51 @@ class Trace:
             trace = trace.parent
         return trace
 
-    def outdate(self, old: Value) -> None:
-        """The array that `old` was has been written to: `old` and views of it no longer are what NumPy would show."""
-        stack = [old]
+    def source(self, value: Value) -> Value:
+        """The value that an input of this trace or an enclosing one stands for, in the outermost trace that has it."""
+        trace: Trace | None = self
+        while trace is not None and value.op is PARAM:
+            value, trace = trace.sources.get(id(value), value), trace.parent
+        return value
+
+    def memory(self, value: Value) -> Value:
+        """The value whose memory `value` is in NumPy: what it is a view of, itself where it is none."""
+        while True:
+            found = self.source(value)
+            if shows(found) and found.args[0].type.shape and found.op.name != "broadcast":
+                found = found.args[0]
+            if found is value:
+                return value
+            value = found
+
+    def sharing(self, base: Value) -> set[int]:
+        """Identities of `base`, its views and what stands for them, here and in enclosing traces."""
+        found: set[int] = set()
+        stack = [base]
         while stack:
             node = stack.pop()
-            if id(node) not in self.stale:
-                self.stale.add(id(node))
-                stack += self.views.get(id(node), ())
+            if id(node) in found:
+                continue
+            found.add(id(node))
+            trace: Trace | None = self
+            while trace is not None:
+                stack += trace.views.get(id(node), ())
+                trace = trace.parent
+        return found
+
+    def outdate(self, base: Value) -> None:
+        """The memory of `base` has been written to: it and views of it no longer are what NumPy would show."""
+        self.stale |= self.sharing(base)
+        self.overwritten.append(base)
 
     def refuse_stale(self, args: tuple[Value, ...]) -> None:
-        """UnsupportedError if an operand is a view of an array that was written to after the view was taken."""
+        """UnsupportedError if an operand is an alias or view of an array that was written to after it was taken."""
         for a in args:
             if id(a) in self.stale:
                 raise UnsupportedError(
-                    "a view (reshape, .T, ravel, ...) needs to be taken after the last write to its array, "
-                    "got one that was taken before",
-                    "Take it again after the assignment, or take a copy: b = a.T.copy().",
+                    "a view (reshape, .T, ravel, ...) or a second name of an array needs to be taken after the last write "
+                    "to it, got one that was taken before",
+                    "Take it again after the assignment, or take a copy: b = a.T.copy(); or write a = a + v for a += v.",
                 )
 
     def function(self, name: str, outputs: list[Value], title: str = "") -> Function:
@@ -729,7 +783,7 @@ class Handle(Value):
     fresh: `state` was made for this handle alone; otherwise it is copied.
     """
 
-    __slots__ = ("home", "index", "parent", "state")
+    __slots__ = ("home", "index", "parent", "rows", "state")
 
     def __init__(
         self,
@@ -742,6 +796,9 @@ class Handle(Value):
         self.state = state if state is None or fresh else apply(OPS["copy"], state)
         self.parent = parent
         self.index = index
+        self.rows: dict[
+            Any, dict[int, list[Value]]
+        ] = {}  # rows read at traced numbers: see `place_of`
         self.home = current_trace()
         first = self.resolve()
         self.op, self.args, self.params, self.type = first.op, first.args, first.params, first.type
@@ -759,10 +816,10 @@ class Handle(Value):
         return FUNCTIONS["view"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.become(FUNCTIONS["setitem"](self.resolve(), index, value))
+        self.become(FUNCTIONS["setitem"](self.resolve(), index, value), index)
 
-    def become(self, new: Value) -> None:
-        """Hold `new`, what a write has made of the array; views of what it was are outdated."""
+    def become(self, new: Value, index: Any = None) -> None:
+        """Hold `new`, what a write at `index` has made of the array; views of what it was are outdated."""
         if self.parent is not None:
             self.parent[self.index] = new
             return
@@ -776,12 +833,37 @@ class Handle(Value):
             )
         self.state = new
         if trace is not None:
-            trace.outdate(old)
+            trace.outdate(trace.source(old))
+            if self.rows:
+                self._outdate_rows(trace, index)
         if self.state.name is None:
             self.state.name = name
+
+    def _outdate_rows(self, trace: Trace, index: Any) -> None:
+        """Rows read before at traced numbers are outdated, but those at another distance from the same number."""
+        base, offset = place_of(index)
+        for other, found in list(self.rows.items()):
+            for distance in list(found):
+                if other is not base or base is None or distance == offset:
+                    for row in found.pop(distance):
+                        trace.outdate(row)
 
     def copy(self) -> Any:
         return Handle(self.resolve())
 
     def __pos__(self) -> Any:
         return Handle(self.resolve())
+
+
+def place_of(index: Any) -> tuple[Value | None, int]:
+    """The first entry of an index as a traced number and what is added to it; (None, 0) where it is anything else."""
+    entry = index[0] if isinstance(index, tuple) and index else index
+    offset = 0
+    while isinstance(entry, Value) and not entry.type.shape and entry.op.name in ("add", "sub"):
+        left, right = entry.args
+        if right.op is not CONST:
+            break
+        step = int(right.params["value"])
+        entry, offset = left, offset + (step if entry.op.name == "add" else -step)
+    traced = isinstance(entry, Value) and not entry.type.shape and entry.op is not CONST
+    return (entry, offset) if traced else (None, 0)

@@ -264,6 +264,10 @@ def _capture(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], s
         region.result = Tree("tuple", tuple(range(count)), (Tree("leaf"),) * count)
     made = list(cond_of(pred, regions, shared)) if count else []
     values = [plan(made) for plan in plans]
+    trace = current_trace()
+    assert trace is not None
+    for base in (*first.trace.overwritten, *second.trace.overwritten):
+        trace.outdate(base)
     setter(values[:-1])
     return values[-1]
 

@@ -19,14 +19,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gradgen.errors import TraceError, UnsupportedError
+from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch, lookup
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, broadcast_to, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
-from gradgen.types import dtype_name
+from gradgen.types import DTYPES, dtype_name
 from gradgen.value import Handle, Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
@@ -138,23 +138,47 @@ _PLAIN |= {"&": operator.and_, "|": operator.or_}
 
 @hook
 def inplace(symbol: str, old: Any, value: Any) -> Any:
-    """`old symbol= value`: arrays made inside the function are written in place, other Values are rebound."""
+    """`old symbol= value`: arrays are written in place, as `written_over` says; numbers are rebound."""
     if isinstance(old, Handle):
         old[...] = _PLAIN[symbol](old.resolve(), value)
         return old
     if isinstance(old, Value):
-        if old.op is PARAM and old.type.shape:
-            raise UnsupportedError(
-                f"in-place {symbol}= on an argument changes the caller's array",
-                f"Write {old.name or 'x'} = {old.name or 'x'} {symbol} ..., or copy it first.",
-            )
-        return _PLAIN[symbol](old, value)
+        new = _PLAIN[symbol](old, value)
+        return new if not old.type.shape else written_over(f"in-place {symbol}=", symbol, old, new)
     if isinstance(old, np.ndarray) and any_value(value):
         raise UnsupportedError(
             "in-place arithmetic on a plain array needs plain numbers, got a traced Value",
             "Write a = a + v, or make the array inside the function with np.zeros.",
         )
     return _INPLACE[symbol](old, value)
+
+
+def written_over(what: str, symbol: str, old: Value, new: Any) -> Value:
+    """What a computed array is after `old symbol= ...`: of its own shape and dtype. Other names of its memory are outdated.
+
+    ShapeError and SpecError where NumPy raises; UnsupportedError where the array is not the function's own.
+    """
+    name = old.name or "x"
+    if new.type.shape != old.type.shape:
+        raise ShapeError(
+            f"{what} needs a result of the shape of {name}, {old.type}, got {new.type}",
+            f"Write {name} = {name} {symbol} ..., which makes a new array.",
+        )
+    if not np.can_cast(DTYPES[new.type.dtype], DTYPES[old.type.dtype], "same_kind"):
+        raise SpecError(
+            f"{what} needs a result that fits {name}, {old.type}, got {new.type}",
+            f"Write {name} = {name} {symbol} ..., which makes a new array.",
+        )
+    trace = current_trace()
+    if trace is not None:
+        base = trace.memory(old)
+        if base.op is PARAM or base.op is CONST:
+            raise UnsupportedError(
+                f"{what} on an argument, a loop's item or a captured array changes the array that it is part of",
+                f"Write {name} = {name} {symbol} ..., or copy it first.",
+            )
+        trace.outdate(base)
+    return new if new.type.dtype == old.type.dtype else as_dtype(new, DTYPES[old.type.dtype])
 
 
 @hook

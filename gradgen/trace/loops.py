@@ -39,7 +39,7 @@ from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import CALLS, hook
 from gradgen.tree import Tree, flatten, leaf_names, unflatten
 from gradgen.types import Type
-from gradgen.value import Extent, Handle, Value, dim_or_none
+from gradgen.value import Extent, Handle, Trace, Value, current_trace, dim_or_none
 
 
 class SizeRange:
@@ -173,11 +173,15 @@ class _Snapshot:
         self.values = read(state)
         self.arrays = [(v, v.state, v.home) for v in self.values if isinstance(v, Handle)]
         self.whole = all(v.parent is None for v, _, _ in self.arrays)
+        self.trace = current_trace()
+        self.stale = set(self.trace.stale) if self.trace is not None else set()
 
     def restore(self) -> None:
         self.setter(list(self.values))
         for handle, value, home in self.arrays:
             handle.state, handle.home = value, home
+        if self.trace is not None:
+            self.trace.stale = set(self.stale)
 
 
 class _Carried:
@@ -190,10 +194,18 @@ class _Carried:
         self.carried = [k for k, v in enumerate(self.before) if v is not MISSING and _dynamic(v)]
         self.changed: list[int] = []
         self.fresh: dict[int, tuple[Tree, list[Type]]] = {}
+        self.overwritten: dict[int, Value] = {}
 
     # what a step does: variables set from the carry, the body, variables read back
     def step(self, carry: list[Any], run: Callable[[], None]) -> list[Any]:
         values = list(self.before)
+        trace = current_trace()
+        assert trace is not None
+        for v, start in zip(
+            *(flatten(x, nones=True)[0] for x in (carry, self.start())), strict=True
+        ):
+            if isinstance(v, Value) and v.type.shape and isinstance(start, Value):
+                trace.stand_in(v, start)
         with Borrowed(self.before):
             for k, v in zip(self.carried, carry, strict=True):
                 old = self.before[k]
@@ -210,6 +222,10 @@ class _Carried:
                 if v is MISSING:
                     raise UnsupportedError(f"a captured loop deletes {self.names[k]}")
                 out.append(v.resolve() if isinstance(v, Handle) else v)
+        for base in trace.overwritten:
+            if base.owner is not trace:
+                _check_one_name(trace, base)
+                self.overwritten[id(base)] = base
         self.changed, self.fresh = [], {}
         for k, (v, old) in enumerate(zip(after, self.before, strict=True)):
             if k in self.carried or v is old or same(v, old):
@@ -299,6 +315,10 @@ class _Carried:
                 old.state = v
                 v = old
             values[k] = v
+        trace = current_trace()
+        assert trace is not None
+        for base in self.overwritten.values():
+            trace.outdate(base)
         for k, v in enumerate(values):
             if v is MISSING:
                 unbind(self.names[k], "the body of a captured loop", "the loop")
@@ -345,6 +365,18 @@ class _Carried:
 
     def goes_on(self, test: Callable[[], Any]) -> Any:
         return test() if self.stop is None else and_(not_(self.stop()), test)
+
+
+def _check_one_name(trace: Trace, base: Value) -> None:
+    """UnsupportedError where a body writes to memory that it knows by two names: each step has to see the last one's write."""
+    shared = trace.sharing(base)
+    names = [p for p in trace.inputs if id(p) in shared]
+    free = [v for v, _ in trace.free.values() if id(v) in shared]
+    if len(names) > 1 or free:
+        raise UnsupportedError(
+            "a captured loop writes in place into an array of outside that is no variable of the loop, or has a second name",
+            "Write a = a + v in the loop itself, or take a copy of the array before it.",
+        )
 
 
 class _Again(Exception):
