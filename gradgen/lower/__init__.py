@@ -1,6 +1,6 @@
 """From array SSA to loops, and the passes over loops, in the order in which they run.
 
-    lowering    one nest per statement; scalars at the top level
+    lowering    one nest per statement; scalars at the top level; a Function of a few numbers is all scalars (`apart`)
     fuse        loops of one extent become one, forward and reverse alike
     forward     loads of what the block knows are that scalar
     sweep       stores and scalars that nothing reads go
@@ -60,7 +60,7 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 
 def _steps(fn: Function, labels: Sequence[str], options: Any) -> Iterator[tuple[str, Kernel]]:
     level = options.level("c") if options is not None else "fast"
-    kernel = lower(fn, labels, gemm=level == "fast")
+    kernel = lower(fn, labels, gemm=level == "fast", apart=level == "fast")
     yield "lowering", kernel
     steps = list(PASSES[level])
     if options is not None and options.parallel:

@@ -51,6 +51,7 @@ class Builder:
         self.site: Any = None
         self.position = 0
         self.gemm = False  # whether large products of matrices become a Gemm
+        self.apart = False  # whether a Function of a few numbers becomes a program of scalars
         self.root: dict[int, int] = {}
         self.last: dict[int, float] = {}
         self.given = {id(v) for v in fn.inputs}

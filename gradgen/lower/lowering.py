@@ -19,6 +19,7 @@ from typing import Any
 
 from gradgen.errors import EmitError
 from gradgen.ir import Function
+from gradgen.lower.apart import whole_as_scalars
 from gradgen.lower.contractions import Contractions
 from gradgen.lower.indexing import Indexing
 from gradgen.lower.kernel import (
@@ -32,10 +33,13 @@ from gradgen.lower.regions import Regions
 from gradgen.lower.views import View
 
 
-def lower(fn: Function, labels: Sequence[str] = (), gemm: bool = False) -> Kernel:
-    """The loops of `fn`. labels: a name per output. gemm: large products of matrices are left whole."""
+def lower(
+    fn: Function, labels: Sequence[str] = (), gemm: bool = False, apart: bool = False
+) -> Kernel:
+    """The loops of `fn`. labels: a name per output. gemm: large products of matrices are left whole. apart: a Function of a
+    few numbers has none."""
     lowering = Lowering(fn, labels)
-    lowering.gemm = gemm
+    lowering.gemm, lowering.apart = gemm, apart
     return lowering.run()
 
 
@@ -53,10 +57,16 @@ class Lowering(Regions, Indexing, Reductions, Contractions, Linalg):
             buffer = Buffer(v.name or "x", v.type.dtype, v.type.shape, "input")
             self.env[id(v)] = View.whole(buffer)
             inputs.append((v, buffer))
-        self._roots()
-        self.statements(fn.body)
-        self.site = None
-        outputs = [self._output(v, label) for v, label in zip(fn.outputs, self.labels, strict=True)]
+        small = whole_as_scalars(fn) if self.apart else None
+        if small is not None:
+            outputs = self._in_scalars(*small)
+        else:
+            self._roots()
+            self.statements(fn.body)
+            self.site = None
+            outputs = [
+                self._output(v, label) for v, label in zip(fn.outputs, self.labels, strict=True)
+            ]
         kernel = Kernel(fn.name, inputs, outputs, self.top, self.prologue, fn.requires)
         kernel.letters = self.local_letters
         kernel.tape = self.tape
@@ -92,6 +102,18 @@ class Lowering(Regions, Indexing, Reductions, Contractions, Linalg):
             result.name = node.name
             self.store(buffer, tuple(at), result)
         self.env[id(node)] = View.whole(buffer)
+
+    def _in_scalars(self, scalars: Function, places: Any, slots: Any) -> list[Buffer]:
+        """The results of the Function as a program of scalars."""
+        given = [self.env[id(v)] for v in self.fn.inputs]
+        found = self.scalar_body(scalars, places, slots, given, self.fn)
+        outputs = []
+        for v, value, label in zip(self.fn.outputs, found, self.labels, strict=True):
+            buffer = Buffer(label, v.type.dtype, v.type.shape, "output")
+            self.site = v.site
+            self.put(buffer, (), value, v.type)
+            outputs.append(buffer)
+        return outputs
 
     def _output(self, node: Any, label: str) -> Buffer:
         value = self.value(node)

@@ -6,7 +6,7 @@
     cond    an If, whose branches store the results
 
 Arrays that a body makes are declared in it where their size is known and small. A map over small arrays of known sizes has a
-body of scalars (passes.scalarise).
+body of scalars (`apart`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import EmitError
 from gradgen.ir import NO_PARAMS, OPS, Function
+from gradgen.lower.apart import as_scalars
 from gradgen.lower.builder import Builder
 from gradgen.lower.kernel import (
     FOREVER,
@@ -39,14 +39,11 @@ from gradgen.lower.kernel import (
 from gradgen.lower.views import Splat, View
 from gradgen.ops.regions import ITEM, SCAN
 from gradgen.ops.regions import Loop as LoopNode
-from gradgen.passes import optimise
-from gradgen.passes.scalarise import scalarise
 from gradgen.sizes import Dim, Size, add, letter, substitute
-from gradgen.types import BYTES, Bundle, Type
+from gradgen.types import BYTES, Type
 from gradgen.value import Extent, constant
 
 SMALL = 4096  # bytes of an array on the stack
-SCALARS = 4096  # statements of a body of scalars, at most
 
 
 class Regions(Builder):
@@ -205,7 +202,7 @@ class Regions(Builder):
     def body_of(self, node: Any, body: Function, values: list[Any]) -> list[Any]:
         """The results of a loop's body; of a map over small arrays, as scalars."""
         if node.op is SCAN and not node.params["carries"]:
-            small = _as_scalars(body)
+            small = as_scalars(body)
             if small is not None:
                 fn, places, slots = small
                 return self.scalar_body(fn, places, slots, values, body)
@@ -389,37 +386,3 @@ def _number(step: Affine, length: Dim, site: Any) -> Load:
 
 def _stack_view(buffer: Buffer, ty: Type) -> View:
     return View(buffer, View.whole(buffer).axes, ty.shape)
-
-
-def _as_scalars(body: Function) -> Any:
-    """The body as a program of scalars where its arrays are small and of known size."""
-    if not any(v.type.shape for v in [*body.inputs, *body.outputs, *body.body]):
-        return None
-    if weight(body) > SCALARS:
-        return None
-    try:
-        fn, places, slots = scalarise(body)
-    except EmitError:
-        return None
-    fn = optimise(fn, "fast")
-    return (fn, places, slots) if len(fn.body) <= SCALARS else None
-
-
-def weight(fn: Function) -> int:
-    """About how many scalars the statements of a Function or region compute; too many where that is not known."""
-    total = 0
-    for node in [*fn.inputs, *fn.body]:
-        ty = node.type
-        if isinstance(ty, Bundle):
-            length = node.params.get("length", 1)
-            if not isinstance(length, int) or "test" in node.params:
-                return SCALARS + 1
-            total += length * sum(weight(node.params[name]) for name in node.op.regions)
-        elif not ty.static:
-            return SCALARS + 1
-        else:
-            inner = node.args[0].type.shape[-1] if node.op.name == "matmul" else 1
-            total += int(np.prod(ty.lengths, dtype=int)) * (inner if isinstance(inner, int) else 1)
-        if total > SCALARS:
-            break
-    return total
