@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from workload import Workload, beside
 
+from gradgen.tree import flatten, unflatten
+
 Call = Callable[[], Any]
 HAND = Path(__file__).parent / "hand"
 
@@ -49,6 +51,16 @@ def _gradgen(target: str, optimize: str | None = None) -> Callable[[Workload], C
         return partial(fn, *args)
 
     return make
+
+
+def into(w: Workload) -> Buffered:
+    """gradgen's C writing into arrays that are there, as CasADi's buffers are."""
+    call = _gradgen("c")(w)
+    assert isinstance(call, partial)
+    fn, (leaves, tree) = call.func, flatten(call())
+    places = [np.array(leaf, np.float64) for leaf in leaves]
+    out = unflatten(tree, places)
+    return Buffered(partial(fn.into, out, *call.args), lambda: places, out)
 
 
 def hand_c(w: Workload, threads: bool = False) -> Call:
@@ -269,8 +281,9 @@ def numba(w: Workload) -> Call:
     return partial(f, *args)
 
 
-CONTENDERS: dict[str, Callable[[Workload], Call]] = {
+CONTENDERS: dict[str, Callable[[Workload], Any]] = {
     "gradgen-c": _gradgen("c"),
+    "gradgen-c-into": into,
     "gradgen-numpy": _gradgen("numpy"),
     "gradgen-numpy-fast": _gradgen("numpy", "fast"),
     "gradgen-python": _gradgen("python"),

@@ -59,8 +59,10 @@ def _arm(n: int) -> Workload:
         rng = np.random.default_rng(4)
         return [rng.uniform(-1.0, 1.0, (n, 6)), rng.uniform(-0.5, 0.5, (n, 3))]
 
-    specs = ("f64[n,6]", "f64[n,3]")
-    return Workload(f"arm-{n}", arm, specs, args, 1, arm_by_hand, arm_casadi, hand_c="arm")
+    many = n > 1  # of one arm the size is known, to all contenders
+    size, hand_c = ("n", "arm") if many else ("1", "arm_one")
+    specs = (f"f64[{size},6]", f"f64[{size},3]")
+    return Workload(f"arm-{n}", arm, specs, args, 1, arm_by_hand, arm_casadi, hand_c=hand_c)
 
 
 def rnn(np: Any, scan: Any = None) -> Callable[..., Any]:

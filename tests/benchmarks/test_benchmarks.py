@@ -89,6 +89,18 @@ def test_contenders_agree(name, contender):
 
 
 @needs_c
+@pytest.mark.parametrize("name", ["arm-1", "bundle-1", "rosenbrock-hessian"])
+def test_results_go_into_earlier_arrays(name):
+    w = WORKLOADS[name]
+    into = CONTENDERS["gradgen-c-into"](w)
+    for place in into.parts():
+        place[...] = np.nan
+    into.call()
+    for a, b in zip(results(into.parts()), results(w.by_hand(*w.args())), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.max(np.abs(b), initial=0.0))
+
+
+@needs_c
 @pytest.mark.parametrize("name", instructions.COUNTED)
 def test_instructions_stay_in_the_budget(name):
     why = instructions.unavailable()

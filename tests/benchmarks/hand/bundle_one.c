@@ -2,6 +2,9 @@
 #include "bundle_one.h"
 #include <math.h>
 
+#ifdef __GNUC__
+__attribute__((optimize("no-tree-slp-vectorize"))) /* gathering scalars for wide stores costs more than the stores */
+#endif
 int bundle_one(const double *camera, const double *point, double weight, const double *seen, double *restrict J)
 {
     const double r0 = camera[0], r1 = camera[1], r2 = camera[2], square = r0 * r0 + r1 * r1 + r2 * r2;
