@@ -552,6 +552,24 @@ def test_loops_of_numbers_stay_loops_where_arrays_are_taken_apart():
     assert text.count("\n    while ") == text.count(" in range(50):") == 4
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_loop_that_ends_only_where_its_branch_is_taken(target):
+    """Doubling a negative number reaches no bound: the branch stays one where the arrays are taken apart."""
+
+    def f(v):
+        x = v[0] * v[1]
+        scaled = v * x
+        if x > 0.0:
+            while x < 10.0:
+                x = x * 2.0
+            scaled = v * (x + v[1])
+        return x + np.sum(scaled)
+
+    fn = gg.compile(f, "f64[2]", target=target)
+    for v in (np.array([-1.0, 1.0]), np.array([1.5, 0.5])):
+        assert fn(v) == pytest.approx(f(v), rel=1e-14)
+
+
 def test_loops_of_arrays_are_refused_by_the_python_target():
     def f(x):
         return np.sum(gg.while_loop(lambda s: s[0] < 2.0, lambda s: s * 1.3, x))

@@ -1,9 +1,10 @@
 """Static arrays taken apart into scalars, for targets that have none (python): x of f64[3] becomes x[0], x[1], x[2].
 
 Each statement is carried out on NumPy arrays of Values: moves (reshape, slice, stack ...) by their own meaning,
-elementwise ops element by element, reductions and contractions by + and *; loops of few steps are unrolled, branches computed
-both; other loops are kept, which must hold numbers alone. The directions of a Jacobian are sparse: what is absent in one (a
-zero of the identity matrix) is not computed with. The program grows with the arrays: this is for small fixed sizes.
+elementwise ops element by element, reductions and contractions by + and *; loops of few steps are unrolled, branches without
+while loops computed both; other loops are kept, which must hold numbers alone. The directions of a Jacobian are sparse: what is
+absent in one (a zero of the identity matrix) is not computed with. The program grows with the arrays: this is for small fixed
+sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from gradgen.errors import EmitError
 from gradgen.ir import CONST, OPS, SIZE, Function
 from gradgen.ops.basis import EYE
-from gradgen.ops.regions import COND, ITEM, SCAN, Loop, items
+from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop, items
 from gradgen.ops.spans import python_index
 from gradgen.rewriting import with_args
 from gradgen.types import DTYPES, Bundle, Type
@@ -117,6 +118,8 @@ def _outputs(fn: Function, blocks: Sequence[Any]) -> list[Any]:
 
 
 def _region(node: Value, blocks: list[Any]) -> list[Any]:
+    if node.op is COND and any(inner.op is WHILE for inner in _all_inside(node)):
+        return _branched(node, blocks)
     if node.op is COND:
         pred, *consts = blocks
         branches = [
@@ -158,15 +161,36 @@ def _region(node: Value, blocks: list[Any]) -> list[Any]:
     return [*carry, *stacks]
 
 
+def _branched(node: Value, blocks: list[Any]) -> list[Any]:
+    """A branch that stays one, its arms taken apart: where it is not taken, a loop in it need not end."""
+    pred, *consts = blocks
+    arms = [_scalarised(node.params[name], {}) for name in ("then", "otherwise")]
+    flat = [v for block in consts for v in block.ravel()]
+    found = items(apply(COND, pred[()], *flat, then=arms[0][0], otherwise=arms[1][0]))
+    out = []
+    for slot in arms[0][2]:
+        block = np.empty(slot.shape, dtype=object)
+        for index, k in np.ndenumerate(slot):
+            block[index] = found[k]
+        out.append(block)
+    return out
+
+
+def _all_inside(node: Value) -> list[Value]:
+    """A loop or branch and all statements in it, however deep."""
+    found = [node]
+    for inner in found:
+        for name in inner.op.regions:
+            found += inner.params[name].body
+    return found
+
+
 def _of_numbers(node: Value) -> bool:
     """Whether a loop has no arrays, whatever it contains: it may stay a loop."""
-    stack, shapes = [node], []
-    while stack:
-        inner = stack.pop()
+    shapes = []
+    for inner in _all_inside(node):
         parts = inner.type.parts if isinstance(inner.type, Bundle) else (inner.type,)
         shapes += [ty.shape for ty in (*parts, *(a.type for a in inner.args if a.op is not SIZE))]
-        for name in inner.op.regions:
-            stack += inner.params[name].body
     return not any(shapes)
 
 
