@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import SpecError, UnsupportedError
+from gradgen.ir import shows
 
 # NumPy function, ufunc, (ufunc, method name), registered function, or SciPy's dotted name -> implementation on Values.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
@@ -89,7 +90,7 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
             f"{_function_name(function)} is not differentiated by gradgen", _alternative(function)
         )
     if isinstance(function, np.ufunc) and not kwargs and len(args) == function.nin:
-        return implementation(*args)
+        return _apart(function, args, implementation(*args))
     if kwargs or len(args) > 1:
         args, kwargs = _given(args, kwargs)
         args, kwargs, out = _split_out(function, args, kwargs)
@@ -102,10 +103,40 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
             out[...] = result if where is None else FUNCTIONS[np.where](where, result, out)
             return out
     try:
-        return implementation(*args, **kwargs)
+        return _apart(function, args, implementation(*args, **kwargs))
     except TypeError:
         _refuse_arguments(function, implementation, args, kwargs)
         raise
+
+
+# Functions whose results may be their argument's memory; those of all others are new arrays.
+# fmt: off
+_VIEWS = frozenset((
+    "array_split", "asanyarray", "asarray", "ascontiguousarray", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
+    "broadcast_to", "diag", "diagonal", "diff", "dsplit", "einsum", "expand_dims", "flip", "fliplr", "flipud", "hsplit",
+    "matrix_transpose", "moveaxis", "permute_dims", "ravel", "real", "real_if_close", "reshape", "rollaxis", "rot90", "split",
+    "squeeze", "swapaxes", "transpose", "unstack", "vsplit",
+))
+# fmt: on
+
+
+def _apart(function: Any, args: tuple[Any, ...], result: Any) -> Any:
+    """The result of a NumPy function, a new array where NumPy makes one: it may be written into while an argument is kept."""
+    if result.__class__ is list:  # np.split
+        return [_apart(function, args, part) for part in result]
+    op = getattr(result, "op", None)
+    if op is None or not result.type.shape:
+        return result
+    held = [a for a in args if a is result or getattr(a, "state", None) is result]
+    if getattr(function, "__name__", "") in _VIEWS:
+        if (
+            not op.view and not held and result.owner is not None
+        ):  # np.diagonal: outdated by writes as a view is
+            result.owner.views.setdefault(id(args[0].resolve()), []).append(result)
+        return held[0] if held else result
+    listed = (b for a in args if isinstance(a, (list, tuple)) for b in a)  # np.concatenate([y])
+    held += [b for b in listed if b is result or getattr(b, "state", None) is result]
+    return FUNCTIONS[np.copy](result) if held or shows(result) else result
 
 
 def _refuse_arguments(function: Any, implementation: Any, args: Any, kwargs: Any) -> None:
@@ -135,13 +166,13 @@ def _split_out(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         out, args = args[function.nin], args[: function.nin]
     if out is None:
         return args, {k: v for k, v in kwargs.items() if k != "out"}, None
-    if not hasattr(out, "resolve"):
+    if not hasattr(out, "own"):
         raise UnsupportedError(
             f"{_function_name(function)} is not supported with these arguments: out= needs an array made inside "
             f"the traced function, got {type(out).__name__}",
             "Make it with np.zeros or np.empty, or leave out= out.",
         )
-    return args, {k: v for k, v in kwargs.items() if k != "out"}, out
+    return args, {k: v for k, v in kwargs.items() if k != "out"}, out.own()
 
 
 def _split_where(function: Any, args: Any, kwargs: Any, out: Any) -> tuple[Any, Any, Any]:

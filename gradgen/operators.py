@@ -75,7 +75,7 @@ class Operators:
         return self._apply(OPS["neg"], self)
 
     def __pos__(self) -> Any:
-        return self
+        return dispatch(np.positive, (self,), {})
 
     def __abs__(self) -> Any:
         return self._apply(OPS["abs"], self)
@@ -142,11 +142,8 @@ class Operators:
         return FUNCTIONS["getitem"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise UnsupportedError(
-            "assignment into an array needs an array made inside the function (np.zeros, np.empty, x.copy()), "
-            "got an argument or a computed Value",
-            "Write out = x.copy(); out[i] = v.",
-        )
+        array: Any = self
+        array.own()[index] = value
 
     def __len__(self) -> int:
         shape = self.shape
@@ -194,7 +191,7 @@ class Operators:
 
     def transpose(self, *axes: Any) -> Any:
         whole = len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list)))
-        return FUNCTIONS[np.transpose](self, (axes[0] if whole else axes) or None)
+        return dispatch(np.transpose, (self, (axes[0] if whole else axes) or None), {})
 
     def ravel(self, *args: Any, **kwargs: Any) -> Any:
         return dispatch(np.ravel, (self, *args), kwargs)
@@ -203,7 +200,7 @@ class Operators:
         return dispatch(np.ravel, (self, *args), kwargs)
 
     def squeeze(self, axis: Any = None) -> Any:
-        return FUNCTIONS[np.squeeze](self, axis)
+        return dispatch(np.squeeze, (self, axis), {})
 
     def astype(self, dtype: Any, **kwargs: Any) -> Any:
         return FUNCTIONS["astype"](self, dtype)
@@ -213,7 +210,7 @@ class Operators:
 
     @property
     def T(self) -> Any:
-        return FUNCTIONS[np.transpose](self)
+        return dispatch(np.transpose, (self,), {})
 
     # -- micrograd's methods
     def relu(self) -> Any:

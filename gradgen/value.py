@@ -67,6 +67,7 @@ class Value(Operators, Node):
     _data: Any  # None while traced
     _grad: Any
     _reverse: Callable[..., None]  # `eager.backward`, which stands on this
+    own: Callable[..., Any]  # `handle.own`, which does too
 
     def __init__(
         self, data: Any, _children: tuple[Any, ...] = (), _op: str = "", label: str = ""
@@ -88,6 +89,10 @@ class Value(Operators, Node):
         self._data = float(array) if self.type is F64 else array
         self._grad = None
 
+    def resolve(self) -> Value:
+        """The SSA value that this is now; for a Handle, into which the user writes, another after each write."""
+        return self
+
     # -- data and gradient
     @property
     def data(self) -> Any:
@@ -105,7 +110,7 @@ class Value(Operators, Node):
     @property
     def grad(self) -> Any:
         """d(last backward's result)/d(self), accumulated; zeros of the Value's shape before."""
-        if self._grad is None:
+        if self._grad is None or self._data is None:
             shape = self.type.shape
             return 0.0 if not shape else np.zeros(shape, DTYPES[self.type.dtype])
         return self._grad
@@ -301,7 +306,7 @@ class Trace:
     """
 
     __slots__ = (
-        "body", "consts", "free", "inputs", "letters", "overwritten", "parent", "region", "requires", "site", "sources",
+        "body", "consts", "free", "held", "inputs", "letters", "overwritten", "parent", "region", "requires", "site", "sources",
         "stale", "trusted", "unbound", "views",
     )  # fmt: skip
 
@@ -318,6 +323,7 @@ class Trace:
         # What shares memory in NumPy: views of a value, and the inputs that stand for a value of an enclosing trace.
         self.views: dict[int, list[Value]] = {}
         self.sources: dict[int, Value] = {}
+        self.held: dict[int, Any] = {}  # the Handle that stands for a value
         self.stale: set[int] = set()
         self.overwritten: list[Value] = []
         self.requires: dict[Requirement, None] = {}
@@ -536,7 +542,7 @@ def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
         if isinstance(a, Extent):
             pass  # a size is a number of Python's: it widens nothing
         elif isinstance(a, Value):
-            node = a.resolve() if isinstance(a, Handle) else a
+            node = a.resolve()
             out[i] = node
             d = node.type.dtype
             dtype = d if dtype is None or dtype == d else promote(dtype, d)
@@ -774,96 +780,3 @@ def _float_constant(number: float) -> Value:
     node = _number(CONST, (), number)
     node.params = {"value": np.float64(number)}
     return node
-
-
-class Handle(Value):
-    """An array made inside a traced function, into which the user assigns; each write makes a new SSA value.
-
-    A view (`row = out[0]`) holds its parent and index, so that a write to it reaches the parent, as in NumPy.
-    fresh: `state` was made for this handle alone; otherwise it is copied.
-    """
-
-    __slots__ = ("home", "index", "parent", "rows", "state")
-
-    def __init__(
-        self,
-        state: Value | None,
-        parent: Handle | None = None,
-        index: Any = None,
-        fresh: bool = False,
-    ) -> None:
-        # A node of its own, so that writes here are told from writes to what it was copied from.
-        self.state = state if state is None or fresh else apply(OPS["copy"], state)
-        self.parent = parent
-        self.index = index
-        self.rows: dict[
-            Any, dict[int, list[Value]]
-        ] = {}  # rows read at traced numbers: see `place_of`
-        self.home = current_trace()
-        first = self.resolve()
-        self.op, self.args, self.params, self.type = first.op, first.args, first.params, first.type
-        self.name, self.site, self.owner = None, first.site, first.owner
-        self._data = self._grad = None
-
-    def resolve(self) -> Value:
-        """The SSA value that the array is now."""
-        if self.parent is not None:
-            return FUNCTIONS["getitem"](self.parent.resolve(), self.index)
-        assert self.state is not None
-        return self.state
-
-    def __getitem__(self, index: Any) -> Any:
-        return FUNCTIONS["view"](self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.become(FUNCTIONS["setitem"](self.resolve(), index, value), index)
-
-    def become(self, new: Value, index: Any = None) -> None:
-        """Hold `new`, what a write at `index` has made of the array; views of what it was are outdated."""
-        if self.parent is not None:
-            self.parent[self.index] = new
-            return
-        old = self.resolve()
-        name = old.name
-        trace = current_trace()
-        if trace is not self.home:
-            raise UnsupportedError(
-                "a loop body or branch writes into an array made outside of it",
-                "Make the array a carry (or an argument and result) of the body, and write into a copy there.",
-            )
-        self.state = new
-        if trace is not None:
-            trace.outdate(trace.source(old))
-            if self.rows:
-                self._outdate_rows(trace, index)
-        if self.state.name is None:
-            self.state.name = name
-
-    def _outdate_rows(self, trace: Trace, index: Any) -> None:
-        """Rows read before at traced numbers are outdated, but those at another distance from the same number."""
-        base, offset = place_of(index)
-        for other, found in list(self.rows.items()):
-            for distance in list(found):
-                if other is not base or base is None or distance == offset:
-                    for row in found.pop(distance):
-                        trace.outdate(row)
-
-    def copy(self) -> Any:
-        return Handle(self.resolve())
-
-    def __pos__(self) -> Any:
-        return Handle(self.resolve())
-
-
-def place_of(index: Any) -> tuple[Value | None, int]:
-    """The first entry of an index as a traced number and what is added to it; (None, 0) where it is anything else."""
-    entry = index[0] if isinstance(index, tuple) and index else index
-    offset = 0
-    while isinstance(entry, Value) and not entry.type.shape and entry.op.name in ("add", "sub"):
-        left, right = entry.args
-        if right.op is not CONST:
-            break
-        step = int(right.params["value"])
-        entry, offset = left, offset + (step if entry.op.name == "add" else -step)
-    traced = isinstance(entry, Value) and not entry.type.shape and entry.op is not CONST
-    return (entry, offset) if traced else (None, 0)

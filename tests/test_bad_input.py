@@ -205,7 +205,7 @@ ROWS = [
         writes_through_out,
         THREE,
         gg.UnsupportedError,
-        ["out= needs an array made inside", "leave out= out"],
+        ["assignment into an array needs an array made inside", "an argument", "x.copy()"],
         "out=x",
     ),
     (

@@ -15,6 +15,7 @@ import numpy as np
 from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
+from gradgen.handle import Handle
 from gradgen.ir import CONST, Op, define
 from gradgen.ops import calls
 from gradgen.ops.index import (
@@ -36,7 +37,7 @@ from gradgen.ops.spans import Span, resolve
 from gradgen.sizes import product
 from gradgen.spelling import Expr
 from gradgen.types import Type, broadcast, promote
-from gradgen.value import Handle, Value, apply, constant, current_trace
+from gradgen.value import Value, apply, constant, current_trace
 
 
 # -- integer arrays
@@ -164,12 +165,11 @@ def setitem(x: Value, index: Any, v: Any) -> Value:
         resolve(e, dim, trace)
     if not x.type.shape:
         return value
-    return apply(
-        SLICE_SET,
-        x,
-        value,
-        index=tuple(canonical(e, d) for e, d in zip(entries, x.type.shape, strict=True)),
-    )
+    places = tuple(canonical(e, d) for e, d in zip(entries, x.type.shape, strict=True))
+    if all(e == Span() for e in places):  # nothing of x is left
+        SLICE_SET.infer(x.type, value.type, index=places)
+        return calls.copy(broadcast_to(value, x.type.shape))
+    return apply(SLICE_SET, x, value, index=places)
 
 
 def is_traced_mask(index: Any) -> bool:
@@ -199,12 +199,13 @@ def masked_update(x: Value, mask: Value, new: Value) -> Value:
 
 # -- functions that write
 def _handle(what: str, a: Any) -> Handle:
-    if not isinstance(a, Handle):
+    if not isinstance(a, Value):
         raise UnsupportedError(
             f"{what} writes into an array, which must have been made inside the function, got {a!r}",
             "Make it with np.zeros, np.empty or x.copy().",
         )
-    return a
+    handle: Handle = a.own()
+    return handle
 
 
 @implements((np.add, "at"))

@@ -18,6 +18,7 @@ import numpy as np
 from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
+from gradgen.handle import Handle, place_of
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import reshape, transpose
@@ -35,7 +36,6 @@ from gradgen.spelling import PRODUCT, UNARY, Expr
 from gradgen.types import Type, broadcast
 from gradgen.value import (
     CONST,
-    Handle,
     Trace,
     Value,
     any_value,
@@ -43,7 +43,6 @@ from gradgen.value import (
     constant,
     current_trace,
     dim_or_none,
-    place_of,
 )
 
 

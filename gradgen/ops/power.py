@@ -32,7 +32,7 @@ from gradgen.ops.elementwise import (
 )
 from gradgen.spelling import POWER, PRODUCT, UNARY, Expr, Spelling, call, helper, template
 from gradgen.types import DTYPES
-from gradgen.value import Handle, Value, apply, constant
+from gradgen.value import Value, apply, constant
 
 # What `ruff format` writes without spaces around **: names, attributes and numbers, perhaps with a minus.
 _SIMPLE = re.compile(r"-?(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|\d[\d_]*\.?\d*(?:e[+-]?\d+)?)")
@@ -211,7 +211,7 @@ def raise_to(a: Any, b: Any) -> Any:
     if n == 0:
         return _ones_like(a)
     if n == 1 and a.type.dtype != "bool":
-        return calls.copy(a) if isinstance(a, Handle) else a
+        return +a
     if n == 2:
         return calls.square(a)
     if n == -1 and a.type.is_float:

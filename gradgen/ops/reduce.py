@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import ShapeError, SpecError
+from gradgen.handle import Handle
 from gradgen.ir import OPS, Op, define
 from gradgen.ops.helpers import Helper, enter, run
 from gradgen.ops.spans import Span
@@ -19,7 +20,7 @@ from gradgen.ops.ties import first_wins
 from gradgen.sizes import product
 from gradgen.spelling import Expr, Spelling
 from gradgen.types import DTYPES, Shape, Type, dtype_name
-from gradgen.value import Handle, Value, apply, constant, lift
+from gradgen.value import Value, apply, constant, lift
 
 Axes = tuple[int, ...]
 

@@ -421,7 +421,9 @@ def hstack(arrays: Any, *, dtype: Any = None, casting: Any = None) -> Value:
 
 @implements(np.copy)
 def copy(x: Any) -> Value:
-    return as_value(x)
+    """A statement of its own for an array of a trace, which may be written into."""
+    x = as_value(x)
+    return apply(OPS["copy"], x) if x.type.shape and x._data is None else x
 
 
 @implements(np.zeros_like, np.empty_like)

@@ -1,6 +1,7 @@
 """What rewritten code does at tests: plain Python on plain values, a cond on traced ones. Loops: `loops`.
 
-A block of the user's is a closure over his variables; `state` is (their names, a getter each, one setter). To capture, every
+A block of the user's is a closure over his variables; `state` is (their names, a getter each, one setter, the names of those
+that it stores into). To capture, every
 block is traced from the same state, and the variables that it leaves are joined:
 
     unchanged in both branches, or equal numbers, strings, ...   stays what it is
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import ShapeError, TraceError, UnsupportedError
+from gradgen.handle import Handle, can_own
 from gradgen.ir import OPS
 from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
@@ -29,16 +31,11 @@ from gradgen.trace.effects import check_not_raised, check_unchanged, contents
 from gradgen.trace.hooks import hook
 from gradgen.trace.regions import Region, trace_region
 from gradgen.tree import NONE, Tree, flatten, unflatten
-from gradgen.value import (
-    Handle,
-    Trace,
-    Value,
-    apply,
-    constant,
-    current_trace,
-)
+from gradgen.value import Trace, Value, apply, constant, current_trace
 
-State = tuple[tuple[str, ...], tuple[Callable[[], Any], ...], Callable[[Any], None]]
+State = tuple[
+    tuple[str, ...], tuple[Callable[[], Any], ...], Callable[[Any], None], tuple[str, ...]
+]
 
 
 class _Missing:
@@ -60,6 +57,7 @@ def is_traced(value: Any) -> bool:
 
 
 def read(state: State) -> list[Any]:
+    """What the variables hold."""
     out = []
     for getter in state[1]:
         try:
@@ -67,6 +65,15 @@ def read(state: State) -> list[Any]:
         except NameError:
             out.append(MISSING)
     return out
+
+
+def before(state: State) -> list[Any]:
+    """What the variables hold before a block that will be captured: arrays that it stores into are Handles from here on."""
+    found = read(state)
+    for name, value in zip(state[0], found, strict=True):
+        if name in state[3] and isinstance(value, Value) and can_own(value):
+            value.own()
+    return found
 
 
 def unbind(name: str, where: str, before: str) -> None:
@@ -149,7 +156,7 @@ def _check_truth(operand: Any) -> None:
 def if_exp(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
     if not is_traced(test):
         return then() if test else otherwise()
-    return choose(test, then, otherwise, ((), (), lambda values: None))
+    return choose(test, then, otherwise, ((), (), lambda values: None, ()))
 
 
 @hook
@@ -204,11 +211,11 @@ def choose(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], sta
 class _Run:
     """A block traced from a state: what it returned, its variables and arrays afterwards, and its trace."""
 
-    def __init__(self, block: Callable[[], Any], state: State, before: list[Any]) -> None:
+    def __init__(self, block: Callable[[], Any], state: State, start: list[Any]) -> None:
         setter = state[2]
-        setter(before)
+        setter(start)
         held = contents(block)
-        with Trace(region=True) as self.trace, Borrowed(before) as arrays:
+        with Trace(region=True) as self.trace, Borrowed(start) as arrays:
             for handle in arrays:
                 handle.state = self.trace.operand(handle.resolve())
             try:
@@ -217,9 +224,14 @@ class _Run:
                 check_not_raised(error)
                 raise
             self.after = read(state)
-            self.written = {id(h): h.resolve() for h in arrays}
-        setter(before)
+            self.states = {id(h): h.resolve() for h in arrays}
+        self.arrays = arrays
+        setter(start)
         check_unchanged(held)
+
+    def left(self, value: Any) -> Any:
+        """What the block has left in an array, which by now is again what it was before; any other value itself."""
+        return self.states.get(id(value), value) if isinstance(value, Handle) else value
 
 
 class Borrowed:
@@ -246,23 +258,33 @@ class Borrowed:
 
 
 def _capture(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], state: State) -> Any:
-    names, _, setter = state
+    names, _, setter, _ = state
     pred = scalar_bool("if", test)
-    before = read(state)
-    first, second = _Run(then, state, before), _Run(otherwise, state, before)
+    start = before(state)
+    first, second = _Run(then, state, start), _Run(otherwise, state, start)
     regions = [Region(run.trace, [], NONE, "branch") for run in (first, second)]
     plans: list[Any] = []  # per variable, then the returned value: how to make it from the results
     labels = [*names, "the returned value"]
-    shared: list[str] = []  # for each result of both branches, whose it is
+    written: list[tuple[Handle, int, str]] = []
+    for array in first.arrays:
+        label = names[next(k for k, v in enumerate(start) if v is array)]
+        states = [run.left(array) for run in (first, second)]
+        inputs = [r.trace.free.get(id(array.resolve()), (None, None))[1] for r in (first, second)]
+        if any(v is not p for v, p in zip(states, inputs, strict=True)):
+            written.append((array, _add(regions, *states), label))
+    shared = [label for _, _, label in written]  # for each result of both branches, whose it is
     for k, label in enumerate(labels):
         a, b = (r.result if k == len(names) else r.after[k] for r in (first, second))
-        old = None if k == len(names) else before[k]
-        plans.append(_join(label, old, a, b, (first, second), regions, returned=k == len(names)))
+        plans.append(_join(label, a, b, (first, second), regions, returned=k == len(names)))
         shared += [label] * (len(regions[0].outputs) - len(shared))
     count = len(regions[0].outputs)
     for region in regions:
         region.result = Tree("tuple", tuple(range(count)), (Tree("leaf"),) * count)
     made = list(cond_of(pred, regions, shared)) if count else []
+    for array, place, label in written:
+        array.state = made[place]
+        if made[place].name is None:
+            made[place].name = label
     values = [plan(made) for plan in plans]
     trace = current_trace()
     assert trace is not None
@@ -273,24 +295,10 @@ def _capture(test: Any, then: Callable[[], Any], otherwise: Callable[[], Any], s
 
 
 def _join(
-    label: str, old: Any, a: Any, b: Any, runs: Any, regions: list[Region], returned: bool
+    label: str, a: Any, b: Any, runs: tuple[_Run, _Run], regions: list[Region], returned: bool
 ) -> Callable[[list[Value]], Any]:
     """Plan one variable from what the two branches left in it; what depends on the test becomes a result of both."""
     first, second = runs
-    if isinstance(old, Handle) and a is old and b is old:
-        states = [run.written[id(old)] for run in runs]
-        inputs = [run.trace.free.get(id(old.resolve()), (None, None))[1] for run in runs]
-        if all(v is p for v, p in zip(states, inputs, strict=True)):
-            return lambda made: old  # neither branch has written
-        place = _add(regions, states[0], states[1])
-
-        def written(made: list[Value]) -> Any:
-            old.state = made[place]
-            if old.state.name is None:
-                old.state.name = label
-            return old
-
-        return written
     if a is b:
         return lambda made: a
     if a is MISSING or b is MISSING:
@@ -322,7 +330,7 @@ def _join(
                 f"got {type(x).__name__} and {type(y).__name__} that differ",
                 "Choose it outside of the traced function, or use numbers.",
             )
-        plans.append((True, _add(regions, x, y)))
+        plans.append((True, _add(regions, first.left(x), second.left(y))))
 
     def built(made: list[Value]) -> Any:
         found = [made[v] if dynamic else v for dynamic, v in plans]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import UnsupportedError
+from gradgen.handle import Handle
 from gradgen.sites import is_internal, raised_at
-from gradgen.value import Handle, Value
+from gradgen.value import Value
 
 _LEAF = (Value, Handle, np.ndarray, np.generic, ModuleType, type, BuiltinFunctionType, str, bytes,
          int, float, complex, type(None), range, slice)  # fmt: skip

@@ -10,9 +10,9 @@
     while t: A              __gg__.while_loop(lambda: t, body, state, stop)
     for v in x: A           __gg__.for_loop(x, body, state, stop)           body(item) begins with v = item
 
-`state` is `(names, getters, setter)` of the variables that the blocks assign: on a traced test the hooks trace every block
-from the same state and join the results; on plain values they run the block that Python would, in Python's order. A `break`,
-`continue` or `return` in a loop sets a variable of ours, and what it skips is guarded by it.
+`state` is `(names, getters, setter, written)` of the variables that the blocks assign or store into: on a traced test the
+hooks trace every block from the same state and join the results; on plain values they run the block that Python would, in
+Python's order. A `break`, `continue` or `return` in a loop sets a variable of ours, and what it skips is guarded by it.
 
 Left as they are, so that only plain tests may stand there: generators; blocks with `super()`, `locals()` and the like; a loop
 with `else`; jumps out of `try` or `with` inside a block. (One walk over a function; `rewrite` puts the other hooks in.)
@@ -62,12 +62,14 @@ def assigned(nodes: Sequence[ast.stmt]) -> list[str]:
 
 
 def written(nodes: Sequence[ast.stmt]) -> list[str]:
-    """Names of arrays that the statements store into: x[i] = v, np.add.at(x, i, v)."""
+    """Names of arrays that the statements store into: x[i] = v, x += v, np.add.at(x, i, v)."""
     found: dict[str, None] = {}
     for node in own(nodes):
         target: ast.AST | None = None
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
             target = node.value
+        elif isinstance(node, ast.AugAssign):
+            target = node.target
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -241,12 +243,12 @@ class Flow:
     # -- if
     def branch(self, stmt: ast.If) -> list[ast.stmt]:
         names = self.state_names([*stmt.body, *stmt.orelse])
+        state, setter = self.state(names, [*stmt.body, *stmt.orelse], stmt)
         then, other = self.name("then"), self.name("other")
         made = [
             self.closure(then, stmt.body, names, stmt),
             self.closure(other, stmt.orelse, names, stmt),
         ]
-        state, setter = self.state(names, stmt)
         call = self.hook("branch", stmt, stmt.test, self.load(then), self.load(other), state)
         return [*made, setter, self.place(ast.Expr(call), stmt)]
 
@@ -254,6 +256,7 @@ class Flow:
         """An if with a return in it: what follows becomes a closure, and both branches end with it."""
         after = self.name("rest")
         names = self.state_names([*stmt.body, *stmt.orelse, *rest])
+        state, setter = self.state(names, [*stmt.body, *stmt.orelse, *rest], stmt)
         then, other = self.name("then"), self.name("other")
         made: list[ast.stmt] = []
         if rest:
@@ -261,7 +264,6 @@ class Flow:
         for closure, block in ((then, stmt.body), (other, stmt.orelse)):
             end = self.place(ast.Return(self.mark(ast.Call(self.load(after), [], []))), stmt)
             made.append(self.closure(closure, [*block, *([end] if rest else [])], names, stmt))
-        state, setter = self.state(names, stmt)
         call = self.hook("choose", stmt, stmt.test, self.load(then), self.load(other), state)
         return [*made, setter, self.place(ast.Return(call), stmt)]
 
@@ -290,10 +292,10 @@ class Flow:
             body.insert(0, self.place(store, stmt))
         flags = [f for f in (stop, done, value, skip) if f is not None]
         names = self.state_names(body, flags)
+        state, setter = self.state(names, body, stmt)
         run = self.name("body")
         made: list[ast.stmt] = [*before, self.closure(run, body, names, stmt, parameters)]
         stopped = self.thunk(self.load(stop), stmt) if stop is not None else ast.Constant(None)
-        state, setter = self.state(names, stmt)
         made.append(setter)
         if isinstance(stmt, ast.For):
             call = self.hook("for_loop", stmt, stmt.iter, self.load(run), state, stopped)
@@ -379,13 +381,17 @@ class Flow:
         made.type_params = []  # type: ignore[attr-defined]
         return self.keep(self.place(made, at))
 
-    def state(self, names: Sequence[str], at: ast.AST) -> tuple[ast.expr, ast.stmt]:
-        """`(names, getters, setter)`, and the definition of the setter."""
+    def state(
+        self, names: Sequence[str], body: Sequence[ast.stmt], at: ast.AST
+    ) -> tuple[ast.expr, ast.stmt]:
+        """`(names, getters, setter, which of the names `body` stores into)`, and the definition of the setter."""
         getters = [self.thunk(ast.Name(n, ast.Load()), at) for n in names]
         texts: list[ast.expr] = [ast.Constant(n) for n in names]
+        stored: list[ast.expr] = [ast.Constant(n) for n in written(body) if n in names]
         setter = self.name("set")
         parts: list[ast.expr] = [
-            ast.Tuple(texts, ast.Load()), ast.Tuple(getters, ast.Load()), self.load(setter)
+            ast.Tuple(texts, ast.Load()), ast.Tuple(getters, ast.Load()), self.load(setter),
+            ast.Tuple(stored, ast.Load()),
         ]  # fmt: skip
         return self.place(ast.Tuple(parts, ast.Load()), at), self.setter(setter, names, at)
 

@@ -21,13 +21,14 @@ import numpy as np
 
 from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch, lookup
+from gradgen.handle import Handle
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, broadcast_to, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
-from gradgen.types import DTYPES, dtype_name
-from gradgen.value import Handle, Value, any_value, constant, current_trace, note_array_name
+from gradgen.types import DTYPES, Type, dtype_name
+from gradgen.value import Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 CALLS: dict[Any, Callable[..., Any]] = {}
@@ -138,13 +139,18 @@ _PLAIN |= {"&": operator.and_, "|": operator.or_}
 
 @hook
 def inplace(symbol: str, old: Any, value: Any) -> Any:
-    """`old symbol= value`: arrays are written in place, as `written_over` says; numbers are rebound."""
-    if isinstance(old, Handle):
-        old[...] = _PLAIN[symbol](old.resolve(), value)
-        return old
+    """`old symbol= value`: arrays of the function are written in place, numbers and eager Values are rebound."""
     if isinstance(old, Value):
-        new = _PLAIN[symbol](old, value)
-        return new if not old.type.shape else written_over(f"in-place {symbol}=", symbol, old, new)
+        if not isinstance(old, Handle) and (not old.type.shape or old._data is not None):
+            return _PLAIN[symbol](old, value)
+        name = old.name or "x"
+        anew = f"Write {name} = {name} {symbol} ..., which makes a new array"
+        array = old.own(f"in-place {symbol}=", f"{anew}, or copy it first.")
+        now = array.resolve()
+        new = _PLAIN[symbol](now, value)
+        _check_fits(f"in-place {symbol}=", name, now.type, new.type, f"{anew}.")
+        array.become(new if new.type is now.type else as_dtype(new, DTYPES[now.type.dtype]))
+        return array
     if isinstance(old, np.ndarray) and any_value(value):
         raise UnsupportedError(
             "in-place arithmetic on a plain array needs plain numbers, got a traced Value",
@@ -153,32 +159,12 @@ def inplace(symbol: str, old: Any, value: Any) -> Any:
     return _INPLACE[symbol](old, value)
 
 
-def written_over(what: str, symbol: str, old: Value, new: Any) -> Value:
-    """What a computed array is after `old symbol= ...`: of its own shape and dtype. Other names of its memory are outdated.
-
-    ShapeError and SpecError where NumPy raises; UnsupportedError where the array is not the function's own.
-    """
-    name = old.name or "x"
-    if new.type.shape != old.type.shape:
-        raise ShapeError(
-            f"{what} needs a result of the shape of {name}, {old.type}, got {new.type}",
-            f"Write {name} = {name} {symbol} ..., which makes a new array.",
-        )
-    if not np.can_cast(DTYPES[new.type.dtype], DTYPES[old.type.dtype], "same_kind"):
-        raise SpecError(
-            f"{what} needs a result that fits {name}, {old.type}, got {new.type}",
-            f"Write {name} = {name} {symbol} ..., which makes a new array.",
-        )
-    trace = current_trace()
-    if trace is not None:
-        base = trace.memory(old)
-        if base.op is PARAM or base.op is CONST:
-            raise UnsupportedError(
-                f"{what} on an argument, a loop's item or a captured array changes the array that it is part of",
-                f"Write {name} = {name} {symbol} ..., or copy it first.",
-            )
-        trace.outdate(base)
-    return new if new.type.dtype == old.type.dtype else as_dtype(new, DTYPES[old.type.dtype])
+def _check_fits(what: str, name: str, old: Type, new: Type, remedy: str) -> None:
+    """ShapeError and SpecError where NumPy raises: an array written in place keeps its shape and dtype."""
+    if new.shape != old.shape:
+        raise ShapeError(f"{what} needs a result of the shape of {name}, {old}, got {new}", remedy)
+    if not np.can_cast(DTYPES[new.dtype], DTYPES[old.dtype], "same_kind"):
+        raise SpecError(f"{what} needs a result that fits {name}, {old}, got {new}", remedy)
 
 
 @hook
@@ -234,7 +220,8 @@ def _refuse_write() -> NoReturn:
 @hook
 def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
     """`obj[index] symbol= value`."""
-    if isinstance(obj, Handle):
+    if isinstance(obj, Value):
+        obj = obj.own()
         old = obj.resolve()
         if isinstance(index, Value) and index.type.dtype == "bool" and np.ndim(value) == 0:
             obj.become(FUNCTIONS["masked_update"](old, index, _PLAIN[symbol](old, value)))
@@ -281,7 +268,7 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     elif cls is types.MethodType or isinstance(fn, functools.partial):
         made = enter(fn)(*args, **kwargs)
         if isinstance(getattr(fn, "__self__", None), Value) and fn.__name__ in _COPIES:
-            return Handle(made)  # the user's own to assign into
+            return Handle(made, fresh=fn.__name__ == "copy")  # the user's own to assign into
         return made
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
         return call(
@@ -383,7 +370,7 @@ def _made(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def make(x: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(x, Value):
-            return Handle(dispatch(function, (x, *args), kwargs))
+            return Handle(dispatch(function, (x, *args), kwargs), fresh=function is np.copy)
         return function(x, *args, **kwargs)
 
     return make

@@ -16,6 +16,7 @@ import numpy as np
 
 from gradgen.errors import GradgenError, ShapeError, TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS
+from gradgen.handle import Handle
 from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
 from gradgen.sizes import Dim, add, floordiv, max0, mul
@@ -24,6 +25,7 @@ from gradgen.trace.branches import (
     Borrowed,
     State,
     and_,
+    before,
     branch,
     is_number,
     is_traced,
@@ -39,7 +41,7 @@ from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import CALLS, hook
 from gradgen.tree import Tree, flatten, leaf_names, unflatten
 from gradgen.types import Type
-from gradgen.value import Extent, Handle, Trace, Value, current_trace, dim_or_none
+from gradgen.value import Extent, Trace, Value, current_trace, dim_or_none
 
 
 class SizeRange:
@@ -122,13 +124,13 @@ def _count_up(items: SizeRange, body: Callable[[Any], None], state: State, stop:
         body(holder[0])
         holder[0] = holder[0] + items.step
 
-    names, getters, setter = state
+    names, getters, setter, written = state
 
     def set_all(values: Any) -> None:
         setter(values[:-1])
         holder[0] = values[-1]
 
-    whole = ((*names, "the counter"), (*getters, lambda: holder[0]), set_all)
+    whole = ((*names, "the counter"), (*getters, lambda: holder[0]), set_all, written)
     while_loop(test, step, whole, stop)
 
 
@@ -170,7 +172,7 @@ class _Snapshot:
 
     def __init__(self, state: State) -> None:
         self.setter = state[2]
-        self.values = read(state)
+        self.values = before(state)
         self.arrays = [(v, v.state, v.home) for v in self.values if isinstance(v, Handle)]
         self.whole = all(v.parent is None for v, _, _ in self.arrays)
         self.trace = current_trace()
@@ -189,12 +191,23 @@ class _Carried:
 
     def __init__(self, state: State, stop: Callable[[], Any] | None) -> None:
         self.state, self.stop = state, stop
-        self.names, _, self.setter = state
-        self.before = read(state)
-        self.carried = [k for k, v in enumerate(self.before) if v is not MISSING and _dynamic(v)]
+        self.names, _, self.setter, _ = state
+        self.before = before(state)
+        self.carried = [
+            k
+            for k, v in enumerate(self.before)
+            if v is not MISSING and _dynamic(v) and not self.is_second_name(k)
+        ]
         self.changed: list[int] = []
+        self.rebound: list[int] = []  # arrays whose names the body binds anew
+        self.apart: set[int] = set()  # those of them that have got an array of their own
         self.fresh: dict[int, tuple[Tree, list[Type]]] = {}
         self.overwritten: dict[int, Value] = {}
+
+    def is_second_name(self, k: int) -> bool:
+        """Whether an earlier variable holds the same array, which is a carry once."""
+        v = self.before[k]
+        return isinstance(v, Handle) and any(v is w for w in self.before[:k])
 
     # what a step does: variables set from the carry, the body, variables read back
     def step(self, carry: list[Any], run: Callable[[], None]) -> list[Any]:
@@ -217,10 +230,14 @@ class _Carried:
             run()
             after = read(self.state)
             out = []
-            for k in self.carried:
-                v = after[k]
+            self.rebound = []
+            for k, given in zip(self.carried, carry, strict=True):
+                v, old = after[k], self.before[k]
                 if v is MISSING:
                     raise UnsupportedError(f"a captured loop deletes {self.names[k]}")
+                if isinstance(old, Handle) and v is not old and k not in self.apart:
+                    self.rebound.append(k)
+                    self.check_alone(k, old.state is not given)
                 out.append(v.resolve() if isinstance(v, Handle) else v)
         for base in trace.overwritten:
             if base.owner is not trace:
@@ -237,6 +254,19 @@ class _Carried:
                 found, tree = flatten(v, nones=True)
                 self.fresh[k] = tree, [as_value(x).type for x in found]
         return out
+
+    def check_alone(self, k: int, written: bool) -> None:
+        """UnsupportedError where a body writes into an array before it binds its name anew, and another name sees the array."""
+        others = [
+            name
+            for j, (name, v) in enumerate(zip(self.names, self.before, strict=True))
+            if j != k and v is self.before[k]
+        ]
+        if written and others:
+            raise UnsupportedError(
+                f"a captured loop writes into {self.names[k]} and binds the name anew, while {others[0]} is the same array",
+                f"Take a copy before the loop: {self.names[k]} = {self.names[k]}.copy().",
+            )
 
     def changing_nothing_else(self, body: Any) -> Callable[[Any], Any]:
         """A decorator of what traces the body: UnsupportedError where that changes more than variables and arrays."""
@@ -263,6 +293,11 @@ class _Carried:
             try:
                 result = run()
             except _Again:
+                for k in (
+                    self.rebound
+                ):  # from the second step on it is another array than the one before the loop
+                    self.before[k] = Handle(self.before[k].resolve())
+                    self.apart.add(k)
                 for k, (tree, types) in self.fresh.items():
                     self.before[k] = unflatten(tree, [zeros(ty) for ty in types])
                     self.carried = sorted({*self.carried, k})
@@ -273,7 +308,7 @@ class _Carried:
 
     def check(self) -> None:
         """Trace again if there are more carries than was thought."""
-        if self.fresh:
+        if self.fresh or self.rebound:
             raise _Again
         if not self.changed:
             return

@@ -18,13 +18,14 @@ import numpy as np
 
 from gradgen.errors import UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch
+from gradgen.handle import Handle
 from gradgen.ops.reduce import as_value
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, reshape
 from gradgen.sites import warn
 from gradgen.trace.control import map as map_over
 from gradgen.trace.hooks import CALLS, KINDS, call, calls
-from gradgen.value import Extent, Handle, Value, any_value, current_trace
+from gradgen.value import Extent, Value, any_value, current_trace
 
 
 @calls(builtins.sum)

@@ -398,8 +398,11 @@ class _Rewriter(ast.NodeTransformer):
             new = self._hook("inplace", node, op, _load(target), value)
             return _assign(target, self._hook("assign", node, ast.Constant(target.id), new), node)
         if isinstance(target, ast.Attribute):
-            node.target, node.value = self.visit(target), value
-            return node
+            temp, name = self._temporary(), target.attr
+            held = ast.Attribute(ast.NamedExpr(temp, self.visit(target.value)), name, ast.Load())
+            new = self._hook("inplace", node, op, held, value)
+            stored = ast.Attribute(_load(temp), name, ast.Store())
+            return [_assign(stored, new, node), _delete([temp], node)]
         x, i = self.visit(target.value), self._index(target.slice)
         if not runs_code:
             return _expr(self._hook("aug_setitem", node, x, i, op, value), node)

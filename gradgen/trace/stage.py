@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import SpecError, TraceError
+from gradgen.handle import Handle
 from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.reduce import as_value
 from gradgen.sites import raised_at
@@ -22,7 +23,7 @@ from gradgen.trace.hooks import enter, is_unread
 from gradgen.trace.spec import Static
 from gradgen.tree import Tree, flatten, paths, unflatten
 from gradgen.types import Type, type_of
-from gradgen.value import Extent, Handle, Trace, Value, apply, constant, current_trace, is_table
+from gradgen.value import Extent, Trace, Value, apply, constant, current_trace, is_table
 
 
 @dataclass
