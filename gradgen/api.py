@@ -24,7 +24,7 @@ from gradgen.differentiate.canonicalise import canonical, canonicalise
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
 from gradgen.emit.entry import Entry, Heading, heading_of
-from gradgen.emit.header import dim_text, one_line
+from gradgen.emit.header import conventions, dim_text, one_line
 from gradgen.emit.names import Names, function_names
 from gradgen.emit.selftest import record
 from gradgen.errors import SpecError
@@ -199,6 +199,7 @@ def _optimised(
     """A traced Function after its passes."""
     adjoint = fn
     fn.name = signature.name
+    fn.notes["kinks"] = conventions(fn)
     fn = optimise(fn, options.level(target), options.verify, target)
     fn, captures, lifted = lift_captures(fn)
     signature.captures = captures

@@ -59,6 +59,12 @@ EDGES = [
     Edge("norm at 0", lambda x: np.linalg.norm(x), (np.zeros(3),), np.zeros(3), 0.0),
     Edge("norm**2 at 0", lambda x: np.linalg.norm(x) ** 2, (np.zeros(3),), np.zeros(3), 0.0),
     Edge("norm by hand at 0", lambda x: np.sqrt(np.sum(x * x)), (np.zeros(3),), np.zeros(3), 0.0, eager=False),
+    Edge("norm by a product at 0", lambda x: np.sqrt((x - 1.0) @ (x - 1.0)), (np.ones(3),), np.zeros(3), 0.0, eager=False),
+    Edge("norm by an einsum at 0", lambda x: np.sqrt(np.einsum("i,i", x, x)), (np.zeros(3),), np.zeros(3), 0.0, eager=False),
+    Edge("norm of components at 0", lambda x: np.sqrt(x[0] ** 2 + 2.0 * x[1] ** 2 + x[2] ** 2 / 3.0), (np.zeros(3),),
+         np.zeros(3), 0.0, eager=False),
+    Edge("norm of a sum over a loop at 0", lambda x: np.sqrt(sum(x[k] * x[k] for k in range(5))), (np.zeros(5),), np.zeros(5), 0.0,
+         eager=False),
     Edge("row norms, one 0", lambda x: np.sum(np.linalg.norm(x, axis=1)), (np.array([[3.0, 4.0], [0.0, 0.0]]),),
          np.array([[0.6, 0.8], [0.0, 0.0]]), 5.0),
     Edge("where sqrt at -1", lambda x: np.where(x > 0, np.sqrt(x), x), (-1.0,), 1.0, -1.0),
@@ -324,6 +330,29 @@ def test_the_first_of_equals(f, at, want, target):
     fn = gg.compile(gg.jvp(f), *specs, specs[0], options=options)
     direction = np.asarray(np.arange(1.0, 1 + np.size(at[0]))).reshape(np.shape(at[0]))[()]
     held(fn(*at, direction)[1], np.sum(want * direction))
+
+
+# -- what headers say
+def looped(x):
+    return gg.fori_loop(0, 3, lambda i, v: np.abs(v) * 0.5, x)
+
+
+@pytest.mark.parametrize("target", ["numpy", "python", C])
+@pytest.mark.parametrize("ties", ["split", "first"])
+def test_conventions_are_stated_where_only_the_derivative_is_computed(target, ties):
+    """Of which the op itself is no part any more."""
+    for f, said in [
+        (lambda x: np.abs(x), "abs(x): 0 at 0"),
+        (lambda x: np.maximum(x, 0.0), "maximum(x, constant): 0 at the tie"),
+        (
+            lambda x: np.maximum(x, 2.0 - x),
+            "half each at a tie" if ties == "split" else "all to the first at a tie",
+        ),
+        (lambda x: np.clip(x, 0.0, 1.0), "slope 1 in the closed interval"),
+        (looped, "abs(x): 0 at 0"),
+    ]:
+        fn = gg.compile(gg.grad(f), "f64[]", target=target, name="edge", options={"ties": ties})
+        assert said in " ".join(fn.source.replace(" * ", " ").split())
 
 
 @pytest.mark.parametrize("target", ARRAY_TARGETS)

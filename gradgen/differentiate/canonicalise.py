@@ -5,7 +5,7 @@ Each rule carries its validity; results are never less accurate than the plain f
     log(1 + exp(x)), log1p(exp(x))  ->  softplus(x)      all x; the plain form overflows above 709
     logaddexp(0, x)                 ->  softplus(x)      exact
     sqrt(x * x), sqrt(square(x))    ->  abs(x)           all x, exact; the plain form over- and underflows
-    sqrt(sum(x * x)), sqrt(x*x + y*y), sqrt(mean(x * x))  ->  root of the same
+    sqrt(sum(x * x)), sqrt(x*x + y*y + ...), sqrt(mean(x * x)), sqrt(x @ x)  ->  root of the same
                                                          all x: the same value, and derivative 0 at 0 instead of nan
     log(sum(exp(x)))                ->  logsumexp(x)     all x; sums shifted by hand: see `exponentials`
     log(exp(x) + exp(y))            ->  logaddexp(x, y)  all x, y
@@ -39,6 +39,9 @@ from gradgen.value import Value, apply, constant
 class _Settings(threading.local):
     enabled = True
 
+    def __init__(self) -> None:
+        self.sums: dict[Value, bool] = {}  # of the pass that runs: which values are sums of squares
+
 
 _settings = _Settings()
 
@@ -59,7 +62,15 @@ def canonicalise(fn: Function) -> Function:
 
 
 def _canonicalise(fn: Function) -> Function:
-    return differentiable(cse(rewrite(fn, _rules()) if _settings.enabled else fn))
+    if not _settings.enabled:
+        return differentiable(cse(fn))
+    if any(node.op is OPS["sqrt"] for node in fn.body):
+        fn = cse(fn)  # (x - y) @ (x - y) is a vector with itself
+    _settings.sums = {}
+    try:
+        return differentiable(cse(rewrite(fn, _rules())))
+    finally:
+        _settings.sums = {}
 
 
 def is_number(value: Value, number: float) -> bool:
@@ -166,14 +177,43 @@ def _sqrt(node: Value, args: tuple[Value, ...]) -> Value | None:
 
 def _is_sum_of_squares(value: Value) -> bool:
     """Whether a value is a sum of squares, or one over a count: at least 0, and flat where it is 0."""
-    name = value.op.name
-    if name == "div" and (value.args[1].op is SIZE or _is_positive(value.args[1])):
-        value = value.args[0]
-    elif name == "mul" and any(map(_is_positive, value.args)):
-        value = value.args[1] if _is_positive(value.args[0]) else value.args[0]
-    if value.op.name == "add":
-        return all(map(_is_square, value.args))
-    return value.op.name == "sum" and _is_square(value.args[0])
+    known = _settings.sums
+    todo = [value]
+    while todo:
+        v = todo[-1]
+        if v not in known:
+            parts = _addends(v)
+            waiting = [p for p in parts or () if p not in known]
+            if waiting:
+                todo += waiting
+                continue
+            known[v] = parts is not None and all(known[p] for p in parts)
+        todo.pop()
+    return known[value]
+
+
+def _addends(value: Value) -> list[Value] | None:
+    """What has to be sums of squares for `value` to be one: nothing for a square itself; None: it is not one."""
+    name, args = value.op.name, value.args
+    if _is_square(value) or (name == "matmul" and _is_square_of_vector(*args)):
+        return []
+    if name in ("add", "sum", "reshape"):
+        return list(args)
+    if name == "div" and (args[1].op is SIZE or _is_positive(args[1])):
+        return [args[0]]
+    if name == "mul" and any(map(_is_positive, args)):
+        return [args[1] if _is_positive(args[0]) else args[0]]
+    return None
+
+
+def _is_square_of_vector(a: Value, b: Value) -> bool:
+    """Whether a @ b is the product of a vector with itself, as x @ x or as a row times a column."""
+    if a is b:
+        return a.type.ndim == 1
+    if a.op.name != "reshape" or b.op.name != "reshape" or a.args[0] is not b.args[0]:
+        return False
+    *rows, one, n = a.type.shape
+    return one == 1 and b.type.shape == (*rows, n, 1)
 
 
 def _is_positive(value: Value) -> bool:

@@ -31,10 +31,21 @@ def dim_text(dim: Dim) -> str:
     return str(dim) if isinstance(dim, int) else spell(dim, lambda letter: letter, tight=True)
 
 
+def conventions(fn: Function) -> list[str]:
+    """What the ops of `fn`, regions included, do at kinks: one text per op that has one, in order of appearance."""
+    found: dict[str, None] = {}
+    for node in fn.body:
+        text = node.op.integers if node.type.dtype[0] == "i" else node.op.kink
+        if text:
+            found[text] = None
+        for region in node.op.regions:
+            found |= dict.fromkeys(conventions(node.params[region]))
+    return list(found)
+
+
 def kinks(fn: Function) -> list[str]:
-    """The conventions in force, one per op that has one, in order of appearance."""
-    texts = (n.op.integers if n.type.dtype[0] == "i" else n.op.kink for n in fn.body)
-    found = [text for text in dict.fromkeys(texts) if text]
+    """The conventions in force: of the function as it was differentiated, much of which a derivative does not compute."""
+    found = fn.notes["kinks"] if "kinks" in fn.notes else conventions(fn)
     if fn.notes.get("ties") != "first":
         return found
     for usual, words in WORDS.items():
