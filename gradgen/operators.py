@@ -309,7 +309,7 @@ class Operators:
             return FUNCTIONS[_PROPERTIES[name]](self)
         if not name.startswith("_") and hasattr(np.ndarray, name):
             function = getattr(np, name, None)
-            if FUNCTIONS.get(function) is not None:
+            if function is not None:
                 return lambda *args, **kwargs: dispatch(function, (self, *args), kwargs)
             raise UnsupportedError(
                 f"the method {name} of an array is not differentiated by gradgen",

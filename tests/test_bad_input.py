@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compilers import ARRAY_TARGETS, TARGETS, needs_c
+from scipy import stats
 
 import gradgen as gg
 
@@ -129,6 +130,26 @@ def draws_from_the_standard_library(x):
     return np.sum(x) * random.random()
 
 
+def draws_from_a_distribution(x):
+    return np.sum(x) * stats.norm.rvs()
+
+
+def deletes_the_largest(x):
+    return np.sum(np.delete(x, np.argmax(x)))
+
+
+def repeats_as_told(x):
+    return np.sum(np.repeat(x, x.astype(int)))
+
+
+def repeats_too_few(x):
+    return np.sum(np.repeat(x, [1, 2]))
+
+
+def finds_places(x):
+    return np.sum(x[x.nonzero()])
+
+
 def draws_in_a_helper(x):
     return np.sum(x) * helper_that_draws()
 
@@ -237,6 +258,29 @@ ROWS = [
         "GENERATOR.normal",
     ),
     (makes_a_generator, THREE, gg.UnsupportedError, ["default_rng", "argument"], "default_rng(0)"),
+    (
+        draws_from_a_distribution,
+        THREE,
+        gg.UnsupportedError,
+        ["rvs draws", "argument"],
+        "stats.norm.rvs",
+    ),
+    (
+        deletes_the_largest,
+        THREE,
+        gg.UnsupportedError,
+        ["np.delete", "depends on data", "np.where"],
+        "np.delete",
+    ),
+    (repeats_as_told, THREE, gg.UnsupportedError, ["repeats", "depends on data"], "np.repeat"),
+    (repeats_too_few, THREE, gg.ShapeError, ["np.repeat", "3 elements", "got 2"], "np.repeat"),
+    (
+        finds_places,
+        THREE,
+        gg.UnsupportedError,
+        ["np.nonzero", "depends on data", "np.where"],
+        "x.nonzero()",
+    ),
     (
         draws_from_the_standard_library,
         THREE,

@@ -257,7 +257,7 @@ def entries_of(x: Value, index: Any) -> list[Any]:
             fill = []
         elif isinstance(e, slice):
             out.append(_span(e))
-        elif isinstance(e, (list, np.ndarray)) and not any_value(e):
+        elif isinstance(e, (list, range, np.ndarray)) and not any_value(e):
             out.extend(_integers(e))
         elif isinstance(e, (list, tuple)):
             out.append(as_value(e))

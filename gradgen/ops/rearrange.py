@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError, SpecError
+from gradgen.errors import ShapeError, SpecError, UnsupportedError
 from gradgen.functions import implements
 from gradgen.ops.index import getitem
 from gradgen.ops.ranges import iota
@@ -32,7 +32,7 @@ from gradgen.ops.shape import (
 from gradgen.ops.spans import require_length
 from gradgen.sizes import Dim, add, floordiv, mul, product
 from gradgen.types import broadcast
-from gradgen.value import Extent, Value, current_trace, dim_or_none
+from gradgen.value import Extent, Value, any_value, current_trace, dim_or_none
 
 
 def axis_of(what: str, x: Value, axis: Any) -> int:
@@ -132,6 +132,11 @@ def tile(A: Any, reps: Any) -> Value:
     return reshape(spread, tuple(mul(r, d) for r, d in zip(times, shape, strict=True)))
 
 
+def _refuse_traced(what: str, given: Any, remedy: str) -> None:
+    if any_value(given):
+        raise UnsupportedError(f"{what} has a shape that depends on data if it is traced", remedy)
+
+
 def _times(what: str, number: Any) -> Dim:
     dim = dim_or_none(number)
     return count_of(what, number) if dim is None else dim
@@ -146,10 +151,18 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Value:
     axis = axis_of("np.repeat", a, axis)
     times = dim_or_none(repeats)
     if times is None:
+        _refuse_traced("a number of repeats", repeats, "Pass the counts as plain integers.")
         counts = np.asarray(repeats)
         if counts.size == 1:
             times = int(counts.reshape(()))
         else:
+            dim, trace = a.type.shape[axis], current_trace()
+            if isinstance(dim, int) and dim != counts.size:
+                raise ShapeError(
+                    f"np.repeat needs a count for each of {dim} elements, got {counts.size}"
+                )
+            if not isinstance(dim, int) and trace is not None:
+                trace.require(dim, "==", counts.size, "the number of counts of np.repeat")
             return along(a, axis, np.repeat(np.arange(counts.size), counts))
     shape = a.type.shape
     wide = broadcast_to(
@@ -278,6 +291,11 @@ def block(arrays: Any) -> Value:
 @implements(np.delete)
 def delete(arr: Any, obj: Any, axis: Any = None) -> Value:
     arr = as_value(arr)
+    _refuse_traced(
+        "what np.delete leaves out",
+        obj,
+        "Keep the shape and mask: np.where(np.arange(n) == i, 0.0, x).",
+    )
     if axis is None:
         arr, axis = reshape(arr, -1), 0
     axis = axis_of("np.delete", arr, axis)
@@ -296,6 +314,11 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Value:
 def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Value:
     """`values` put before the elements at `obj`; they are broadcast to what is missing."""
     arr, new = as_values((arr, values))
+    _refuse_traced(
+        "where np.insert puts values",
+        obj,
+        "Make the longer array with np.zeros and assign into it.",
+    )
     if axis is None:
         arr, axis = reshape(arr, -1), 0
     axis = axis_of("np.insert", arr, axis)

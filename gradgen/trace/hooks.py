@@ -24,7 +24,7 @@ from gradgen.functions import FUNCTIONS, dispatch, lookup
 from gradgen.handle import Handle
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
-from gradgen.ops.shape import as_dtype, broadcast_to, shape_of
+from gradgen.ops.shape import as_dtype, broadcast_to, reshape, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
 from gradgen.types import DTYPES, Type, dtype_name
@@ -260,6 +260,8 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
             return enter(fn)(*args, **kwargs)
     elif cls is types.MethodType and str(fn.__module__).startswith("scipy."):
         # a distribution's method
+        if fn.__name__ == "rvs":
+            _refuse_random(fn)
         return (
             dispatch(fn, args, kwargs)
             if any_value((args, tuple(kwargs.values())))
@@ -413,13 +415,17 @@ CALLS[np.subtract.at] = _at(np.subtract)
 
 
 @calls(np.array)
-def _array(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
-    if any_value(x):
-        return Handle(array_of(x, dtype), fresh=not isinstance(x, Value))
-    return np.array(x, dtype, **kwargs)
+def _array(x: Any, dtype: Any = None, *, ndmin: int = 0, **kwargs: Any) -> Any:
+    if not any_value(x):
+        return np.array(x, dtype, ndmin=ndmin, **kwargs)
+    made, fresh = array_of(x, dtype), not isinstance(x, Value)
+    missing = ndmin - made.type.ndim
+    if missing > 0:
+        made = reshape(made, (*(1,) * missing, *made.type.shape))
+    return Handle(made, fresh=fresh)
 
 
-@calls(np.asarray, np.asanyarray, np.ascontiguousarray)
+@calls(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
 def _asarray(x: Any, dtype: Any = None, **kwargs: Any) -> Any:
     if isinstance(x, Value):
         same = dtype is None or dtype_name(dtype) == x.type.dtype

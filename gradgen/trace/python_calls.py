@@ -43,24 +43,36 @@ def _is_long(x: Any) -> bool:
     return isinstance(x, Value) and x.type.ndim == 1 and not isinstance(x.type.shape[0], int)
 
 
-def _extreme(plain: Callable[..., Any], function: Any, whole: Any) -> Callable[..., Any]:
-    def pick(*items: Any, **kwargs: Any) -> Any:
-        if len(items) == 1 and not kwargs and _is_long(items[0]):
+def _extreme(
+    plain: Callable[..., Any], better: Any, function: Any, whole: Any
+) -> Callable[..., Any]:
+    def pick(*items: Any, key: Any = None, **kwargs: Any) -> Any:
+        if len(items) == 1 and key is None and _is_long(items[0]):
             return FUNCTIONS[whole](items[0])
-        found = (
-            list(items[0])
-            if len(items) == 1 and not kwargs and any_value(items[0])
-            else list(items)
-        )
-        if not kwargs and any(isinstance(v, Value) for v in found):
+        found = list(items[0]) if len(items) == 1 else list(items)
+        if key is None and not any(isinstance(v, Value) for v in found):
+            return plain(found, **kwargs) if len(items) == 1 else plain(*items, **kwargs)
+        if key is None:
             return functools.reduce(FUNCTIONS[function], found)
-        return plain(*items, **kwargs)
+        keys = [call(key, v) for v in found]
+        if not any_value(keys):
+            return found[keys.index(plain(keys))] if found else plain(found, **kwargs)
+        if not all(isinstance(v, (Value, int, float, np.generic)) for v in found):
+            raise UnsupportedError(
+                f"{plain.__name__}() with a key that is traced needs numbers to choose from",
+                "Write np.argmax or np.argmin of an array of the keys, and index an array with it.",
+            )
+        best, top = found[0], keys[0]
+        for v, k in zip(found[1:], keys[1:], strict=True):
+            first = better(k, top)
+            best, top = FUNCTIONS[np.where](first, v, best), FUNCTIONS[np.where](first, k, top)
+        return best
 
     return pick
 
 
-CALLS[builtins.max] = _extreme(builtins.max, np.maximum, np.max)
-CALLS[builtins.min] = _extreme(builtins.min, np.minimum, np.min)
+CALLS[builtins.max] = _extreme(builtins.max, operator.gt, np.maximum, np.max)
+CALLS[builtins.min] = _extreme(builtins.min, operator.lt, np.minimum, np.min)
 
 
 def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:

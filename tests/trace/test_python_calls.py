@@ -116,8 +116,17 @@ def checked(x):
     )
 
 
+def at_least(x):
+    A = np.array(x, ndmin=3)
+    return np.sum(A * np.arange(6.0).reshape(2, 1, 3)) + np.sum(np.asfortranarray(A).T ** 2)
+
+
+def by_range(x):
+    return np.sum(x[range(2)] ** 2) + np.sum(x[range(2, 0, -1)])
+
+
 @pytest.mark.parametrize("target", ["numpy", C])
-@pytest.mark.parametrize("f", [by_methods, checked])
+@pytest.mark.parametrize("f", [by_methods, checked, at_least, by_range])
 def test_what_reaches_no_protocol(f, target):
     fn = gg.compile(gg.value_and_grad(f), "f64[3]", target=target)
     value, slope = fn(X)
@@ -125,6 +134,20 @@ def test_what_reaches_no_protocol(f, target):
     h = 1e-6
     steps = [(f(X + h * e) - f(X - h * e)) / (2 * h) for e in np.eye(3)]
     np.testing.assert_allclose(slope, steps, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("target", ["numpy", C])
+def test_extremes_by_a_key(target):
+    f = lambda x: (
+        max(x, key=lambda v: -v) * max((v * v for v in x), default=0.0)
+        + min([x[0], x[1], 0.1], key=lambda v: (v - 1.9) ** 2)
+        + max([x[0], x[2]], key=lambda v: 1)
+    )
+    value, slope = gg.compile(gg.value_and_grad(f), "f64[3]", target=target)(X)
+    assert value == pytest.approx(0.5 * 4.0 + 2.0 + 0.5, rel=1e-14)
+    np.testing.assert_allclose(slope, [4.0 + 1.0, 2.0 * 2.0 * 0.5 + 1.0, 0.0], rtol=1e-14)
+    with pytest.raises(gg.UnsupportedError, match="a key that is traced needs numbers"):
+        gg.grad(lambda x: max([(x[0], 1.0), (x[1], 2.0)], key=lambda pair: pair[0])[0])(X)
 
 
 def test_numbers_known_at_trace_time_are_checked():
