@@ -182,7 +182,9 @@ def _signature(name: str, arguments: list[Argument], staged: Staged) -> Signatur
     for k, label in zip(slots, labels, strict=True):
         if k is not None and not results[k]:
             results[k] = label
-    return Signature(name, arguments, staged.result, slots, results)
+    return Signature(
+        name, arguments, staged.result, slots, results, weighed=fn.notes.get("weighed", False)
+    )
 
 
 def function_name(name: str | None, usual: str) -> str:

@@ -195,10 +195,12 @@ def _quiet(function: Any) -> Any:
 def _numeric_rows(
     compiled: Any, function: Any, cases: Any, rng: np.random.Generator, report: Report
 ) -> None:
-    """Gradient outputs against Richardson differences of the value output, along random directions."""
+    """Gradient outputs against Richardson differences of what they are the gradients of, along random directions."""
     results = compiled.signature.results
     leaves = compiled.signature.leaves
-    if not results or results[0] != "value" or compiled.ir.outputs[0].type.shape:
+    weights = _weights(compiled.signature)
+    scalar = results and results[0] == "value" and not compiled.ir.outputs[0].type.shape
+    if not scalar and not weights:
         report.notes.append(
             "no scalar value among the results: the derivative was compared with the interpreter only"
         )
@@ -211,20 +213,24 @@ def _numeric_rows(
     if not pairs:
         return
     rough = 0
+    single = any(v.type.dtype == "f32" for v in (*compiled.ir.inputs, *compiled.ir.body))
     for k, out in pairs:
-        single = leaves[k].type.dtype == "f32"
         worst, compared = 0.0, 0
         for arrays, sizes in cases:
 
-            def at(x: Any, arrays: Any = arrays, k: int = k, sizes: Any = sizes) -> Any:
+            def at(
+                x: Any, arrays: Any = arrays, k: int = k, sizes: Any = sizes, out: int = out
+            ) -> Any:
                 moved = list(arrays)
                 moved[k] = x.astype(arrays[k].dtype)
                 try:
-                    return function(moved, sizes)
+                    made = function(moved, sizes)
                 except POLES:
-                    return [np.nan] * len(results)
+                    made = [np.nan] * len(results)
+                value = sum(np.sum(made[j] * arrays[w]) for j, w in weights) if weights else made[0]
+                return value, made[out]
 
-            found = _slope(at, out, arrays[k], rng, single)
+            found = _slope(at, arrays[k], rng, single)
             if found is not None:
                 worst, compared = max(worst, found), compared + 1
         if compared:
@@ -244,12 +250,23 @@ def _numeric_rows(
         report.notes.append(RANGES)
 
 
-def _slope(at: Any, out: int, x: Any, rng: np.random.Generator, single: bool) -> float | None:
+def _weights(signature: Any) -> list[tuple[int, int]]:
+    """For a vjp, the results with the inputs that weigh them: its gradients are those of their weighted sum."""
+    if not signature.weighed:
+        return []
+    before = sum(len(a.leaves) for a in signature.arguments[:-1])
+    seeds = range(before, before + len(signature.arguments[-1].leaves))
+    return [
+        (slot, seed) for slot, seed in zip(signature.slots, seeds, strict=False) if slot is not None
+    ]
+
+
+def _slope(at: Any, x: Any, rng: np.random.Generator, single: bool) -> float | None:
     """Relative error of one gradient along a random unit direction; None where the value is not smooth (or finite) nearby.
 
     The step shrinks until differences at several steps agree with one another: beyond a kink they do not.
     """
-    gradient = np.asarray(at(x)[out], dtype=np.float64)
+    gradient = np.asarray(at(x)[1], dtype=np.float64)
     for _ in range(4):
         direction = np.asarray(rng.standard_normal(x.shape))
         direction /= max(float(np.linalg.norm(direction)), 1e-300)

@@ -185,6 +185,30 @@ def test_a_check_leaves_out_points_where_a_matrix_has_no_root():
     assert report.ok and "points left out: LinAlgError" in str(report)
 
 
+def wave(p, s):
+    return {"a": np.sin(p["u"]) * s, "b": np.sum(p["u"] ** 2)}
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_a_check_of_a_vjp_weighs_the_results(target):
+    f = gg.vjp(wave, wrt=("p", "s"))
+    fn = gg.compile(f, {"u": "f64[n]"}, "f64[]", {"a": "f64[n]", "b": "f64[]"}, target=target)
+    report = fn.check()
+    assert report.ok and "p_u_bar against" in str(report) and "s_bar against" in str(report)
+
+
+def test_a_check_notices_a_vjp_of_a_wrong_rule():
+    square = gg.custom_vjp(lambda x: x * x, lambda y_bar, y, x: (3.0 * x * y_bar,))
+    assert not gg.compile(gg.vjp(square), "f64[n]", "f64[n]").check().ok
+
+
+def test_a_check_knows_single_precision_inside():
+    def f(x):
+        return np.sum((x.astype(np.float32) * np.float32(2.0)) ** 2)
+
+    assert gg.compile(gg.value_and_grad(f), "f64[n]").check().ok
+
+
 @pytest.mark.parametrize("y_bar", [np.ones(4), np.ones((1, 3)), 1.0])
 def test_a_cotangent_of_another_shape(y_bar):
     x = gg.Value(np.ones(3))

@@ -422,3 +422,20 @@ def test_the_self_test_in_c_has_names_of_its_own():
         gg.value_and_grad(lambda w, X: np.sum(np.tanh(X @ w))), "f64[d]", "f64[n,d]", target="c"
     )
     assert "for (int64_t k = 0; k < 4; k++)" in plain.source.split("_selftest(void)")[1]
+
+
+def moves(v, v_2, y_bar, x_dot):
+    return np.sum(v * v * v_2) + y_bar * x_dot * x_dot
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_arguments_that_vjp_jvp_and_hvp_add_are_told_from_the_users(target):
+    point = (2.0, 3.0, 5.0, 7.0)
+    specs = ["f64[]"] * 5
+    vjp = gg.compile(gg.vjp(moves, wrt="y_bar"), *specs, target=target)
+    assert vjp(*point, y_bar_2=0.5) == (257.0, 24.5)
+    jvp = gg.compile(gg.jvp(moves, wrt="x_dot"), *specs, target=target)
+    assert jvp(*point, x_dot_2=0.5) == (257.0, 35.0)
+    hvp = gg.compile(gg.hvp(moves, wrt="v"), *specs, target=target)
+    assert hvp(*point, v_3=0.5) == 3.0
+    assert vjp.check() and jvp.check() and hvp.check()

@@ -22,6 +22,7 @@ from gradgen.engine import interpret
 from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import Function
 from gradgen.ops.index import is_zeros
+from gradgen.trace.spec import unused
 from gradgen.trace.stage import Staged, inline, is_dynamic, leaf_type, stage
 from gradgen.tree import Mismatch, Tree, fitted, flatten, leaf_names, subtree, unflatten
 from gradgen.types import DTYPES
@@ -132,7 +133,8 @@ class Transform:
     suffix = "_grad"
 
     def parameters(self) -> list[str]:
-        return parameters(self.f) + ([self.extra] if self.extra else [])
+        names = parameters(self.f)
+        return [*names, unused(self.extra, names)] if self.extra else names
 
     def derive(self, args: Sequence[Any], names: Sequence[str]) -> Staged:
         """The derived Function at the types of `args`, with its operands and the structure of its result."""
@@ -269,13 +271,15 @@ class Vjp(Transform):
         seeds: list[str | None] = list(leaf_names("y_bar", staged.result))
         derived = reverse(fn, wrt, seeds)
         slots, gradients = gradient_slots(chosen, bare, wrt, len(fn.outputs))
-        return pick(
+        made = pick(
             derived,
             [*staged.operands, *bars],
             [*range(len(fn.outputs)), *slots],
             Tree("tuple", (0, 1), (staged.result, gradients)),
             [*leaf_names("value", staged.result), *bar_labels(derived, chosen)],
         )
+        made.function.notes["weighed"] = True
+        return made
 
 
 class Jvp(Transform):

@@ -161,7 +161,7 @@ class Signature:
 
     leaves align with the Function's inputs (captured arrays last), `results` with its outputs; `result` and `slots` give the
     structure returned: the output's number for each leaf, None where there is no gradient. `flops`: nominal operations;
-    `constants`: what a graph that was built already holds fixed, as text.
+    `constants`: what a graph that was built already holds fixed, as text. `weighed`: by the last argument (vjp).
     """
 
     name: str
@@ -176,6 +176,7 @@ class Signature:
     command: str = ""
     flops: Dim = 0
     constants: list[str] = field(default_factory=list)
+    weighed: bool = False
 
     @property
     def leaves(self) -> list[Leaf]:
