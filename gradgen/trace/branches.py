@@ -102,6 +102,28 @@ def not_(x: Any) -> Any:
 
 
 @hook
+def contains(item: Any, container: Any) -> Any:
+    """`item in container`: a traced number is compared with the numbers there; sets and dicts would look for its hash."""
+    if is_traced(container):
+        return np.any(container == item)
+    if not is_traced(item) or not isinstance(container, _CONTAINERS):
+        return item in container
+    elements: Any = container.flat if isinstance(container, np.ndarray) else container
+    found: Any = False
+    for element in elements:
+        if element is item:
+            return True
+        if isinstance(element, (Value, int, float, np.generic)):
+            found = np.logical_or(found, item == element) if found is not False else item == element
+    return found
+
+
+_CONTAINERS: tuple[type, ...] = (
+    list, tuple, set, frozenset, dict, range, np.ndarray, type({}.keys()), type({}.values()),
+)  # fmt: skip
+
+
+@hook
 def and_(a: Any, *rest: Callable[[], Any]) -> Any:
     return _joined(a, rest, "logical_and", lambda value: not value)
 

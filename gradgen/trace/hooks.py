@@ -28,7 +28,7 @@ from gradgen.ops.shape import as_dtype, broadcast_to, reshape, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
 from gradgen.types import DTYPES, Type, dtype_name
-from gradgen.value import Value, any_value, constant, current_trace, note_array_name
+from gradgen.value import Extent, Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 CALLS: dict[Any, Callable[..., Any]] = {}
@@ -186,12 +186,20 @@ def getitem(obj: Any, index: Any) -> Any:
         if isinstance(obj, np.ndarray):
             obj = constant(obj)
         return FUNCTIONS["getitem"](obj, index)
-    if isinstance(index, Value) and isinstance(obj, dict) and index not in obj:
+    if isinstance(index, Value):
+        _refuse_key(obj, index, True)
+    return obj[index]
+
+
+def _refuse_key(obj: Any, key: Value, always: bool = False) -> None:
+    """TraceError where a dict or set of numbers is asked for a traced one: it would look for its hash, not its value."""
+    if not isinstance(obj, (dict, set, frozenset)) or key in obj or isinstance(key, Extent):
+        return
+    if always or any(isinstance(k, (int, float, np.generic)) for k in obj):
         raise TraceError(
-            "a dict needs a plain value for its key, got a traced one that is not in it",
+            f"a {type(obj).__name__} needs a plain value for its key, got a traced one that is not in it",
             "Index an array with it, or write if and elif, which are captured.",
         )
-    return obj[index]
 
 
 def index_has_value(index: Any) -> bool:
@@ -278,6 +286,8 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         )  # a cache would keep Values of a trace that ends
     elif cls is types.BuiltinFunctionType and isinstance(fn.__self__, np.ndarray):
         return _method(fn, args, kwargs)
+    elif args and isinstance(args[0], Value) and isinstance(fn, types.BuiltinMethodType):
+        _refuse_key(getattr(fn, "__self__", None), args[0])
     module = getattr(fn, "__module__", None) or ""
     if module.startswith("numpy.random"):
         _refuse_random(fn)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import UnsupportedError
+from gradgen.errors import TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch
 from gradgen.handle import Handle
 from gradgen.ops.reduce import as_value
@@ -152,6 +152,19 @@ def _isinstance(x: Any, kinds: Any, /) -> bool:
         return isinstance(x, kinds)
     like = (np.empty(0),) if x.type.shape else _SCALARS.get(x.type.dtype, ())
     return any(isinstance(value, kinds) for value in like)
+
+
+@calls(builtins.type)
+def _type(*args: Any, **kwargs: Any) -> Any:
+    """`type(x)` of a traced array is NumPy's; a number's depends on what a caller gives."""
+    if len(args) != 1 or not _is_traced(args[0]):
+        return builtins.type(*args, **kwargs)
+    if args[0].type.shape:
+        return np.ndarray
+    raise TraceError(
+        f"type() needs a plain number, got a traced {args[0].type}: a caller may give Python's or NumPy's",
+        "Write isinstance(x, float), which both are.",
+    )
 
 
 # -- numbers and order

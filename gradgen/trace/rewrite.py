@@ -466,7 +466,10 @@ class _Rewriter(ast.NodeTransformer):
         """a < b < c is (lambda l, m: __gg__.and_(l < m, lambda: m < c))(a, b)."""
         if len(node.ops) == 1 or _binds(node):
             self.generic_visit(node)
-            return node
+            if len(node.ops) > 1 or not isinstance(node.ops[0], ast.In | ast.NotIn):
+                return node
+            found = self._hook("contains", node, node.left, node.comparators[0])
+            return found if isinstance(node.ops[0], ast.In) else self._hook("not_", node, found)
         left, middle = self._temporary().id, self._temporary().id
         load = lambda name, at: ast.copy_location(ast.Name(name, ast.Load()), at)
         first, second = node.left, node.comparators[0]

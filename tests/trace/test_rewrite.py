@@ -93,6 +93,7 @@ class PlainHooks:
         return slice(a, b, c)
 
     # On plain values the real ones are plain Python.
+    contains = staticmethod(branches.contains)
     not_, and_, or_ = map(staticmethod, (branches.not_, branches.and_, branches.or_))
     if_exp, branch, choose = map(staticmethod, (branches.if_exp, branches.branch, branches.choose))
     for_loop, while_loop = map(staticmethod, (loops.for_loop, loops.while_loop))
