@@ -19,7 +19,7 @@ class Options:
           "fast" for numpy: large arrays are computed in the memory of arrays that are not read any more (`out=`).
     math: "strict": plain libm, no fused multiply-add in C. "default": fused multiply-add, and in loops the vector functions of
           glibc (at most 4 ulp; measured 3.2 for tan, 3.0 for exp, 0.6 for sin and cos). "fast": gcc may also reorder sums and
-          divide by multiplying.
+          divide by multiplying, and on x86 numbers below 2.3e-308 count as zero while a function with loops runs.
     checks: entry checks in emitted code.  rewrite: stability rewrites before differentiation.
     verify: check types after every pass.  ties: equal operands of max and min "split" the
           derivative, or the "first" has it.

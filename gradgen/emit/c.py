@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from gradgen.emit.c_folds import fold_text
 from gradgen.emit.c_function import CFunction
 from gradgen.emit.c_gemm import gemm_text
-from gradgen.emit.c_maths import vector_lines
+from gradgen.emit.c_maths import FLUSH, vector_lines
 from gradgen.emit.c_selftest import selftest_file
 from gradgen.emit.c_text import comment_text, fold_line, parameter_lines
 from gradgen.emit.entry import Entry, Heading, contents, heading_of
@@ -132,7 +132,8 @@ class CFile:
             gemm_text(dtype, self.options.parallel, self.options.blas)
             for dtype in dict.fromkeys(d for body in bodies for d in body.gemms)
         ]
-        return [*texts.values(), *folds, *gemms]
+        flush = [FLUSH] if any(f.flushes for f in self.functions) else []
+        return [*flush, *texts.values(), *folds, *gemms]
 
     @property
     def _boolean(self) -> bool:

@@ -87,7 +87,14 @@ class CFunction:
         checks = self._checks()
         memory = self._memory()
         counters = [f"    int64_t {name} = 0;" for name in self.steps]
-        lines = [*[f"    {line}" for line in body.sizes.values()], *checks, *memory, *counters]
+        flush = [f"    DENORMALS_OFF({self.names.fresh('state')});"] if self.flushes else []
+        lines = [
+            *[f"    {line}" for line in body.sizes.values()],
+            *checks,
+            *memory,
+            *counters,
+            *flush,
+        ]
         if lines and body.lines:
             lines.append("")
         lines += body.lines
@@ -114,6 +121,11 @@ class CFunction:
     @property
     def loops(self) -> bool:
         return any(type(s) is Loop for s in walk(self.kernel.body))
+
+    @property
+    def flushes(self) -> bool:
+        """Whether denormal numbers count as zero while it runs."""
+        return self.options.math == "fast" and self.loops
 
     def _parameters(self) -> list[str]:
         parts = [f"int64_t {name}" for name in self.letters.values()]

@@ -175,6 +175,7 @@ def c_routines() -> tuple[str, ...]:
         fold_name,  # late: the C back end is not needed for every target
     )
     from gradgen.emit.c_gemm import reserved
+    from gradgen.emit.c_maths import FLUSH_NAMES
     from gradgen.lower.lanes import INNER, LANES
 
     counts = {(dtype, count) for widths in (INNER, LANES) for dtype, count in widths.items()}
@@ -183,7 +184,7 @@ def c_routines() -> tuple[str, ...]:
         for op in ("add", "mul", "maximum", "minimum")
         for dtype, count in sorted(counts)
     ]
-    return ("weyl", *(f"differs_{dtype}" for dtype in DTYPES), *folds, *reserved())
+    return ("weyl", *(f"differs_{dtype}" for dtype in DTYPES), *folds, *reserved(), *FLUSH_NAMES)
 
 
 def function_names(wanted: Sequence[str], file: str = "") -> list[str]:

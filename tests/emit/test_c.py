@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from c_programs import IDS, PROGRAMS, close, gathered, logistic, make, rosenbrock, sample, size_sets
 from compilers import needs_c
 
+import gradgen as gg
 from gradgen.build import CFunction
 from gradgen.emit.c import emit_c
 from gradgen.emit.selftest import record
@@ -277,6 +279,25 @@ def test_nan_inf_and_denormals_flow_as_in_numpy():
         x = np.array([0.5, special, 2.0])
         for a, b in zip(compiled.call([x], {"n": 3}), interpret(fn, [x]), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_fast_maths_takes_denormals_for_zero_while_a_function_runs():
+    def halves(x, state):
+        return x * 0.5, state + 1.0
+
+    x = np.array([5e-324 * 4, 3e-308, 1.0])
+    plain = gg.compile(halves, "f64[n]", "f64[]", target="c")
+    np.testing.assert_array_equal(plain(x, 1.0)[0], x * 0.5)
+    fast = gg.compile(halves, "f64[n]", "f64[]", target="c", options=gg.Options(math="fast"))
+    assert "DENORMALS_OFF" in fast.source and "DENORMALS_OFF" not in plain.source
+    found = fast(x, 1.0)[0]
+    assert found[2] == 0.5
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert found[0] == found[1] == 0.0
+    assert np.float64(3e-308) * 0.5 > 0.0, "the process keeps denormals"
+    with pytest.raises(gg.ShapeError):
+        fast.into((np.zeros(2), np.zeros(())), x, 1.0)
+    assert np.float64(3e-308) * 0.5 > 0.0
 
 
 @pytest.mark.parametrize(
