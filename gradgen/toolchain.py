@@ -29,8 +29,8 @@ FLAGS = (
     "-fno-trapping-math",  # nobody reads the exception flags: a select may evaluate both sides
     # gcc: loops of 9 to 16 steps are left to the vectoriser, which calls vector functions; unrolled first they are not.
     "--param=max-completely-peel-times=8",
-    # Several choices by one condition stay choices: as two paths through the loop's body, it would not be vectorised.
-    "-fno-thread-jumps",
+    # gcc: several choices by one condition stay choices: as two paths through the loop's body, it would not be vectorised.
+    "--param=max-jump-thread-duplication-stmts=0",
     # The tiles and lanes of emitted code are meant for whole registers; gcc takes half of them by default on Intel.
     *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()),
 )

@@ -2,7 +2,7 @@
 #include "bundle_one.h"
 #include <math.h>
 
-#ifdef __GNUC__
+#if defined(__GNUC__) && !defined(__clang__)
 __attribute__((optimize("no-tree-slp-vectorize"))) /* gathering scalars for wide stores costs more than the stores */
 #endif
 int bundle_one(const double *camera, const double *point, double weight, const double *seen, double *restrict J)
