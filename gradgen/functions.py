@@ -132,7 +132,10 @@ def _apart(function: Any, args: tuple[Any, ...], result: Any) -> Any:
         if (
             not op.view and not held and result.owner is not None
         ):  # np.diagonal: outdated by writes as a view is
-            result.owner.views.setdefault(id(args[0].resolve()), []).append(result)
+            for base in (
+                a for a in args if hasattr(a, "resolve")
+            ):  # np.einsum: its text comes first
+                result.owner.views.setdefault(id(base.resolve()), []).append(result)
         return held[0] if held else result
     listed = (b for a in args if isinstance(a, (list, tuple)) for b in a)  # np.concatenate([y])
     held += [b for b in listed if b is result or getattr(b, "state", None) is result]

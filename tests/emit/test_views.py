@@ -53,3 +53,8 @@ def test_a_row_that_is_returned_is_no_view_of_the_argument():
     names = {}
     exec(fn.source, names)
     assert not np.shares_memory(names[fn.name](X, 1), X)
+
+
+def test_einsum_of_one_operand_may_be_a_view():
+    fn = gg.compile(lambda x: np.einsum("ii->i", x) + np.einsum("ij->ji", x)[0], "f64[n,n]")
+    np.testing.assert_array_equal(fn(X), np.diagonal(X) + X.T[0])
