@@ -64,8 +64,7 @@ def canonicalise(fn: Function) -> Function:
 def _canonicalise(fn: Function) -> Function:
     if not _settings.enabled:
         return differentiable(cse(fn))
-    if any(node.op is OPS["sqrt"] for node in fn.body):
-        fn = cse(fn)  # (x - y) @ (x - y) is a vector with itself
+    fn = cse(fn)  # rules compare operands: (x - y) @ (x - y) is a vector with itself
     _settings.sums = {}
     try:
         return differentiable(cse(rewrite(fn, _rules())))
