@@ -367,3 +367,84 @@ def test_a_view_of_an_argument_is_not_written_into(f):
     with pytest.raises(gg.UnsupportedError, match="argument") as caught:
         gg.compile(f, "f64[n]")
     assert "copy" in str(caught.value)
+
+
+# -- arrays that are made of plain numbers
+TABLE = np.array([[1.0, 2.0], [3.0, 4.0]])
+
+
+def rotation(x):
+    R = np.eye(3)
+    c, s = np.cos(x[0]), np.sin(x[0])
+    R[:2, :2] = np.array([[c, -s], [s, c]])
+    R[2, 2] *= x[1]
+    return np.sum(R @ x[1:])
+
+
+def from_numbers(x):
+    a = np.array([1.0, 2.0, 3.0])
+    a[1] = x[0] * x[1]
+    b = np.linspace(0.0, 1.0, 4)
+    b += x
+    c = np.arange(4.0)
+    for k in range(2):
+        c[k] -= x[k] ** 2
+    return np.sum(a**2) + np.sum(b**3) + c @ x
+
+
+def from_a_table(x):
+    A = TABLE.copy()
+    A[0] = x[:2]
+    B = 2.0 * TABLE
+    B[:, 1] *= x[3]
+    np.add.at(B, (0, 0), x[2])
+    return np.sum(A @ B)
+
+
+def in_a_branch(x):
+    A = np.identity(2)
+    if x[0] > 0.0:
+        A[0, 1] = x[1]
+    else:
+        A[1, 0] = x[2]
+    return np.sum(A @ A @ x[:2])
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize("f", [rotation, from_numbers, from_a_table, in_a_branch])
+def test_arrays_of_plain_numbers_take_traced_ones(f, target):
+    value, slope = gg.compile(gg.value_and_grad(f), "f64[4]", target=target)(POINT)
+    assert value == pytest.approx(f(POINT), rel=1e-14)
+    h = 1e-5
+    steps = [(f(POINT + h * e) - f(POINT - h * e)) / (2 * h) for e in np.eye(4)]
+    np.testing.assert_allclose(slope, steps, rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(TABLE, [[1.0, 2.0], [3.0, 4.0]])
+
+
+def stays_plain(x):
+    """Nothing that may be traced is stored: the numbers are known while the function is traced."""
+    n = np.arange(3.0)
+    n[0] = 2.0
+    return np.sum(x) * float(n[0])
+
+
+def test_an_array_of_literals_stays_plain():
+    np.testing.assert_array_equal(gg.grad(stays_plain)(POINT), np.full(4, 2.0))
+
+
+def through_a_view(x):
+    A = TABLE.reshape(4)
+    A[0] = x[0]
+    return np.sum(A)
+
+
+def through_asarray(x):
+    A = np.asarray(TABLE)
+    A[0, 0] = x[0]
+    return np.sum(A)
+
+
+@pytest.mark.parametrize("f", [through_a_view, through_asarray])
+def test_what_shares_memory_with_an_array_of_outside_is_refused(f):
+    with pytest.raises(gg.UnsupportedError, match="plain NumPy array"):
+        gg.grad(f)(POINT)

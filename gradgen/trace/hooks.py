@@ -316,6 +316,33 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return getattr(constant(fn.__self__), fn.__name__)(*args, **kwargs)
 
 
+@hook
+def make(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """`name = fn(...)`, for a name that is stored into: an array that NumPy makes new takes traced numbers."""
+    result = call(fn, *args, **kwargs)
+    if type(result) is not np.ndarray or not result.flags.writeable:
+        return result
+    given = (getattr(fn, "__self__", None), *args, *kwargs.values())
+    module = getattr(fn, "__module__", None) or ""
+    of_numpy = module.startswith("numpy") or isinstance(given[0], np.ndarray)
+    if not of_numpy or any(
+        isinstance(a, np.ndarray) and np.may_share_memory(a, result) for a in given
+    ):
+        return result
+    return made(result)
+
+
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+@hook
+def made(value: Any) -> Any:
+    """A new array of the function's own, as `2 * np.eye(3)` is, into which it stores: floats become a Handle."""
+    if type(value) is np.ndarray and value.dtype in _FLOATS and current_trace() is not None:
+        return Handle(constant(value))
+    return value
+
+
 # Module-level functions such as np.random.rand and random.random are methods of a generator that nobody sees.
 _GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 

@@ -11,6 +11,8 @@ does what plain Python does:
     a = b = v                           a = b = __gg__.assign("a", v)
     a, (b, *c) = v                      the same, then a = __gg__.assign("a", a), b, c alike
     for a, b in v:                      the same, the body begins with a = __gg__.assign("a", a)
+    name = f(a), for a name that is stored into:  name = __gg__.assign("name", __gg__.make(f, a))
+    name = a + b, likewise              name = __gg__.assign("name", __gg__.made(a + b))
     name += v                           name = __gg__.assign("name", __gg__.inplace("+", name, v))
     x[i]                                __gg__.getitem(x, i)
     x[a:b, j]                           __gg__.getitem(x, (__gg__.make_slice(a, b, None), j))
@@ -60,7 +62,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gradgen.trace.flow import Flow
+from gradgen.trace.flow import Flow, stored_into
 
 FunctionNode = ast.FunctionDef | ast.Lambda
 
@@ -251,7 +253,7 @@ class _Wrapped:
 
     def rewrite(self) -> str:
         """Put the hooks in; returns the name of the hooks' variable."""
-        _Rewriter(self.stem).visit(self.node)
+        _Rewriter(self.stem, frozenset(stored_into(self.node))).visit(self.node)
         ast.fix_missing_locations(self.tree)
         return f"{self.stem}__"
 
@@ -344,14 +346,15 @@ _RUNS_CODE = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 class _Rewriter(ast.NodeTransformer):
     """Works on a tree in place; one method per construct, in the order of the module's list."""
 
-    def __init__(self, stem: str) -> None:
+    def __init__(self, stem: str, written: frozenset[str]) -> None:
         self.stem = stem
+        self.written = written  # names of arrays that the function stores into
         self.temporaries = 0
 
     # - statements that give names
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
-        value = self.visit(node.value)
+        value = self._made(node, self.visit(node.value))
         names = [t.id for t in node.targets if isinstance(t, ast.Name)]
         names = [n for n in names if not n.startswith(f"{self.stem}_")]
         if names:
@@ -370,6 +373,19 @@ class _Rewriter(ast.NodeTransformer):
             else:
                 out += self._store(target, _load(temp))
         return [*out, _delete([temp], node)]
+
+    def _made(self, node: ast.Assign, value: ast.expr) -> ast.expr:
+        """The value of `name = v` for a name that is stored into: a new array takes traced numbers."""
+        target = node.targets[0]
+        if not isinstance(target, ast.Name) or target.id not in self.written:
+            return value
+        if isinstance(node.value, ast.Call) and isinstance(value, ast.Call):
+            if isinstance(value.func, ast.Attribute) and value.func.attr == "call":
+                value.func.attr = "make"
+            return value
+        if isinstance(node.value, ast.BinOp | ast.UnaryOp):
+            return self._hook("made", node.value, value)
+        return value
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
         node.target = self.visit(node.target)

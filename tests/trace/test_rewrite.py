@@ -70,6 +70,12 @@ class PlainHooks:
         self.seen.append(("assign", name, value))
         return value
 
+    def make(self, fn, /, *args, **kwargs):
+        return self.call(fn, *args, **kwargs)
+
+    def made(self, value):
+        return value
+
     def inplace(self, op, old, value):
         self.seen.append(("inplace", op, old, value))
         return INPLACE[op](old, value)
