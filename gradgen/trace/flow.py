@@ -63,44 +63,8 @@ def assigned(nodes: Sequence[ast.stmt]) -> list[str]:
 
 def written(nodes: Sequence[ast.stmt]) -> list[str]:
     """Names of arrays that the statements store into: x[i] = v, x += v, np.add.at(x, i, v)."""
-    return _stored(own(nodes))
-
-
-def stored_into(function: ast.AST) -> list[str]:
-    """Names that a function or one inside of it stores something into that may be traced: not a literal."""
-    literal = {
-        id(target)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign | ast.AugAssign) and _is_literal(node.value)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-    }
-    return _stored(
-        node
-        for node in ast.walk(function)
-        if id(node) not in literal
-        and not (isinstance(node, ast.AugAssign) and _is_literal(node.value))
-    )
-
-
-def _is_literal(value: ast.expr) -> bool:
-    return all(isinstance(n, _LITERAL) for n in ast.walk(value))
-
-
-_LITERAL = (
-    ast.Constant,
-    ast.List,
-    ast.Tuple,
-    ast.UnaryOp,
-    ast.BinOp,
-    ast.operator,
-    ast.unaryop,
-    ast.expr_context,
-)
-
-
-def _stored(nodes: Iterable[ast.AST]) -> list[str]:
     found: dict[str, None] = {}
-    for node in nodes:
+    for node in own(nodes):
         target: ast.AST | None = None
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
             target = node.value

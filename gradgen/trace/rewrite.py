@@ -62,7 +62,8 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gradgen.trace.flow import Flow, stored_into
+from gradgen.trace.flow import Flow
+from gradgen.trace.stored import stored_into
 
 FunctionNode = ast.FunctionDef | ast.Lambda
 
@@ -253,7 +254,7 @@ class _Wrapped:
 
     def rewrite(self) -> str:
         """Put the hooks in; returns the name of the hooks' variable."""
-        _Rewriter(self.stem, frozenset(stored_into(self.node))).visit(self.node)
+        _Rewriter(self.stem, stored_into(self.node, self.code.co_freevars)).visit(self.node)
         ast.fix_missing_locations(self.tree)
         return f"{self.stem}__"
 
@@ -348,13 +349,13 @@ class _Rewriter(ast.NodeTransformer):
 
     def __init__(self, stem: str, written: frozenset[str]) -> None:
         self.stem = stem
-        self.written = written  # names of arrays that the function stores into
+        self.written = written  # see `stored_into`
         self.temporaries = 0
 
     # - statements that give names
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
-        value = self._made(node, self.visit(node.value))
+        value = self._made(node.targets, self.visit(node.value))
         names = [t.id for t in node.targets if isinstance(t, ast.Name)]
         names = [n for n in names if not n.startswith(f"{self.stem}_")]
         if names:
@@ -374,18 +375,30 @@ class _Rewriter(ast.NodeTransformer):
                 out += self._store(target, _load(temp))
         return [*out, _delete([temp], node)]
 
-    def _made(self, node: ast.Assign, value: ast.expr) -> ast.expr:
-        """The value of `name = v` for a name that is stored into: a new array takes traced numbers."""
-        target = node.targets[0]
-        if not isinstance(target, ast.Name) or target.id not in self.written:
+    def _made(self, targets: Sequence[ast.expr], value: ast.expr) -> ast.expr:
+        """A rewritten value for a name that is stored into: a new array takes traced numbers."""
+        target = targets[0]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            if len(target.elts) == len(value.elts) and not any(
+                isinstance(e, ast.Starred) for e in (*target.elts, *value.elts)
+            ):
+                pairs = zip(target.elts, value.elts, strict=True)
+                value.elts = [self._made([t], v) for t, v in pairs]
             return value
-        if isinstance(node.value, ast.Call) and isinstance(value, ast.Call):
-            if isinstance(value.func, ast.Attribute) and value.func.attr == "call":
-                value.func.attr = "make"
+        if not any(isinstance(t, ast.Name) and t.id in self.written for t in targets):
             return value
-        if isinstance(node.value, ast.BinOp | ast.UnaryOp):
-            return self._hook("made", node.value, value)
+        if isinstance(value, ast.BinOp | ast.UnaryOp):
+            return self._hook("made", value, value)
+        if (
+            isinstance(value, ast.Call)
+            and isinstance(value.func, ast.Attribute)
+            and self._is_hook(value.func)
+        ):
+            value.func.attr = "make" if value.func.attr == "call" else value.func.attr
         return value
+
+    def _is_hook(self, node: ast.Attribute) -> bool:
+        return isinstance(node.value, ast.Name) and node.value.id == f"{self.stem}__"
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
         node.target = self.visit(node.target)
