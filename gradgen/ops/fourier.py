@@ -296,3 +296,32 @@ def irfft(a: Any, n: Any = None, axis: int = -1, norm: Any = None, out: None = N
     imag = [first, middle, *([] if n % 2 else ends), -im]
     whole = Complex(concatenate([z.real, re], k), concatenate(imag, k))
     return ifft(whole, None, k, norm).real
+
+
+def _along_real(inverse: bool, last: int | None) -> Callable[..., Any]:
+    """The transform of real numbers over the last of the axes, of complex ones over the others before or after it."""
+
+    def transform(
+        a: Any, s: Any = None, axes: Any = None, norm: Any = None, out: None = None
+    ) -> Any:
+        z = a if isinstance(a, Complex) else floats(a)
+        ndim = len(z.shape)
+        count = last if last is not None else ndim if s is None else len(s)
+        *others, end = range(-count, 0) if axes is None else axes
+        *sizes, size = (None,) * (len(others) + 1) if s is None else s
+        if inverse:
+            for k, n in zip(others, sizes, strict=True):
+                z = ifft(z, n, k, norm)
+            return irfft(z, size, end, norm)
+        z = rfft(z, size, end, norm)
+        for k, n in zip(others, sizes, strict=True):
+            z = fft(z, n, k, norm)
+        return z
+
+    return transform
+
+
+implements(np.fft.rfft2)(_along_real(False, 2))
+implements(np.fft.irfft2)(_along_real(True, 2))
+implements(np.fft.rfftn)(_along_real(False, None))
+implements(np.fft.irfftn)(_along_real(True, None))
