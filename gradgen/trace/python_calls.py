@@ -90,11 +90,27 @@ for _name in _MATH.split():
         CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
 for _name, _numpy in {
     "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "fmod": np.fmod, "copysign": np.copysign,
+    "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
 }.items():  # fmt: skip
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
 for _name in ("erf", "erfc", "lgamma"):
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
+
+
+@calls(math.log)
+def _log(x: Any, *base: Any) -> Any:
+    """The second argument of math.log is the base; that of np.log is where the result goes."""
+    if not any_value((x, base)):
+        return math.log(x, *base)
+    natural = dispatch(np.log, (x,), {})
+    return natural / call(math.log, *base) if base else natural
+
+
+@calls(math.fsum)
+def _fsum(items: Any) -> Any:
+    found = list(items)
+    return FUNCTIONS[np.sum](array_of(found)) if any_value(found) else math.fsum(found)
 
 
 # -- truth

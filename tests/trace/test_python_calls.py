@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from compilers import C
@@ -125,8 +127,15 @@ def by_range(x):
     return np.sum(x[range(2)] ** 2) + np.sum(x[range(2, 0, -1)])
 
 
+def of_math(x):
+    a = math.log(x[0], 2) + math.log(x[1], x[2]) + math.log(8, 2) + math.fsum([x[0], x[1] * x[2]])
+    return (
+        a * math.fmod(x[1], 0.7) + math.copysign(x[2], -1.0) + (0.0 if math.isnan(x[0]) else x[1])
+    )
+
+
 @pytest.mark.parametrize("target", ["numpy", C])
-@pytest.mark.parametrize("f", [by_methods, checked, at_least, by_range])
+@pytest.mark.parametrize("f", [of_math, by_methods, checked, at_least, by_range])
 def test_what_reaches_no_protocol(f, target):
     fn = gg.compile(gg.value_and_grad(f), "f64[3]", target=target)
     value, slope = fn(X)
