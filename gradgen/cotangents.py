@@ -38,6 +38,8 @@ def cotangent(
         p = partial(y, *args)
         if p.__class__ is int and (p == 1 or p == -1):
             x_bar = y_bar if p == 1 else apply(OPS["neg"], y_bar)
+        elif y_bar.op is CONST and isinstance(p, Value) and _is_one(y_bar) and p.type is y_bar.type:
+            x_bar = p
         elif (op.unbounded[i] or (masked and not op.bounded[i])) and not (
             _finite(p) or _nonzero(y_bar)
         ):
@@ -90,6 +92,11 @@ def _finite(p: Any) -> bool:
     if isinstance(p, Value):
         return p.op is CONST and bool(np.all(np.isfinite(p.params["value"])))
     return math.isfinite(p)
+
+
+def _is_one(y_bar: Value) -> bool:
+    """Whether it is the number that a sweep starts with."""
+    return not y_bar.type.shape and y_bar.params["value"] == 1
 
 
 def _nonzero(value: Value) -> bool:

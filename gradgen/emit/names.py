@@ -108,6 +108,7 @@ class Names:
         self._taken: set[str] = set()
         self._reserved = reserved
         self._next: dict[str, int] = {}
+        self._bases: dict[str, str] = {}
 
     def reserve(self, *names: str) -> None:
         self._taken.update(names)
@@ -117,19 +118,24 @@ class Names:
 
     def fresh(self, hint: str) -> str:
         """`hint` made an identifier; with `_` appended if it is reserved, with `_2`, `_3` if it is taken."""
-        base = ascii_identifier(hint)
-        if base.startswith("__") or (base[0] == "_" and base[1:2].isupper()):
-            base = f"x{base}"  # reserved to implementations in C, the former mangled in Python
-        if base in self._reserved:
-            base = f"{base}_"
+        base = self._bases.get(hint)
+        if base is None:
+            base = self._bases[hint] = self._base(hint)
+        taken = self._taken
         name = base
         count = self._next.get(base, 2)
-        while name in self._taken or name in self._reserved:
+        while name in taken or name in self._reserved:
             name = f"{base}_{count}"
             count += 1
         self._next[base] = count
-        self._taken.add(name)
+        taken.add(name)
         return name
+
+    def _base(self, hint: str) -> str:
+        base = ascii_identifier(hint)
+        if base.startswith("__") or (base[0] == "_" and base[1:2].isupper()):
+            base = f"x{base}"  # reserved to implementations in C, the former mangled in Python
+        return f"{base}_" if base in self._reserved else base
 
     def mark(self) -> tuple[set[str], dict[str, int]]:
         """What is taken now, for `release`."""

@@ -66,7 +66,7 @@ class Printer:
         self.used_letters: dict[str, str] = {}
         self.helpers: dict[str, str] = {}
         self._exprs: dict[Value, Expr] = {}
-        self._spellings: dict[Any, Callable[..., Expr]] = {}
+        self._by_dtype: dict[str, dict[Any, Callable[..., Expr]]] = {}  # the spelling of each op
         self._places: dict[Any, tuple[str, str]] = {}
         self._literals: dict[Value, Expr] = {}
         self.pending: dict[Value, tuple[Expr, list[str]]] = {}
@@ -131,7 +131,7 @@ class Printer:
         kept = self._pinned | (set(self.roots) if self.is_region else self._outputs)
         kept |= self.buffers.alone
         into, done = self.buffers.into, self.buffers.done
-        fold, spellings, pending = self.fold, self._spellings, self.pending
+        fold, pending, dtype = self.fold, self.pending, ""
         for node in body:
             op = node.op
             if op.store is not None:
@@ -148,14 +148,23 @@ class Printer:
             if op.regions:
                 print_region(self, node)
                 continue
-            spelling = spellings.get(op) or self._spelling(node)
+            if node.type.dtype != dtype:
+                dtype = node.type.dtype
+                spellings = self._by_dtype.setdefault(dtype, {})
+            spelling = spellings.get(op)
+            if spelling is None:
+                spelling = spellings[op] = self._spelling(node)
             expr, reads = self._spell(node, spelling)
-            nameless = node.name is None or node in self.unnamed
-            once = counts.get(node) == 1 and node not in kept
-            if fold and nameless and once and len(expr.text) < 74:
+            if (
+                fold
+                and (node.name is None or node in self.unnamed)
+                and counts.get(node) == 1
+                and len(expr.text) < 74
+                and node not in kept
+            ):
                 pending[node] = (expr, reads)
-                continue
-            self._assign(node, expr, reads)
+            else:
+                self._assign(node, expr, reads)
         found = [self._operand(v) for v in fn.outputs]
         self.result_reads = [reads for _, reads in found]
         results = [expr for expr, _ in found]
@@ -169,8 +178,8 @@ class Printer:
                 "Use the numpy or c target.",
                 site=node.site,
             )
-        self._spellings[node.op] = found
-        return found
+        choose = getattr(found, "choose", None)
+        return choose(node.type.dtype) if choose is not None else found
 
     def _operand(self, node: Value) -> tuple[Expr, list[str]]:
         known = self._exprs.get(node)
@@ -202,23 +211,20 @@ class Printer:
         """The node's expression; operands whose text would make the line too long become temporaries first."""
         operands: list[Expr] = []
         reads: list[str] = []
-        exprs, literals = self._exprs, self._literals
+        exprs, pending = self._exprs, self.pending
         folded: dict[int, list[str]] | None = None
         for a in node.args:
             expr = exprs.get(a)
             if expr is not None:
-                operands.append(expr)
                 reads.append(expr.text)
-                continue
-            expr = literals.get(a)
-            if expr is not None:
-                operands.append(expr)
-                continue
-            expr, used = self._operand(a)
-            if a.op not in LEAVES:
+            elif a in pending:
+                expr, used = pending.pop(a)
                 if folded is None:
                     folded = {}
                 folded[len(operands)] = used
+                reads += used
+            else:
+                expr, used = self._operand(a)
                 reads += used
             operands.append(expr)
         if self._mixed and node.op.elementwise:
@@ -327,7 +333,10 @@ class Printer:
         return self.names.fresh(hint) if hint else self.names.temporary()
 
     def _assign(self, node: Value, expr: Expr, reads: list[str]) -> None:
-        name = self._roots.get(node) or self.roots.get(node) or self._name(node)
+        name = (self._roots.get(node) or self.roots.get(node)) if self._rooted else None
+        if name is None:
+            hint = node.name or self._hints.get(node)
+            name = self.names.fresh(hint) if hint else self.names.temporary()
         self._exprs[node] = Expr(name)
         conditions = self._guards.get(node) if self._guards else None
         if conditions:
@@ -376,6 +385,7 @@ class Printer:
     def _plan_updates(self, counts: dict[Value, int]) -> None:
         """Decide which stores happen in place, and pin what must be computed before they do."""
         self._roots: dict[Value, str] = {}
+        self._rooted = bool(self.roots)
         self._in_place: set[Value] = set()
         self._pinned: set[Value] = set()
         updates = [n for n in self.fn.body if n.op.store is not None]
@@ -405,6 +415,7 @@ class Printer:
                     if shows(v):
                         self._pinned.update(users.get(v, ()))
             self._pinned.add(acc)
+        self._rooted = True
         for u in reversed(updates):
             name = self._roots.get(u) or self.roots.get(u)
             if name is not None:

@@ -78,14 +78,17 @@ def libm(name: str) -> Spelling:
 
 
 def by_dtype(floats: Spelling, ints: Spelling, bools: Spelling | None = None) -> Spelling:
-    """One spelling for float results, one for integers, one for bool."""
+    """One spelling for float results, one for integers, one for bool. `choose(dtype)` of it is the one for a dtype."""
+
+    def choose(dtype: str) -> Spelling:
+        if dtype == "bool" and bools is not None:
+            return bools
+        return floats if dtype[0] == "f" else ints
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
-        dtype = node.type.dtype
-        if dtype == "bool" and bools is not None:
-            return bools(operands, node, target)
-        return (floats if dtype[0] == "f" else ints)(operands, node, target)
+        return choose(node.type.dtype)(operands, node, target)
 
+    spell.choose = choose  # type: ignore[attr-defined]
     return spell
 
 
