@@ -168,6 +168,10 @@ def own(value: Value, what: str = "", remedy: str = "") -> Handle:
     trace = current_trace()
     assert trace is not None
     trace.refuse_stale((value,))
+    if FUNCTIONS["index of"](value) is not None and can_own(value.args[0]):
+        own(value.args[0])  # of which `value` is a slice from now on
+        if isinstance(value, Handle):
+            return value
     root = trace.memory(value)
     node = _instead(trace, value)
     holder = trace.held.get(id(value))
@@ -183,7 +187,24 @@ def own(value: Value, what: str = "", remedy: str = "") -> Handle:
     handle._grad = _Array(None, holder, ... if holder is not None else None)
     if holder is None:
         handle.state = node
+    _follow(trace, node, handle)
     return handle
+
+
+def _follow(trace: Trace, node: Value, handle: Handle) -> None:
+    """Slices that were taken of an array before it became a Handle show what is written, and are written through."""
+    waiting = [(node, handle)]
+    while waiting:
+        of, parent = waiting.pop()
+        for part in list(trace.views[id(of)]):
+            index = FUNCTIONS["index of"](part)
+            if index is None or part.owner is not trace:
+                continue
+            own_node = _instead(trace, part)
+            part.__class__ = Handle
+            view: Any = part
+            view._grad = _Array(None, parent, index)
+            waiting.append((own_node, view))
 
 
 def can_own(value: Value) -> bool:

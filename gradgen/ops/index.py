@@ -36,6 +36,7 @@ from gradgen.spelling import PRODUCT, UNARY, Expr
 from gradgen.types import Type, broadcast
 from gradgen.value import (
     CONST,
+    Extent,
     Trace,
     Value,
     any_value,
@@ -438,3 +439,18 @@ def view(handle: Handle, index: Any) -> Any:
         base, offset = place_of(index)
         handle.rows.setdefault(base, {}).setdefault(offset, []).append(part)
     return part
+
+
+@implements("index of")
+def index_of(part: Value) -> Any:
+    """The index in Python's terms at which `part` is a slice of its operand; None if it is none."""
+    if part.op is not SLICE:
+        return None
+
+    def bound(dim: Any) -> Any:
+        return dim if dim is None or isinstance(dim, int) else Extent.of(dim)
+
+    return tuple([
+        slice(bound(e.start), bound(e.stop), e.step) if isinstance(e, Span) else bound(e)
+        for e in part.params["index"]
+    ])  # fmt: skip
