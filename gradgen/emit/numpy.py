@@ -25,6 +25,7 @@ from gradgen.emit.python_selftest import selftest_function
 from gradgen.emit.python_text import accesses, assign_many, literal_key
 from gradgen.emit.tables import named, table_text, tables_of
 from gradgen.ir import CONST, PARAM, shows, use_counts
+from gradgen.ops.contract import in_order
 from gradgen.ops.helpers import HELPERS
 from gradgen.ops.index import SLICE
 from gradgen.ops.regions import ITEM, is_stack
@@ -346,8 +347,10 @@ class PythonFunction:
             filled = name == "broadcast" and not v.args[0].type.shape  # np.full
             if ndim < 2 or filled or (name == "matmul" and ndim == 2):
                 continue
-            if name in ("transpose", "broadcast", "gather", "matmul") or any(
-                a in found for a in v.args
+            if (
+                name in ("transpose", "broadcast", "gather", "matmul")
+                or (name == "einsum" and not in_order(v.params["text"]))
+                or any(a in found for a in v.args)
             ):
                 found.add(v)
         return found

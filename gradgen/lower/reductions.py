@@ -1,4 +1,4 @@
-"""Lowering of reductions over axes, logsumexp, and the linear recurrence.
+"""Lowering of reductions over axes, einsum, logsumexp, and the linear recurrence.
 
 Loops run in the order of the operand's memory: a scalar accumulates over trailing reduced axes, memory over leading ones.
 """
@@ -22,6 +22,7 @@ from gradgen.lower.kernel import (
     Load,
 )
 from gradgen.lower.views import Splat, View, memory_order
+from gradgen.ops.contract import extents, terms
 from gradgen.sizes import add, max0, mul
 from gradgen.spelling import TERNARY, template
 from gradgen.types import DTYPES, Shape, Type
@@ -126,6 +127,26 @@ class Reductions(Builder):
             else:
                 combine(out, place, x)
         return View.whole(out)
+
+    def einsum(self, node: Any) -> None:
+        """Products summed over the letters that the result does not have."""
+        a, b = (self.value(v) for v in node.args)
+        dtype = node.type.dtype
+        left, right, out = terms(node.params["text"])
+        sizes = extents(node.params["text"], *(v.type for v in node.args))
+        letters = list(sizes)
+
+        def element(at: Any, place: Any) -> Any:
+            x, y = (
+                self.cast(self.read(v, [at[letters.index(c)] for c in own]), dtype)
+                for v, own in ((a, left), (b, right))
+            )
+            return self.compute("mul", x, y)
+
+        summed = range(len(out), len(letters))
+        self.env[id(node)] = self.reduction(
+            "sum", tuple(sizes.values()), summed, node.type, node.name, element
+        )
 
     def _logsumexp(
         self, value: Any, shape: Shape, axes: Sequence[int], ty: Type, name: str | None

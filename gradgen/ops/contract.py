@@ -1,7 +1,8 @@
-"""Contractions: matmul for every rank, outer, dot, inner.
+"""Contractions: matmul for every rank, outer, dot, inner; and einsum, which the passes make.
 
     matmul(a, b)   (k)(k) -> (),  (m,k)(k) -> (m),  (k)(k,n) -> (n),  (...,m,k)(...,k,n) -> (...,m,n)
     outer(a, b)    (m)(n) -> (m,n)
+    einsum(a, b)   as the letters say: "ij,ij->i" for the products of the rows of a and of b
 
 Every derivative of a contraction is a contraction: the rules below are the textbook's (M. Giles, "Collected matrix derivative
 results for forward and reverse mode AD", 2008, section 2.2).
@@ -21,7 +22,7 @@ from gradgen.functions import implements
 from gradgen.ir import Op, define
 from gradgen.ops.reduce import as_values
 from gradgen.ops.shape import reshape, swapaxes, transpose
-from gradgen.sizes import product
+from gradgen.sizes import Dim, product
 from gradgen.spelling import PRODUCT, Expr, infix
 from gradgen.types import Type, broadcast, promote
 from gradgen.value import Value, apply
@@ -112,6 +113,59 @@ OUTER: Op = define(
             f"np.outer({operands[0].text}, {operands[1].text})"
         ),
         nest=lambda lowering, node: lowering.outer(node),
+    )
+)
+
+
+# -- einsum of two
+def terms(text: str) -> list[str]:
+    """The letters of a, of b and of the result."""
+    return text.replace("->", ",").split(",")
+
+
+def in_order(text: str) -> bool:
+    """Whether no axes change places: then of operands in C order NumPy makes a result in C order."""
+    return all(sorted(letters) == list(letters) for letters in terms(text))
+
+
+def extents(text: str, a: Type, b: Type) -> dict[str, Dim]:
+    """The size of each letter, those of the result first."""
+    left, right, out = terms(text)
+    found = dict(zip(left + right, a.shape + b.shape, strict=True))
+    return {letter: found[letter] for letter in out + left}
+
+
+def _einsum_type(a: Type, b: Type, text: str) -> Type:
+    left, right, out = terms(text)
+    found = dict(zip(left + right, a.shape + b.shape, strict=True))
+    twice = all((left + right + out).count(letter) > 1 for letter in found)
+    if not twice or tuple(found[letter] for letter in left) != a.shape:
+        raise ShapeError(f"einsum needs one size per letter, each twice in {text}, got {a}, {b}")
+    return Type.of(promote(a.dtype, b.dtype), tuple(found[letter] for letter in out))
+
+
+def _einsum_a(y_bar: Value, y: Value, a: Value, b: Value, text: str) -> Value:
+    left, right, out = terms(text)
+    return apply(EINSUM, y_bar, b, text=f"{out},{right}->{left}")
+
+
+def _einsum_b(y_bar: Value, y: Value, a: Value, b: Value, text: str) -> Value:
+    left, right, out = terms(text)
+    return apply(EINSUM, y_bar, a, text=f"{out},{left}->{right}")
+
+
+EINSUM: Op = define(
+    Op(
+        "einsum",
+        _einsum_type,
+        lambda a, b, text: np.einsum(text, a, b),
+        "Sums of products of two arrays over the letters that only they have.",
+        vjp=(_einsum_a, _einsum_b),
+        jvp=("linear", "linear"),
+        numpy=lambda operands, node, target: Expr(
+            f'np.einsum("{node.params["text"]}", {operands[0].text}, {operands[1].text})'
+        ),
+        nest=lambda lowering, node: lowering.einsum(node),
     )
 )
 

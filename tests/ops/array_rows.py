@@ -43,6 +43,12 @@ def _recurrence(a, b, reverse, lag):
     return run("recurrence")(a, b, reverse, lag, 0.0)
 
 
+def _einsum(a, b, text):
+    """Another: of np.einsum the tracer makes products of matrices."""
+    made = isinstance(a, Value) or isinstance(b, Value)
+    return apply(OPS["einsum"], a, b, text=text) if made else np.einsum(text, a, b)
+
+
 MASK = np.array([True, False, True, True])
 MASK2 = np.array([[True, False, True], [False, True, True]])
 
@@ -152,6 +158,19 @@ row("inner 3 3", lambda a, b: np.inner(a, b), "f64[b,n,m]", "f64[d,k,m]", op="ma
 row("inner 3 1", lambda a, b: np.inner(a, b), "f64[b,n,m]", "f64[m]", op="matmul")
 row("inner 1 3", lambda a, b: np.inner(a, b), "f64[m]", "f64[b,n,m]", op="matmul")
 row("inner scalar", lambda a, b: np.inner(a, b), "f64[]", "f64[n]")
+row("rows * rows", lambda a, b: _einsum(a, b, "ij,ij->i"), "f64[n,m]", "f64[n,m]", op="einsum")
+row("rows**2", lambda a: _einsum(a, a, "ijk,ijk->ik"), "f64[b,n,m]", op="einsum")
+row(
+    "rows * a row each",
+    lambda a, b: _einsum(a, b, "ijk,ik->ij"),
+    "f64[b,n,m]",
+    "f64[b,m]",
+    op="einsum",
+)
+row(
+    "rows * one row", lambda a, b: _einsum(a, b, "ijk,jk->i"), "f64[b,n,m]", "f64[n,m]", op="einsum"
+)
+row("rows of both", lambda a, b: _einsum(a, b, "jk,ik->ij"), "f64[m,k]", "f64[n,k]", op="einsum")
 row("vdot", lambda a, b: np.vdot(a, b), "f64[n,m]", "f64[n,m]", op="matmul")
 
 # -- shapes
