@@ -10,6 +10,7 @@
     cse             one statement for equal computations; the user-named value wins
     share           an exponential that several functions contain is computed once
     products        sums of products become products of vectors, for NumPy
+    rows            sums of products over short axes become einsum, for NumPy
     factors         multiples of arrays that are computed anyway serve other products, for NumPy
     differences     the sign of a product's operand makes a sum a difference, for NumPy
     signs           what a constant factor can take over, for NumPy at level fast
@@ -31,6 +32,7 @@ from gradgen.passes.dce import dce
 from gradgen.passes.factors import factors
 from gradgen.passes.maps import vectorise
 from gradgen.passes.products import products
+from gradgen.passes.rows import rows
 from gradgen.passes.sharing import share, share_logistic
 from gradgen.passes.signs import differences, signs
 from gradgen.passes.simplify import simplify
@@ -50,8 +52,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 WHOLE_ARRAYS = ("numpy",)
 # What only pays where each statement is a pass over memory.
 FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
-    "readable": (products, factors, differences),
-    "fast": (share_logistic, products, factors, differences, signs),
+    "readable": (products, rows, factors, differences),
+    "fast": (share_logistic, products, rows, factors, differences, signs),
 }
 FOR_REGIONS = (
     inline,
