@@ -32,7 +32,7 @@ from gradgen.graph import constants_of, from_graph, topological
 from gradgen.ir import Function
 from gradgen.ops.ties import ties
 from gradgen.options import TARGETS, Options
-from gradgen.passes import optimise
+from gradgen.passes import for_loops, optimise
 from gradgen.passes.captures import lift_captures
 from gradgen.passes.layout import column_major
 from gradgen.runners import runner_of
@@ -216,6 +216,7 @@ def _optimised(
 
         if options.order == "F":
             laid = optimise(column_major(fn), options.level(target), options.verify, target)
+        laid = for_loops(laid, options.level(target), options.verify)
         stages["kernel"] = lambda: compile_loops(laid, signature.results, options)
         stages["loops"] = lambda: show(stages["kernel"]())
     return Prepared(Entry(fn, signature, record(laid, signature), laid), stages)

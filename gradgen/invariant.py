@@ -13,7 +13,7 @@ from __future__ import annotations
 from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.basis import EYE
 from gradgen.ops.regions import SCAN, WHILE, Loop
-from gradgen.rewriting import with_args
+from gradgen.rewriting import with_args, with_operands
 from gradgen.value import NO_PARAMS, Value, new_node
 
 # Ops whose partials are finite at every finite point.
@@ -109,9 +109,4 @@ def _lifted(node: Value, only: frozenset[str] | None) -> tuple[list[Value], Valu
         [env.get(v, v) for v in loop.body.outputs],
         body,
     )
-    params = {**node.params, "body": region}
-    if "test" in params:
-        test = params["test"]
-        spare = [new_node(PARAM, (), NO_PARAMS, v.type, None, None) for v in inputs]
-        params["test"] = Function(test.name, [*test.inputs, *spare], test.outputs, test.body)
-    return moved, with_args(node, (*node.args, *operands), params)
+    return moved, with_operands(node, region, operands)

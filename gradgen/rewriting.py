@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradgen.ir import LEAVES, Function, infer
-from gradgen.value import Trace, Value, current_trace, new_node
+from gradgen.ir import LEAVES, PARAM, Function, infer
+from gradgen.value import NO_PARAMS, Trace, Value, current_trace, new_node
 
 Rule = Callable[[Value, tuple[Value, ...]], Value | None]
 
@@ -90,3 +90,13 @@ def with_args(node: Value, args: tuple[Value, ...], params: dict[str, Any] | Non
     copy = new_node(node.op, args, params, ty, node.site, node.owner)
     copy.name = node.name
     return copy
+
+
+def with_operands(node: Value, body: Function, operands: Sequence[Value]) -> Value:
+    """A loop with more operands, which `body` has as its last inputs; the test of a while does not read them."""
+    params = {**node.params, "body": body}
+    if "test" in params:
+        test = params["test"]
+        spare = [new_node(PARAM, (), NO_PARAMS, v.type, None, None) for v in operands]
+        params["test"] = Function(test.name, [*test.inputs, *spare], test.outputs, test.body)
+    return with_args(node, (*node.args, *operands), params)

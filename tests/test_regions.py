@@ -528,9 +528,9 @@ def test_the_memory_of_a_checkpointed_scan():
     one = 8 * wide
     assert held[0] >= steps * one and held[1] <= 4.2 * np.sqrt(steps) * one
     (value, bars), (expected, gradient) = found
-    assert value == expected
+    np.testing.assert_allclose(value, expected, rtol=1e-14)  # products may be fused with additions
     for a, b in zip(bars, gradient, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-300)
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-300)
 
 
 def test_loops_of_numbers_stay_loops_where_arrays_are_taken_apart():

@@ -14,6 +14,7 @@
     factors         multiples of arrays that are computed anyway serve other products, for NumPy
     differences     the sign of a product's operand makes a sum a difference, for NumPy
     signs           what a constant factor can take over, for NumPy at level fast
+    turn            matrices that loops read against their rows are copied the other way round, for C at level fast
 
 Each is pure and linear in the number of statements, and runs on the regions of loops and branches first; a Function that has
 regions goes through the column twice, since operands that are numbers move into them. The verifier runs after each when
@@ -37,6 +38,7 @@ from gradgen.passes.sharing import share, share_logistic
 from gradgen.passes.signs import differences, signs
 from gradgen.passes.simplify import simplify
 from gradgen.passes.sums import sums
+from gradgen.passes.turned import turn
 from gradgen.passes.unchanging import unchanging
 from gradgen.rewriting import within
 
@@ -55,6 +57,9 @@ FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
     "readable": (products, rows, factors, differences),
     "fast": (share_logistic, products, rows, factors, differences, signs),
 }
+# What only pays where the elements of an array are read in loops, which know how it lies in memory.
+FOR_LOOPS: dict[str, tuple[Pass, ...]] = {"fast": (turn, invariant, cse)}
+BY_ITSELF = (turn,)  # goes into regions itself
 FOR_REGIONS = (
     inline,
     invariant,
@@ -73,11 +78,21 @@ def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy
         steps = (*steps, simplify, dce)  # of the numbers that dead code has put into bodies
     else:
         steps = tuple(step for step in steps if step not in FOR_REGIONS)
+    return _after(fn, steps, regions, check)
+
+
+def for_loops(fn: Function, level: str, check: bool = False) -> Function:
+    """An optimised Function, on arrays that lie row by row, as C computes it; verified like `optimise`."""
+    regions = any(node.op.regions for node in fn.body)
+    return _after(fn, FOR_LOOPS.get(level, ()) if regions else (), regions, check)
+
+
+def _after(fn: Function, steps: tuple[Pass, ...], regions: bool, check: bool) -> Function:
     for step in steps:
-        fn = step(within(fn, step)) if regions else step(fn)
+        fn = step(within(fn, step)) if regions and step not in BY_ITSELF else step(fn)
         if check:
             verify(fn, step.__name__)
-    if not check:
+    if steps and not check:
         verify(fn, "passes")
     return fn
 
@@ -86,6 +101,7 @@ __all__ = [
     "PASSES",
     "cse",
     "dce",
+    "for_loops",
     "inline",
     "invariant",
     "optimise",
