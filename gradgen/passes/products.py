@@ -2,7 +2,7 @@
 
     sum(a * b)                        ->   a @ b                          over all elements, a and b of one shape
     sum(c * a**2 + b**2)              ->   c * (a @ a) + b @ b            c > 0: terms of one sign, so that nothing cancels
-    zeros, then [index] += v          ->   zeros, then [index] = v        the first addition
+    zeros, then [index] += v          ->   zeros, then [index] = v        the first addition there
 
 Rounding: a BLAS adds in another order. Each saves a pass over memory and an array; in C, where loops are fused, nothing.
 """
@@ -15,12 +15,15 @@ from gradgen.ir import CONST, OPS, Function, use_counts
 from gradgen.ops.contract import MATMUL
 from gradgen.ops.index import SLICE_ADD, SLICE_SET, is_zeros
 from gradgen.ops.reduce import SUM
+from gradgen.ops.spans import Index, Stretch, extents
 from gradgen.passes.dce import dce
 from gradgen.rewriting import rewrite
+from gradgen.types import Shape
 from gradgen.value import Value, apply, constant
 
 Args = tuple[Value, ...]
 TERMS = 8  # of one sum
+STORES = 16  # into one array, looked through for those at one place
 
 
 def products(fn: Function) -> Function:
@@ -46,11 +49,39 @@ def products(fn: Function) -> Function:
         return total
 
     def add_rule(node: Value, args: Args) -> Value | None:
-        acc, v = args
-        once = counts.get(node.args[0], 0) == 1 and is_zeros(acc)
-        return apply(SLICE_SET, acc, v, **node.params) if once else None
+        first = _is_first(node, counts)
+        return apply(SLICE_SET, *args, **node.params) if first else None
 
     return dce(rewrite(fn, {SUM: [sum_rule], SLICE_ADD: [add_rule]}))
+
+
+def _is_first(node: Value, counts: dict[Value, int]) -> bool:
+    """Whether an addition is to zeros of the function's own into which nothing was written where it adds."""
+    index, acc = node.params["index"], node.args[0]
+    for _ in range(STORES):
+        if counts.get(acc, 0) != 1:
+            return False
+        if acc.op is not SLICE_ADD and acc.op is not SLICE_SET:
+            return is_zeros(acc)
+        if not _are_apart(index, acc.params["index"], acc.type.shape):
+            return False
+        acc = acc.args[0]
+    return False
+
+
+def _are_apart(one: Index, other: Index, shape: Shape) -> bool:
+    """Whether two places of an array have no element in common, as the known bounds of one axis tell."""
+    pairs = zip(extents(shape, one), extents(shape, other), strict=True)
+    bounds = [(_bounds(a), _bounds(b)) for a, b in pairs]
+    return any(a and b and (a[1] < b[0] or b[1] < a[0]) for a, b in bounds)
+
+
+def _bounds(at: Stretch) -> tuple[int, int] | None:
+    """The lowest and the highest element of an axis that a place has, if they are known."""
+    if not isinstance(at.start, int) or not isinstance(at.length, int):
+        return None
+    last = at.start + at.step * (at.length - 1)
+    return min(at.start, last), max(at.start, last)
 
 
 def _flat(x: Value) -> Value:

@@ -65,6 +65,24 @@ def test_the_first_addition_to_zeros_is_an_assignment():
     assert written.count("] = ") == 1 and written.count("] += ") == 1
 
 
+@pytest.mark.parametrize(
+    ("f", "added"),
+    [
+        (lambda x: np.sin(x[:, 0]) * np.cos(x[:, 1]) + np.exp(x[:, 2]), 0),  # columns of their own
+        (lambda x: np.sin(x[:, :2]) * np.cos(x[:, 2:]), 0),
+        (lambda x: np.sin(x[:, ::-2]) * np.cos(x[:, ::2]), 1),  # between each other: not told apart
+        (lambda x: np.sin(x[:, :2]) * np.cos(x[:, 1:3]), 1),
+        (lambda x: np.sin(x[:2]) * np.cos(x[2:4]), 0),  # known places of unknown many
+        (lambda x: np.sin(x[1:]) * np.cos(x[:-1]), 1),
+    ],
+)
+def test_additions_to_zeros_at_places_of_their_own_are_assignments(f, added):
+    slope = gg.grad(lambda x: np.sum(f(x)))
+    assert text(slope, "f64[n,4]").count("] += ") == added
+    x = np.random.default_rng(5).normal(size=(5, 4))
+    np.testing.assert_allclose(gg.compile(slope, "f64[n,4]")(x), slope(x), rtol=1e-14)
+
+
 @pytest.mark.parametrize("target", ["numpy", "c"])
 def test_products_of_nothing(target):
     fn = gg.compile(
