@@ -22,7 +22,7 @@ from typing import Any
 from gradgen.errors import SpecError
 from gradgen.ir import LEAVES, Function
 from gradgen.lower.kernel import TAPE_STEPS, Buffer, Fold, Kernel, Load, Store, walk
-from gradgen.ops.contract import extents
+from gradgen.ops.contract import letter_sizes
 from gradgen.ops.regions import COND, ITEM, WHILE
 from gradgen.sites import cite
 from gradgen.sizes import (
@@ -169,7 +169,7 @@ def _flops(node: Any) -> Dim:
         inner = args[0].type.shape[-1]
         return product((2, inner, *ty.shape))
     if op.name == "einsum":
-        return product((2, *extents(node.params["text"], *(a.type for a in args)).values()))
+        return product((2, *letter_sizes(node.params["text"], *(a.type for a in args)).values()))
     if op.flops == 0:
         return 0
     return product((op.flops, *(ty.shape if op.elementwise else args[0].type.shape)))

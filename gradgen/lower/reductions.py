@@ -22,7 +22,7 @@ from gradgen.lower.kernel import (
     Load,
 )
 from gradgen.lower.views import Splat, View, memory_order
-from gradgen.ops.contract import extents, terms
+from gradgen.ops.contract import letter_sizes, terms
 from gradgen.sizes import add, max0, mul
 from gradgen.spelling import TERNARY, template
 from gradgen.types import DTYPES, Shape, Type
@@ -133,7 +133,7 @@ class Reductions(Builder):
         a, b = (self.value(v) for v in node.args)
         dtype = node.type.dtype
         left, right, out = terms(node.params["text"])
-        sizes = extents(node.params["text"], *(v.type for v in node.args))
+        sizes = letter_sizes(node.params["text"], *(v.type for v in node.args))
         letters = list(sizes)
 
         def element(at: Any, place: Any) -> Any:

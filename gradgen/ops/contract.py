@@ -128,7 +128,7 @@ def in_order(text: str) -> bool:
     return all(sorted(letters) == list(letters) for letters in terms(text))
 
 
-def extents(text: str, a: Type, b: Type) -> dict[str, Dim]:
+def letter_sizes(text: str, a: Type, b: Type) -> dict[str, Dim]:
     """The size of each letter, those of the result first."""
     left, right, out = terms(text)
     found = dict(zip(left + right, a.shape + b.shape, strict=True))
