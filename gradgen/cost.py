@@ -156,6 +156,8 @@ def bound(a: Dim, b: Dim) -> Dim:
 # -- operations
 def flops(fn: Function) -> Dim:
     """Nominal floating-point operations of a Function."""
+    if fn.has_numbers_only:
+        return sum(op.flops * count for (op, _), count in fn.kinds.items())
     return total(map(_flops, fn.body))
 
 

@@ -35,7 +35,7 @@ def differentiable(fn: Function) -> Function:
 
 def invariant(fn: Function, finite: frozenset[str] | None = None) -> Function:
     """`fn` with the invariant statements of its loops before them; of loops that may have no steps, only those in `finite`."""
-    if not any(node.op.regions for node in fn.body):
+    if not fn.has_regions:
         return fn
     new: dict[Value, Value] = {}
     body: list[Value] = []

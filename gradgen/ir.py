@@ -11,6 +11,8 @@ loops and branches run are Functions among their params, and only their nesting 
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,6 +181,30 @@ class Function:
         return Function(
             self.name, self.inputs, outputs, body, self.requires, self.title, self.notes
         )
+
+    @functools.cached_property
+    def kinds(self) -> dict[tuple[Op, Type], int]:
+        """How many statements there are of each op and type, in order of first appearance; counted when first asked for."""
+        return Counter([(node.op, node.type) for node in self.body])
+
+    @functools.cached_property
+    def ops(self) -> frozenset[Op]:
+        """The ops of its statements, as they were when first asked for."""
+        return frozenset([node.op for node in self.body])
+
+    def has(self, *ops: Op) -> bool:
+        """Whether a statement is of one of the ops."""
+        return not self.ops.isdisjoint(ops)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether there are loops, branches or calls."""
+        return any(op.regions for op in self.ops)
+
+    @property
+    def has_numbers_only(self) -> bool:
+        """Whether each statement is elementwise, of numbers: maybe a million of them."""
+        return all(op.elementwise for op in self.ops) and not any(ty.shape for _, ty in self.kinds)
 
     def letters(self) -> list[str]:
         """Letters of the sizes of the inputs, in the order of their first appearance."""

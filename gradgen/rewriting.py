@@ -51,7 +51,7 @@ def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
 
 def within(fn: Function, step: Callable[[Function], Function]) -> Function:
     """`fn` with `step` applied to the regions of its loops and branches, innermost first."""
-    if not any(node.op.regions for node in fn.body):
+    if not fn.has_regions:
         return fn
     new: dict[Value, Value] = {}
     body = []

@@ -55,7 +55,7 @@ class Buffers:
 
 def plan(fn: Function, excluded: set[Value]) -> Buffers:
     """Whose memory the statements of `fn` are computed into; `excluded` are values that may not lie in C order."""
-    if any(node.op.regions for node in fn.body):
+    if fn.has_regions:
         return Buffers(fn.body)
     written = {n.args[0] for n in fn.body if n.op.store is not None}
     shared = {v for v in fn.body if is_new(v)} - excluded - written

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 
-from gradgen.ir import CONST, LEAVES, Function
+from gradgen.ir import CONST, LEAVES, OPS, Function
 from gradgen.value import Value
 
 Guard = frozenset[tuple[Value, bool]]
@@ -29,7 +29,7 @@ SAFE = frozenset(
 
 def guarded(fn: Function) -> tuple[list[Value], dict[Value, list[tuple[Value, bool]]]]:
     """The statements with conditions moved up, and for each that may raise the conditions under which it is needed."""
-    if not any(n.op.name == "where" for n in fn.body):
+    if not fn.has(OPS["where"]):
         return fn.body, {}
     guards = _needed(fn)
     body = _ordered(fn.body, guards)

@@ -32,15 +32,13 @@ def dim_text(dim: Dim) -> str:
 
 
 def conventions(fn: Function) -> list[str]:
-    """What the ops of `fn`, regions included, do at kinks: one text per op that has one, in order of appearance."""
-    found: dict[str, None] = {}
-    for node in fn.body:
-        text = node.op.integers if node.type.dtype[0] == "i" else node.op.kink
-        if text:
-            found[text] = None
-        for region in node.op.regions:
-            found |= dict.fromkeys(conventions(node.params[region]))
-    return list(found)
+    """What the ops of `fn`, regions included, do at kinks: one text per op that has one; its own come first."""
+    found = {op.integers if ty.dtype[0] == "i" else op.kink: None for op, ty in fn.kinds}
+    if fn.has_regions:
+        for node in fn.body:
+            for region in node.op.regions:
+                found |= dict.fromkeys(conventions(node.params[region]))
+    return [text for text in found if text]
 
 
 def kinks(fn: Function) -> list[str]:
@@ -108,7 +106,7 @@ def header_lines(
 
 
 def _cost_text(fn: Function, flops: Dim, kernel: Kernel | None) -> str:
-    if not any(n.type.shape or n.op.regions for n in fn.body):  # maybe a million scalars
+    if fn.has_numbers_only:
         return f"Cost: {dim_text(flops)} flops, {len(fn.body)} operations."
     found = cost(fn, kernel)
     said = [f"Cost: {dim_text(flops)} flops"]

@@ -100,6 +100,8 @@ def is_scalar(fn: Function) -> bool:
     """Whether a Function computes with numbers alone: its only arrays are what loops keep of each step for other loops."""
     if any(v.type.shape for v in [*fn.inputs, *fn.outputs]):
         return False
+    if fn.has_numbers_only:
+        return True
     stacks: set[Value] = set()
     for node in fn.body:
         if not (node.type.shape or stacks or node.op.regions):

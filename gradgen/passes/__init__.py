@@ -72,7 +72,7 @@ def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy
     steps = PASSES[level]
     if target in WHOLE_ARRAYS:
         steps = (*steps, *FOR_WHOLE_ARRAYS.get(level, ()))
-    regions = any(node.op.regions for node in fn.body)
+    regions = fn.has_regions
     if regions:
         steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)
         steps = (*steps, simplify, dce)  # of the numbers that dead code has put into bodies

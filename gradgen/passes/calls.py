@@ -10,7 +10,7 @@ from gradgen.value import Trace, Value
 
 def inline(fn: Function) -> Function:
     """`fn` without calls."""
-    if not any(node.op is CALL for node in fn.body):
+    if not fn.has(CALL):
         return fn
     new: dict[Value, Value] = {}
     results: dict[Value, list[Value]] = {}

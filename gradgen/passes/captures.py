@@ -14,7 +14,8 @@ EMBEDDED = 64
 def captured(fn: Function) -> list[Value]:
     """The distinct array constants of a Function, in order of use, but for the tables of derivatives."""
     found: dict[Value, Value] = {}
-    for node in [*fn.body, *fn.outputs]:
+    body = [] if fn.has_numbers_only else fn.body
+    for node in [*body, *fn.outputs]:
         for a in (*node.args, node):
             if a.op is CONST and a.type.shape and not is_table(a):
                 found.setdefault(a, a)

@@ -16,7 +16,7 @@ def dce(fn: Function) -> Function:
     used: dict[Value, set[int]] = {}  # which results of a region statement are read
     kept = []
     known_letters: set[str] = set()
-    regions = any(node.op.regions for node in fn.body)
+    regions = fn.has_regions
     pruned: dict[Value, tuple[Value, dict[int, int]]] = {}
     for node in reversed(fn.body):
         counted = node.op is WHILE and str(node.params["steps"]) in known_letters

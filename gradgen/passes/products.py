@@ -28,7 +28,7 @@ STORES = 16  # into one array, looked through for those at one place
 
 def products(fn: Function) -> Function:
     """`fn` with sums of products as products of vectors."""
-    if not any(node.op is SUM or node.op is SLICE_ADD for node in fn.body):
+    if not fn.has(SUM, SLICE_ADD):
         return fn
     counts = use_counts(fn)
 

@@ -37,7 +37,7 @@ def signs(fn: Function) -> Function:
 
 def differences(fn: Function) -> Function:
     """`fn` where the sign of a product's operand that is read nowhere else turns a sum into a difference, or the reverse."""
-    if not any(node.op is NEG for node in fn.body):
+    if not fn.has(NEG):
         return fn
     counts = use_counts(fn)
 

@@ -24,7 +24,7 @@ DEPTH = 8  # of a sum of terms
 
 def sums(fn: Function) -> Function:
     """`fn` with sums of products of matrices as products of sums."""
-    if not any(node.op is MATMUL for node in fn.body):
+    if not fn.has(MATMUL):
         return fn
     counts = use_counts(fn)
     alone = {node for node in fn.body if counts.get(node, 0) == 1}

@@ -19,7 +19,7 @@ from gradgen.value import NO_PARAMS, Value, new_node
 
 def unchanging(fn: Function) -> Function:
     """`fn` with carries and tapes that never change as operands."""
-    if not any(node.op.regions for node in fn.body):
+    if not fn.has_regions:
         return fn
     new: dict[Value, Value] = {}
     body: list[Value] = []
