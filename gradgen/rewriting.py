@@ -16,7 +16,7 @@ Rule = Callable[[Value, tuple[Value, ...]], Value | None]
 
 
 def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
-    """`fn` with the rules of each op tried, first match first, once at every node, in order."""
+    """`fn` with the rules of each op tried, first match first, once at every node, in order; itself where none applies."""
     new: dict[Value, Value] = {}
     get = new.get
     with Trace(trusted=True) as trace:
@@ -46,7 +46,7 @@ def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
                 copy = with_args(node, args)
                 new[node] = copy
                 body.append(copy)
-    return fn.with_body(body, [get(v, v) for v in fn.outputs])
+    return fn.with_body(body, [get(v, v) for v in fn.outputs]) if new else fn
 
 
 def within(fn: Function, step: Callable[[Function], Function]) -> Function:

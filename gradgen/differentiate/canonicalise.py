@@ -67,7 +67,8 @@ def _canonicalise(fn: Function) -> Function:
     fn = cse(fn)  # rules compare operands: (x - y) @ (x - y) is a vector with itself
     _settings.sums = {}
     try:
-        return differentiable(cse(rewrite(fn, _rules())))
+        made = rewrite(fn, _rules())
+        return differentiable(fn if made is fn else cse(made))
     finally:
         _settings.sums = {}
 
