@@ -72,8 +72,9 @@ def compile(
     for word, value in (("wrt", wrt), ("args", args)):
         if value is not None:
             named[word] = value
-    made = prepare(f, positional, named, target, name, None, chosen)
-    files = emit([made], heading_of(made.entry), target, chosen)
+    with paused_collector():
+        made = prepare(f, positional, named, target, name, None, chosen)
+        files = emit([made], heading_of(made.entry), target, chosen)
     return Compiled(made.entry.signature, target, chosen, files, made.stages, runner_of(target))
 
 
@@ -115,7 +116,7 @@ def prepare(
     names = parameters(f)
     arguments = arguments_of(f, names, positional, named)
     dummies = placeholders(arguments)
-    with canonical(options.rewrite), ties(options.ties), paused_collector():
+    with canonical(options.rewrite), ties(options.ties):
         staged = trace(f, dummies, names)
         staged.function.notes["ties"] = options.ties
         chosen = symbol or function_name(name, base_name(f))

@@ -15,6 +15,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -219,15 +220,10 @@ class Function:
         return show(self)
 
 
-def use_counts(fn: Function) -> dict[Any, int]:
+def use_counts(fn: Function) -> Counter[Any]:
     """How often each value is read; an output counts as a read."""
-    counts: dict[Any, int] = {}
-    get = counts.get
-    for node in fn.body:
-        for arg in node.args:
-            counts[arg] = get(arg, 0) + 1
-    for node in fn.outputs:
-        counts[node] = get(node, 0) + 1
+    counts = Counter(chain.from_iterable([node.args for node in fn.body]))
+    counts.update(fn.outputs)
     return counts
 
 

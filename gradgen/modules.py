@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradgen.api import checked, emit, options_text, prepare
+from gradgen.api import checked, emit, options_text, paused_collector, prepare
 from gradgen.checking import Report
 from gradgen.compiled import Compiled
 from gradgen.emit.entry import Heading
@@ -135,14 +135,15 @@ def module(
     given = {key: _entry(key, value) for key, value in entries.items()}
     file = function_names([name])[0]
     symbols = function_names(list(given), file)
-    made = [
-        prepare(f, positional, named, target, None, symbol, chosen)
-        for (f, positional, named), symbol in zip(given.values(), symbols, strict=True)
-    ]
     heading = Heading(
         file, _title(file, symbols), _command(name, given, target, chosen), tuple(symbols)
     )
-    files = emit(made, heading, target, chosen)
+    with paused_collector():
+        made = [
+            prepare(f, positional, named, target, None, symbol, chosen)
+            for (f, positional, named), symbol in zip(given.values(), symbols, strict=True)
+        ]
+        files = emit(made, heading, target, chosen)
     runner = runner_of(target, [function.entry.signature for function in made])
     compiled = {
         key: Compiled(p.entry.signature, target, chosen, files, p.stages, runner)

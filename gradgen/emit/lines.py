@@ -20,8 +20,10 @@ class Statement:
 
 def statement_lines(statement: Statement, previous_cited: str) -> list[str]:
     """The lines of a statement, with the user's line behind the first of a group."""
-    lines = [f"    {line}" for line in statement.lines]
     cited = statement.cited
+    if len(statement.lines) == 1 and (not cited or cited == previous_cited):
+        return [f"    {statement.lines[0]}"]
+    lines = [f"    {line}" for line in statement.lines]
     if cited and cited != previous_cited:
         if (len(lines) == 1 or statement.block) and len(lines[0]) + len(cited) + 4 <= 100:
             lines[0] += f"  # {cited}"

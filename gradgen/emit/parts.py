@@ -6,7 +6,7 @@ CPython's compiler is far from linear in the length of one function; in function
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from gradgen.emit.layout import Group, layout
@@ -37,19 +37,17 @@ def split(function: Any, printed: Printed, inputs: list[str]) -> tuple[list[str]
     part = function.own("part_")
     statements = printed.statements
     chunks = [statements[k : k + PART] for k in range(0, len(statements), PART)]
-    result_names = {e.text for e in printed.results}
+    result_names = dict.fromkeys(e.text for e in printed.results)
     entry = set(inputs) | set(printed.letters.values())
     home: dict[str, int] = {}
     reads: list[dict[str, None]] = []
     for k, chunk in enumerate(chunks):
-        read: dict[str, None] = {}
+        seen = dict.fromkeys(chain.from_iterable([s.reads for s in chunk]))
+        reads.append(dict.fromkeys([n for n in seen if n in entry or n in home]))
         for s in chunk:
-            for name in s.reads:
-                if name in entry or home.get(name, k) != k:
-                    read.setdefault(name)
-            for name in (s.target, *s.more):
+            home.setdefault(s.target, k)
+            for name in s.more:
                 home.setdefault(name, k)
-        reads.append(read)
     letters_used = list(printed.letters.values())
     exported: list[dict[str, int]] = [{} for _ in chunks]
     for read in reads:
