@@ -1,6 +1,9 @@
 """Long functions in C are cut into parts, which know what the whole function knows of its arrays."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 
@@ -43,3 +46,29 @@ def test_values_and_tangents_that_take_turns_share_a_section():
         "forward",
         "tangents",
     ]
+
+
+LONG = """
+import hashlib
+import gradgen as gg
+
+def chain(x, y, z):
+    for _ in range(400):
+        x, y, z = x * y + z, y * z + x, z * x + y
+    return x, y, z
+
+fn = gg.compile(gg.jacobian(chain, (0, 1, 2)), "f64[]", "f64[]", "f64[]", target="python")
+assert "part_2" in fn.source
+print(hashlib.sha256(fn.source.encode()).hexdigest())
+"""
+
+
+def test_parts_are_the_same_bytes_in_every_process():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", LONG],
+            capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in "123"
+    }  # fmt: skip
+    assert len(found) == 1
