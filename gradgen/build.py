@@ -200,8 +200,10 @@ def _compile(
             )
         digest = Path(folder, "digest")
         digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest(), encoding="ascii")
-        os.replace(built, path)
-        os.replace(digest, path.with_suffix(".sha256"))
+        for made, place in ((built, path), (digest, path.with_suffix(".sha256"))):
+            if place.is_dir():  # not ours, and in the way
+                shutil.rmtree(place)
+            os.replace(made, place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -69,7 +69,7 @@ def test_the_same_text_is_compiled_once(cache, counting_compiler, monkeypatch):
     assert runs() > count
 
 
-@pytest.mark.parametrize("damage", ["truncate", "garbage", "no digest", "empty digest"])
+@pytest.mark.parametrize("damage", ["truncate", "garbage", "no digest", "empty digest", "folders"])
 def test_a_damaged_entry_is_built_anew(cache, counting_compiler, monkeypatch, damage):
     cc, runs = counting_compiler
     files, fn, signature = _function(3.0)
@@ -88,6 +88,10 @@ def test_a_damaged_entry_is_built_anew(cache, counting_compiler, monkeypatch, da
         library.write_bytes(b"nonsense")
     elif damage == "no digest":
         digest.unlink()
+    elif damage == "folders":
+        for place in (library, digest):
+            place.unlink()
+            (place / "inside").mkdir(parents=True)
     else:
         digest.write_text("")
     assert CFunction(files, fn, signature, cc=cc).call([np.ones(2)], {"n": 2})[0] == 6.0
