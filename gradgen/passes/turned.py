@@ -5,13 +5,15 @@
 
 Loops sum W @ a one row after the other, and lanes of each sum have to be added up; along the rows of the copy all sums go side
 by side. The copy costs about as much as one product. For products of a loop's own statements with matrices of known sizes from
-LEAST to MOST, in a while or in a scan of at least STEPS steps; a copy inside of another loop is for `invariant` to move.
+LEAST to MOST, in a while or in a scan of at least STEPS steps; a copy inside of another loop is for `invariant` to move. Not in
+maps: their steps run in blocks, side by side already.
 Rounding: the sums are added up one term after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gradgen.ir import OPS, PARAM, Function
 from gradgen.ops.contract import MATMUL
@@ -45,9 +47,7 @@ def _turned(fn: Function, origins: dict[Value, Value]) -> Function:
             inputs = region.inputs[len(region.inputs) - same :]
             params[name] = _turned(region, dict(zip(inputs, outside, strict=True)))
         made = with_args(node, args, params)
-        length = params.get("length")
-        short = isinstance(length, int) and length < STEPS
-        if node.op in (SCAN, WHILE) and not short:
+        if node.op is WHILE or (node.op is SCAN and params["carries"] and _is_long(params)):
             made = _reading_copies(made, outside)
         trace = current_trace()
         assert trace is not None
@@ -55,6 +55,11 @@ def _turned(fn: Function, origins: dict[Value, Value]) -> Function:
         return made
 
     return rewrite(fn, {op: [rule] for op in (SCAN, WHILE, COND)})
+
+
+def _is_long(params: Mapping[str, Any]) -> bool:
+    length = params["length"]
+    return not isinstance(length, int) or length >= STEPS
 
 
 def _origin(v: Value, origins: dict[Value, Value]) -> Value:

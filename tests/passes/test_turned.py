@@ -90,6 +90,14 @@ def test_a_matrix_read_along_its_rows_is_not_turned():
     assert not is_turned(of(other, 8, "f64[n,8]"))
 
 
+def test_a_map_reads_the_matrix_as_it_is():
+    """Its rows go in blocks whose functions are computed side by side."""
+    fn = of(lambda W, x, rows: gg.map(lambda d: np.tanh(W @ d + x), rows), 12, "f64[n,12]")
+    assert not is_turned(fn)
+    W, x, rows = data(12, 12), data(12, 1)[:, 0], data(9, 12)
+    np.testing.assert_allclose(fn(W, x, rows), np.tanh(rows @ W.T + x), rtol=1e-12)
+
+
 def test_a_while_loop_reads_a_turned_matrix_too():
     fn = of(settled, 12)
     assert is_turned(fn)
