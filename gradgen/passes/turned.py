@@ -4,16 +4,15 @@
     scan of ... a @ V ..., V = W.T    ->   turned = copy(V);    scan of ... a @ turned ...
 
 Loops sum W @ a one row after the other, and lanes of each sum have to be added up; along the rows of the copy all sums go side
-by side. The copy costs about as much as one product. For products of a loop's own statements with matrices of known sizes from
-LEAST to MOST, in a while or in a scan of at least STEPS steps; a copy inside of another loop is for `invariant` to move. Not in
-maps: their steps run in blocks, side by side already.
+by side. The copy costs as much as a few products, of long rows up to a quarter of their length. For products of a loop's own
+statements with matrices of known sizes from LEAST to MOST, in scans of at least STEPS steps and of more for long rows; a while
+counts as STEPS. A copy inside of another loop is for `invariant` to move. Not in maps: their steps run in blocks, side by side.
 Rounding: the sums are added up one term after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gradgen.ir import OPS, PARAM, Function
 from gradgen.ops.contract import MATMUL
@@ -47,8 +46,9 @@ def _turned(fn: Function, origins: dict[Value, Value]) -> Function:
             inputs = region.inputs[len(region.inputs) - same :]
             params[name] = _turned(region, dict(zip(inputs, outside, strict=True)))
         made = with_args(node, args, params)
-        if node.op is WHILE or (node.op is SCAN and params["carries"] and _is_long(params)):
-            made = _reading_copies(made, outside)
+        steps = _steps(node)
+        if steps >= STEPS:
+            made = _reading_copies(made, outside, min(MOST, 4 * steps))
         trace = current_trace()
         assert trace is not None
         trace.body.append(made)
@@ -57,9 +57,14 @@ def _turned(fn: Function, origins: dict[Value, Value]) -> Function:
     return rewrite(fn, {op: [rule] for op in (SCAN, WHILE, COND)})
 
 
-def _is_long(params: Mapping[str, Any]) -> bool:
-    length = params["length"]
-    return not isinstance(length, int) or length >= STEPS
+def _steps(node: Value) -> int:
+    """How often a loop runs at least, as far as that is worth knowing; 0 of what does not carry anything."""
+    if node.op is WHILE:
+        return STEPS
+    if node.op is not SCAN or not node.params["carries"]:
+        return 0
+    length = node.params["length"]
+    return length if isinstance(length, int) else MOST
 
 
 def _origin(v: Value, origins: dict[Value, Value]) -> Value:
@@ -68,8 +73,8 @@ def _origin(v: Value, origins: dict[Value, Value]) -> Value:
     return v
 
 
-def _reading_copies(node: Value, outside: Sequence[Value]) -> Value:
-    """A loop that reads copies, made in the open trace, where they are worth it; outside: what its operands were first."""
+def _reading_copies(node: Value, outside: Sequence[Value], most: int) -> Value:
+    """A loop that reads copies, made in the open trace, of matrices up to `most`; outside: what its operands were first."""
     loop = Loop.of(node)
     matrices = dict(zip(loop.const_inputs, outside, strict=True))
     operands = dict(zip(loop.const_inputs, loop.consts, strict=True))
@@ -78,7 +83,8 @@ def _reading_copies(node: Value, outside: Sequence[Value]) -> Value:
     def product(n: Value, args: tuple[Value, ...]) -> Value | None:
         a, b = args
         matrix, vector = (a, b) if b.type.ndim == 1 else (b, a)
-        if matrix not in matrices or not _against_rows(matrices[matrix], matrix is a, vector):
+        known = matrices.get(matrix)
+        if known is None or not _against_rows(known, matrix is a, vector, most):
             return None
         if matrix not in stands:
             shape = matrix.type.shape
@@ -106,11 +112,11 @@ def _name(matrix: Value) -> str:
     return f"{name}_turned" if name else "turned"
 
 
-def _against_rows(matrix: Value, on_the_left: bool, vector: Value) -> bool:
+def _against_rows(matrix: Value, on_the_left: bool, vector: Value, most: int) -> bool:
     """Whether the sums of a product with a vector run along the rows of a matrix that is worth a copy."""
     ty = matrix.type
     if ty.ndim != 2 or vector.type.ndim != 1 or not ty.is_float or vector.type.dtype != ty.dtype:
         return False
-    if not all(isinstance(d, int) and LEAST <= d <= MOST for d in ty.shape):
+    if not all(isinstance(d, int) and LEAST <= d <= most for d in ty.shape):
         return False
     return (matrix.op is TRANSPOSE) is not on_the_left

@@ -67,11 +67,13 @@ def test_sizes_at_the_limits(size, turned, dtype):
             np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("steps", "turned"), [(15, False), (16, True)])
-def test_a_loop_of_few_steps_reads_the_matrix_as_it_is(steps, turned):
-    fn = of(lambda W, x: chain(W, x, steps), 8)
+@pytest.mark.parametrize(
+    ("size", "steps", "turned"), [(8, 15, False), (8, 16, True), (64, 16, True), (128, 31, False), (128, 32, True)]
+)  # fmt: skip
+def test_a_loop_of_few_steps_reads_the_matrix_as_it_is(size, steps, turned):
+    fn = of(lambda W, x: chain(W, x, steps), size)
     assert is_turned(fn) is turned
-    W, x = data(8, 8), data(8, 1)[:, 0]
+    W, x = data(size, size), data(size, 1)[:, 0]
     np.testing.assert_allclose(fn(W, x), chain(W, x, steps), rtol=1e-12)
 
 
@@ -98,10 +100,11 @@ def test_a_map_reads_the_matrix_as_it_is():
     np.testing.assert_allclose(fn(W, x, rows), np.tanh(rows @ W.T + x), rtol=1e-12)
 
 
-def test_a_while_loop_reads_a_turned_matrix_too():
-    fn = of(settled, 12)
-    assert is_turned(fn)
-    W, x = data(12, 12), data(12, 1)[:, 0]
+@pytest.mark.parametrize(("size", "turned"), [(12, True), (64, True), (65, False)])
+def test_a_while_loop_reads_a_small_turned_matrix_too(size, turned):
+    fn = of(settled, size)
+    assert is_turned(fn) is turned
+    W, x = data(size, size), data(size, 1)[:, 0]
     np.testing.assert_allclose(fn(W, x), settled(W, x), rtol=1e-12)
 
 
