@@ -9,6 +9,7 @@
     invariant       what every step of a loop computes alike moves before the loop
     cse             one statement for equal computations; the user-named value wins
     share           an exponential that several functions contain is computed once
+    identities      sums over an axis of an identity matrix become what it picks, for NumPy
     products        sums of products become products of vectors, for NumPy
     rows            sums of products over short axes become einsum, for NumPy
     factors         multiples of arrays that are computed anyway serve other products, for NumPy
@@ -31,6 +32,7 @@ from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
 from gradgen.passes.dce import dce
 from gradgen.passes.factors import factors
+from gradgen.passes.identities import identities
 from gradgen.passes.maps import vectorise
 from gradgen.passes.products import products
 from gradgen.passes.rows import rows
@@ -54,8 +56,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 WHOLE_ARRAYS = ("numpy",)
 # What only pays where each statement is a pass over memory.
 FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
-    "readable": (products, rows, factors, differences),
-    "fast": (share_logistic, products, rows, factors, differences, signs),
+    "readable": (identities, products, rows, factors, differences),
+    "fast": (share_logistic, identities, products, rows, factors, differences, signs),
 }
 # What only pays where the elements of an array are read in loops, which know how it lies in memory.
 FOR_LOOPS: dict[str, tuple[Pass, ...]] = {"fast": (turn, invariant, cse)}
