@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compilers import TARGETS
+from compilers import TARGETS, needs_c
 
 import gradgen as gg
 from gradgen.lower import stages
@@ -576,3 +576,28 @@ def test_loops_of_arrays_are_refused_by_the_python_target():
 
     with pytest.raises(gg.EmitError, match="while loops"):
         gg.compile(f, "f64[2]", target="python")
+
+
+@needs_c
+@pytest.mark.parametrize("steps", [0, 1, 9, 10, 11, 137])
+def test_a_checkpointed_scan_keeps_a_state_a_block_and_no_copy_of_its_items(steps):
+    """The tape of C: one state for each block and those within one, whatever the weights; items are read where they are."""
+
+    def last(checkpoint, wrt):
+        def f(h, W, X):
+            step = lambda h, x: (np.tanh(W @ h + x), None)
+            h, _ = gg.scan(step, h, X, checkpoint=checkpoint)
+            return np.sum(h * h)
+
+        return gg.compile(gg.value_and_grad(f, wrt), "f64[4]", "f64[4,4]", "f64[T,4]", target="c")
+
+    for T in (1_000, 10_000):
+        assert last(10, (0, 1)).cost(T=T).workspace < 8 * 4 * (T // 10 + 100) + 1000
+        assert last(None, (0, 1)).cost(T=T).workspace > 8 * 4 * T
+    fn, plain = last(10, (0, 1, 2)), last(None, (0, 1, 2))
+    rng = np.random.default_rng(steps)
+    args = rng.normal(size=4), rng.normal(size=(4, 4)) / 2, rng.normal(size=(steps, 4))
+    found, expected = fn(*args), plain(*args)
+    assert found[0] == expected[0]
+    for a, b in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)

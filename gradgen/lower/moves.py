@@ -1,9 +1,9 @@
 """Lowering of what moves elements: views, joins, updates of a part, integer indices.
 
 transpose, slice and broadcast are index maps and cost nothing; so is a reshape that only adds or drops axes of length one. Any
-other reshape shares the memory of a contiguous array under another shape, and copies any other first. slice_add, slice_set and
-scatter_add write into their first operand's memory where that is its last use. Index arrays that are inputs are checked in the
-prologue, computed ones where they are used, constant ones here.
+other reshape shares the memory of a contiguous array, or of the first rows of an argument, under another shape, and copies any
+other first. slice_add, slice_set and scatter_add write into their first operand's memory where that is its last use. Index
+arrays that are inputs are checked in the prologue, computed ones where they are used, constant ones here.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Moves(Builder):
                 table[k] = (0, j, 1)
             self._move(node, x, table)
             return
-        buffer = x.buffer if x.is_whole else self.copy(x, node.args[0].type, node.name)
+        shared = x.is_whole or x.is_start
+        buffer = x.buffer if shared else self.copy(x, node.args[0].type, node.name)
         memory = buffer.memory
         alias = Buffer(memory.name, memory.dtype, shape, memory.storage, base=memory)
         self.env[id(node)] = View.whole(alias)

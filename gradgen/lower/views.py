@@ -44,6 +44,20 @@ class View:
             for k, (constant, axis, coefficient) in enumerate(self.axes)
         )
 
+    @property
+    def is_start(self) -> bool:
+        """Whether the array is the first rows of an argument or table, as they lie there: nothing writes into these."""
+        buffer = self.buffer
+        return (
+            buffer.storage in ("input", "const")
+            and buffer.data is not IOTA
+            and self.shape[1:] == buffer.shape[1:]
+            and all(
+                axis == k and coefficient == 1 and constant == 0
+                for k, (constant, axis, coefficient) in enumerate(self.axes)
+            )
+        )
+
     def index(self, coordinates: Sequence[Affine]) -> Index:
         return tuple(
             _affine(constant)
