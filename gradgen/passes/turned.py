@@ -68,9 +68,9 @@ def _steps(node: Value) -> int:
 
 
 def _origin(v: Value, origins: dict[Value, Value]) -> Value:
-    while v in origins or v.op is OPS["barrier"]:
-        v = origins[v] if v in origins else v.args[0]
-    return v
+    while v.op is OPS["barrier"]:
+        v = v.args[0]
+    return origins.get(v, v)  # found once: two regions may have one and the same input
 
 
 def _reading_copies(node: Value, outside: Sequence[Value], most: int) -> Value:
