@@ -97,11 +97,7 @@ def interpret(fn: Function, args: Sequence[Any], sizes: Mapping[str, int] = {}) 
 def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
     """The outputs of a Function or region on arrays of its inputs' types; a taped while enters its steps into `sizes`."""
     env: dict[int, Any] = {id(node): array for node, array in zip(fn.inputs, arrays, strict=True)}
-    last: dict[int, int] = {}
-    for k, node in enumerate(fn.body):
-        for a in node.args:
-            last[id(a)] = k
-    keep = {id(v) for v in fn.outputs}
+    dying = {} if fn.has_numbers_only else _last_reads(fn)
 
     def value_of(a: Any) -> Any:
         if a.op is CONST:
@@ -110,8 +106,11 @@ def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]
             return np.int64(evaluate(a.params["size"], sizes))
         return env[id(a)]
 
-    for k, node in enumerate(fn.body):
-        operands = [value_of(a) for a in node.args]
+    for node in fn.body:
+        operands = []
+        for a in node.args:
+            known = env.get(id(a))
+            operands.append(value_of(a) if known is None else known)
         params = node.params
         if node.op.regions:
             env[id(node)] = _REGIONS[node.op](node, operands, sizes)
@@ -123,10 +122,20 @@ def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]
             if getattr(result, "dtype", None) is not dtype:
                 result = np.asarray(result, dtype)
             env[id(node)] = result
-        for a in node.args:
-            if last[id(a)] == k and id(a) not in keep:
-                env.pop(id(a), None)
+        for a in dying.get(id(node), ()):
+            env.pop(a, None)
     return [value_of(v) for v in fn.outputs]
+
+
+def _last_reads(fn: Function) -> dict[int, list[int]]:
+    """By statement, what it reads and nothing after it: arrays whose memory is given up."""
+    seen = {id(v) for v in fn.outputs}
+    dying: dict[int, list[int]] = {}
+    for node in reversed(fn.body):
+        ended = [a for a in dict.fromkeys(map(id, node.args)) if a not in seen]
+        seen.update(ended)
+        dying[id(node)] = ended
+    return dying
 
 
 # -- loops and branches

@@ -60,12 +60,12 @@ def _conversion(function: Any, leaf: Leaf) -> list[str]:
 def routines(texts: str, file: str) -> list[str]:
     """The routines that all entry checks of a file share, those that `texts` call."""
     array = ARRAY
-    if re.search(r"np\.int(32|64),\s+[1-9]\)", texts):
+    if "np.int" in texts and re.search(r"np\.int(32|64),\s+[1-9]\)", texts):
         array = array.replace(_SHAPE_CHECK, _MASK_CHECK + _SHAPE_CHECK)
     return [
         _named(text, file)
         for call, text in (("_array", array), ("_size", SIZE))
-        if re.search(rf"\b{call}\(", texts)
+        if f"{call}(" in texts and re.search(rf"\b{call}\(", texts)
     ]
 
 
