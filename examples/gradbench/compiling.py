@@ -9,11 +9,9 @@ from typing import Any
 import gradgen as gg
 
 TARGET = "c" if any(map(shutil.which, ("cc", "gcc", "clang"))) else "numpy"
-# Weights of far components lie below 2.3e-308, where some processors are a hundred times as slow: they count as zero.
-FAST = gg.Options(math="fast")
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(f: Any, specs: tuple[tuple[str, Any], ...], name: str | None = None) -> Any:
+def compiled(f: Any, specs: tuple[tuple[str, Any], ...], math: str = "default") -> Any:
     """A Compiled that is ready to be called."""
-    return gg.compile(f, specs=dict(specs), target=TARGET, name=name, options=FAST).build()
+    return gg.compile(f, specs=dict(specs), target=TARGET, options={"math": math}).build()
