@@ -59,7 +59,7 @@ def test_a_branch_reads_what_the_same_branch_computed():
 def test_choices_by_one_condition_are_vectorised(tmp_path):
     """gcc makes no two paths of a loop's body of them."""
     if shutil.which("gcc") is None:
-        pytest.skip("needs gcc")
+        pytest.skip("gcc alone says which loops it did not make vectors of (-fopt-info-vec-missed)")
     fn = compiled(around, "f64[n]")
     fn.save(tmp_path)
     flags = [*flags_for(fn.source, "default"), "-fopt-info-vec-missed"]
