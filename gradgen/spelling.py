@@ -30,13 +30,19 @@ from typing import Any
 
 
 class Expr:
-    """Text of an expression and how tightly its outermost operator binds."""
+    """Text of an expression, how tightly its outermost operator binds, and (set by a printer) the variables it reads."""
 
-    __slots__ = ("precedence", "text")
+    __slots__ = ("precedence", "reads", "text")
 
-    def __init__(self, text: str, precedence: int = ATOM) -> None:
+    def __init__(self, text: str, precedence: int = ATOM, reads: tuple[str, ...] = ()) -> None:
         self.text = text
         self.precedence = precedence
+        self.reads = reads
+
+    @classmethod
+    def variable(cls, name: str) -> Expr:
+        """A variable, or an element of one: what stands for a value that has been assigned."""
+        return cls(name, ATOM, (name,))
 
     def __repr__(self) -> str:
         return f"Expr({self.text!r}, {self.precedence})"

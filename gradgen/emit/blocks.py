@@ -91,17 +91,17 @@ class _Block:
 
     def operand(self, value: Value) -> Expr:
         """An operand as an expression that can stand inside a block: evaluated once, before it."""
-        expr, reads = self.printer._operand(value)
-        self.reads += reads
+        expr = self.printer._operand(value)
+        self.reads += expr.reads
         return expr
 
     def variable(self, value: Value) -> str:
         """An operand that is read in every step: a name, or an element that costs nothing to read."""
-        expr, reads = self.printer._operand(value)
+        expr = self.printer._operand(value)
         if not (expr.text.isidentifier() or (value.op in LEAVES and not value.type.shape)):
             name = self.printer._name(value)
-            self.printer._statement(value, name, f"{name} = ", expr.text, reads)
-            self.printer._exprs[value] = expr = Expr(name)
+            self.printer._statement(value, name, f"{name} = ", expr.text, expr.reads)
+            self.printer._exprs[value] = expr = Expr.variable(name)
         self.reads.append(expr.text)
         return expr.text
 
@@ -129,12 +129,12 @@ class _Block:
         """Result k is this expression."""
         for item in self.items:
             if item.params["k"] == k:
-                self.printer._exprs[item] = Expr(text)
+                self.printer._exprs[item] = Expr.variable(text)
 
     def before(self, name: str, text: str, reads: Sequence[str] = ()) -> None:
         """A statement before the block: `name = text`, or a store."""
         prefix = f"{name} = "
-        self.printer._statement(self.node, name.partition("[")[0], prefix, text, list(reads))
+        self.printer._statement(self.node, name.partition("[")[0], prefix, text, reads)
 
     def lines(self, inner: Printer, depth: int = 1) -> list[str]:
         """The statements of a nested printer, indented."""
@@ -249,17 +249,17 @@ class _Loop(_Block):
         out = self.loop.carry_outputs[k]
         return bool(out.type.shape) and _makes(out)
 
-    def assignments(self, pairs: list[tuple[str, Expr, list[str]]]) -> list[str]:
+    def assignments(self, pairs: list[tuple[str, Expr]]) -> list[str]:
         """`a = x` (or `a += x`) for each carry; where one reads another's old value, all at once."""
-        pairs = [(name, expr, reads) for name, expr, reads in pairs if expr.text != name]
-        names = [name for name, _, _ in pairs]
-        clash = any(other in reads for j, (_, _, reads) in enumerate(pairs) for other in names[:j])
+        pairs = [(name, expr) for name, expr in pairs if expr.text != name]
+        names = [name for name, _ in pairs]
+        clash = any(other in expr.reads for j, (_, expr) in enumerate(pairs) for other in names[:j])
         if not clash:
-            return [self.assignment(name, expr) for name, expr, _ in pairs]
-        line = f"{', '.join(names)} = {', '.join(expr.text for _, expr, _ in pairs)}"
+            return [self.assignment(name, expr) for name, expr in pairs]
+        line = f"{', '.join(names)} = {', '.join(expr.text for _, expr in pairs)}"
         if self.printer.indent + 4 + len(line) <= 100:
             return [line]
-        out = [f"{t} = {e.text}" for t, (_, e, _) in zip(self.spare, pairs, strict=False)]
+        out = [f"{t} = {e.text}" for t, (_, e) in zip(self.spare, pairs, strict=False)]
         return out + [f"{n} = {t}" for n, t in zip(names, self.spare, strict=False)]
 
     def find_sums(self, names: Sequence[str]) -> None:
@@ -269,7 +269,7 @@ class _Loop(_Block):
     def start(self, k: int, name: str, mutated: bool) -> None:
         """The carry's first value; a copy where the loop writes into it and it may be somebody else's."""
         value = self.loop.init[k]
-        expr, reads = self.printer._operand(value)
+        expr = self.printer._operand(value)
         text = expr.text
         filled = value.op.name == "broadcast" and not value.args[0].type.shape
         fresh = (
@@ -278,7 +278,7 @@ class _Loop(_Block):
         if mutated and not fresh:
             text = f"np.array({text})"
         if text != name:
-            self.before(name, text, reads)
+            self.before(name, text, expr.reads)
 
 
 def _adds(loop: Loop, k: int) -> bool:
@@ -335,8 +335,8 @@ class _For(_Loop):
                 ty = self.node.type.parts[loop.first_state + kept[k]]  # type: ignore[attr-defined]
                 self.before(name, self.empty(ty))
                 start = f"{name}[{printer.size(length) if loop.reverse else 0}]"
-                expr, reads = printer._operand(loop.init[k])
-                self.before(start, _scalar_fill(loop.init[k], expr.text), reads)
+                expr = printer._operand(loop.init[k])
+                self.before(start, _scalar_fill(loop.init[k], expr.text), expr.reads)
             else:
                 self.start(k, name, loop.carry_inputs[k] in mutated)
         for k, name in enumerate(y_names):
@@ -347,15 +347,15 @@ class _For(_Loop):
         pairs = []
         tail: list[str] = []
         for k, name in enumerate(carry_names):
-            expr, reads = printed.results[k], inner.result_reads[k]
-            self.reads += reads
+            expr = printed.results[k]
+            self.reads += expr.reads
             if k in kept:
                 tail.append(f"{name}[{_plus(index, out_of)}] = {expr.text}")
             else:
-                pairs.append((name, expr, reads))
+                pairs.append((name, expr))
         for k, name in enumerate(y_names):
             expr = printed.results[loop.carries + k]
-            self.reads += inner.result_reads[loop.carries + k]
+            self.reads += expr.reads
             tail.append(f"{name}[{index}] = {expr.text}")
         lines += [f"    {line}" for line in [*tail, *self.assignments(pairs)]]
         if len(lines) == 1:
@@ -452,7 +452,7 @@ class _While(_Loop):
         for name in y_names:
             self.before(name, "[]")
         condition = checked.results[0]
-        self.reads += check.result_reads[0]
+        self.reads += condition.reads
         if check.statements:
             lines = ["while True:", *self.lines(check)]
             ends = condition.text.removeprefix("not ")
@@ -471,12 +471,13 @@ class _While(_Loop):
         lines += self.lines(inner)
         pairs = []
         for k, name in enumerate(carry_names):
-            self.reads += inner.result_reads[k]
-            pairs.append((name, printed.results[k], inner.result_reads[k]))
+            self.reads += printed.results[k].reads
+            pairs.append((name, printed.results[k]))
         tail = []
         for k, name in enumerate(y_names):
-            self.reads += inner.result_reads[loop.carries + k]
-            tail.append(f"{name}.append({printed.results[loop.carries + k].text})")
+            expr = printed.results[loop.carries + k]
+            self.reads += expr.reads
+            tail.append(f"{name}.append({expr.text})")
         tail += self.assignments(pairs)
         tail += [
             f"{name}.append({carry_names[k]})"
@@ -528,7 +529,7 @@ class _Branch(_Block):
                     inner.roots[v] = names[k]
             printed.append((inner, inner.print()))
         (a, first), (b, second) = printed
-        self.reads += [r for reads in (*a.result_reads, *b.result_reads) for r in reads]
+        self.reads += [r for expr in (*first.results, *second.results) for r in expr.reads]
         if len(names) == 1 and not a.statements and not b.statements:
             x, y = first.results[0], second.results[0]
             text = f"{x.at(TERNARY + 1)} if {pred.at(TERNARY + 1)} else {y.at(TERNARY)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -11,7 +12,7 @@ class Statement:
 
     lines: list[str]
     target: str
-    reads: list[str]
+    reads: Sequence[str]
     phase: str
     cited: str
     more: tuple[str, ...] = ()  # further names that it assigns

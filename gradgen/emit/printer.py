@@ -19,7 +19,7 @@ from gradgen.emit.lines import Statement
 from gradgen.emit.literals import number, repr_array, size_precedence
 from gradgen.emit.names import Names
 from gradgen.errors import EmitError
-from gradgen.ir import CONST, LEAVES, SIZE, Function, shows, use_counts
+from gradgen.ir import CONST, LEAVES, OPS, SIZE, Function, shows, use_counts
 from gradgen.ops.regions import ITEM
 from gradgen.ops.spans import index_text
 from gradgen.sites import cite
@@ -69,16 +69,17 @@ class Printer:
         self._by_dtype: dict[str, dict[Any, Callable[..., Expr]]] = {}  # the spelling of each op
         self._places: dict[Any, tuple[str, str]] = {}
         self._literals: dict[Value, Expr] = {}
-        self.pending: dict[Value, tuple[Expr, list[str]]] = {}
+        self.pending: dict[Value, Expr] = {}
         self.statements: list[Statement] = []
         for node, name in zip(fn.inputs, inputs, strict=True):
-            self._exprs[node] = Expr(name)
+            self._exprs[node] = Expr.variable(name)
         self._hints = {v: label for v, label in zip(fn.outputs, results, strict=False) if label}
         self.indent = 4
         self.local_letters: dict[str, str] = {}  # numbers of steps, known inside the function only
         self.owned: set[Value] = set()  # inputs of a loop body that are its own to write into
         self.roots: dict[Value, str] = {}  # variables that statements are told to assign
         self.unnamed: set[Value] = set()  # values that stand where they are stored, named or not
+        self._doubling = {OPS["mulz"]} if spelling == "python" else ()
         self._mixed = False  # whether f32 or i32 occur, beside which numbers may say their dtype
         self.is_region = False  # results are expressions of the block around it
         self.tables: dict[Value, str] = {}  # what the module has: the names of tables
@@ -134,27 +135,27 @@ class Printer:
         fold, pending, dtype = self.fold, self.pending, ""
         for node in body:
             op = node.op
-            if op.store is not None:
-                if node in done:
-                    self._exprs[node] = self._exprs[node.args[0]]
-                else:
-                    self._update(node)
-                continue
-            if node in into:
-                self._compute_into(node, into[node])
-                continue
-            if op is ITEM:
-                continue  # the statement that it is a result of has named it
-            if op.regions:
-                print_region(self, node)
-                continue
             if node.type.dtype != dtype:
                 dtype = node.type.dtype
                 spellings = self._by_dtype.setdefault(dtype, {})
             spelling = spellings.get(op)
-            if spelling is None:
+            if spelling is None:  # its first statement, or one that is no expression
+                if op.store is not None:
+                    if node in done:
+                        self._exprs[node] = self._exprs[node.args[0]]
+                    else:
+                        self._update(node)
+                    continue
+                if op is ITEM:
+                    continue  # the statement that it is a result of has named it
+                if op.regions:
+                    print_region(self, node)
+                    continue
                 spelling = spellings[op] = self._spelling(node)
-            expr, reads = self._spell(node, spelling)
+            if into and node in into:
+                self._compute_into(node, into[node])
+                continue
+            expr = self._spell(node, spelling)
             if (
                 fold
                 and (node.name is None or node in self.unnamed)
@@ -162,12 +163,10 @@ class Printer:
                 and len(expr.text) < 74
                 and node not in kept
             ):
-                pending[node] = (expr, reads)
+                pending[node] = expr
             else:
-                self._assign(node, expr, reads)
-        found = [self._operand(v) for v in fn.outputs]
-        self.result_reads = [reads for _, reads in found]
-        results = [expr for expr, _ in found]
+                self._assign(node, expr)
+        results = [self._operand(v) for v in fn.outputs]
         return Printed(self.statements, results, self.helpers, self.used_letters)
 
     def _spelling(self, node: Value) -> Callable[..., Expr]:
@@ -181,73 +180,61 @@ class Printer:
         choose = getattr(found, "choose", None)
         return choose(node.type.dtype) if choose is not None else found
 
-    def _operand(self, node: Value) -> tuple[Expr, list[str]]:
-        known = self._exprs.get(node)
+    def _operand(self, node: Value) -> Expr:
+        known = self._exprs.get(node) or self.pending.pop(node, None)
         if known is not None:
-            return known, [known.text]
+            return known
         if node.op is CONST:
             if node in self.tables:
-                return Expr(self.tables[node]), []
+                return Expr(self.tables[node])
             if node.type.shape and node.params["value"].size > 3:
                 return self._array(node)
             literal = self._literals.get(node)
             if literal is None:
                 literal = self._literals[node] = self.literal(node)
-            return literal, []
-        if node.op is SIZE:
-            dim = node.params["size"]
-            text = self.size(dim)
-            return Expr(text, size_precedence(dim)), []
-        return self.pending.pop(node)
+            return literal
+        assert node.op is SIZE
+        dim = node.params["size"]
+        return Expr(self.size(dim), size_precedence(dim))
 
-    def _array(self, node: Value) -> tuple[Expr, list[str]]:
+    def _array(self, node: Value) -> Expr:
         """A captured array gets a statement of its own where it is first read: its text once, whatever reads it."""
         name = self.names.fresh(node.name or "table")
-        self._exprs[node] = Expr(name)
-        self._statement(node, name, f"{name} = ", self.literal(node).text, [])
-        return self._exprs[node], [name]
+        self._exprs[node] = Expr.variable(name)
+        self._statement(node, name, f"{name} = ", self.literal(node).text)
+        return self._exprs[node]
 
-    def _spell(self, node: Value, spelling: Callable[..., Expr]) -> tuple[Expr, list[str]]:
+    def _spell(self, node: Value, spelling: Callable[..., Expr]) -> Expr:
         """The node's expression; operands whose text would make the line too long become temporaries first."""
-        operands: list[Expr] = []
-        reads: list[str] = []
         exprs, pending = self._exprs, self.pending
-        folded: dict[int, list[str]] | None = None
+        operands: list[Expr] = []
         for a in node.args:
-            expr = exprs.get(a)
-            if expr is not None:
-                reads.append(expr.text)
-            elif a in pending:
-                expr, used = pending.pop(a)
-                if folded is None:
-                    folded = {}
-                folded[len(operands)] = used
-                reads += used
-            else:
-                expr, used = self._operand(a)
-                reads += used
-            operands.append(expr)
+            operands.append(exprs.get(a) or pending.pop(a, None) or self._operand(a))
         if self._mixed and node.op.elementwise:
             self._say_dtypes(node, operands)
             if node.type.dtype == "f64":
                 self._widen(node, operands)
-        if folded is None:
-            return spelling(operands, node, self), reads
-        count = len(folded)
-        if node.op.name == "mulz" and self.spelling == "python" and 0 in folded:
-            self._settle(node, 0, operands, folded)  # named, since the spelling reads it twice
+        if node.op in self._doubling and self._folds(node.args[0]):
+            self._settle(node, 0, operands)  # named, since the spelling reads it twice
         expr = spelling(operands, node, self)
-        while folded and len(expr.text) > WIDTH - 20 - self.indent:
-            longest = max(folded, key=lambda k: len(operands[k].text))
-            self._settle(node, longest, operands, folded)
-            expr = spelling(operands, node, self)
-        if (
-            len(folded) < count
-        ):  # what a settled operand reads is its own statement's: reads do not grow along long sums
-            reads = []
-            for k, a in enumerate(node.args):
-                reads += folded[k] if k in folded else [exprs[a].text] if a in exprs else []
-        return expr, reads
+        if len(expr.text) > WIDTH - 20 - self.indent:
+            folded = [k for k, a in enumerate(node.args) if self._folds(a)]
+            while folded and len(expr.text) > WIDTH - 20 - self.indent:
+                longest = max(folded, key=lambda k: len(operands[k].text))
+                self._settle(node, longest, operands)
+                folded.remove(longest)
+                expr = spelling(operands, node, self)
+        if len(operands) == 1:
+            expr.reads = operands[0].reads
+        elif len(operands) == 2:
+            expr.reads = operands[0].reads + operands[1].reads
+        else:
+            expr.reads = tuple([name for x in operands for name in x.reads])
+        return expr
+
+    def _folds(self, a: Value) -> bool:
+        """Whether an operand that has been spelled is neither a variable nor a number: its text stands only there."""
+        return a not in self._exprs and a.op is not CONST and a.op is not SIZE
 
     def _say_dtypes(self, node: Value, operands: list[Expr]) -> None:
         """np.float32(2.0) for 2.0 where NumPy would make another dtype of the plain number and the other operands."""
@@ -277,16 +264,10 @@ class Printer:
                     f"{x.at(ATOM)}.astype(np.float64)" if ty.shape else f"np.float64({x.text})"
                 )
 
-    def _settle(
-        self,
-        node: Value,
-        k: int,
-        operands: list[Expr],
-        folded: dict[int, list[str]],
-    ) -> None:
+    def _settle(self, node: Value, k: int, operands: list[Expr]) -> None:
         """Give a folded operand a variable after all."""
         a = node.args[k]
-        self._assign(a, operands[k], folded.pop(k))
+        self._assign(a, operands[k])
         name = self._exprs[a]
         for j, b in enumerate(node.args):
             if b is a:
@@ -306,17 +287,17 @@ class Printer:
 
         other = self._other_operand(node, home)
         if other is not None:  # t1 = np.add(t1, b, out=t1)
-            expr, reads = self._operand(other)
+            expr = self._operand(other)
             text = f"{base} {AUGMENTED[node.op.name]} {expr.text}"
             self._exprs[node] = self._exprs[home]
-            self._statement(node, base, "", text, [*reads, base])
+            self._statement(node, base, "", text, (*expr.reads, base))
             return
-        expr, reads = self._spell(node, spelling)
-        reads = [*reads, base]
+        expr = self._spell(node, spelling)
+        expr.reads += (base,)
         if node in self.buffers.stored:
-            self._statement(node, base, "", expr.text, reads)
+            self._statement(node, base, "", expr.text, expr.reads)
         else:
-            self._assign(node, expr, reads)
+            self._assign(node, expr)
 
     def _other_operand(self, node: Value, home: Value) -> Value | None:
         """b where `node` is a + b and may be written a += b: the variable `home` holds a and no name of the user's."""
@@ -332,12 +313,13 @@ class Printer:
         hint = node.name or self._hints.get(node)
         return self.names.fresh(hint) if hint else self.names.temporary()
 
-    def _assign(self, node: Value, expr: Expr, reads: list[str]) -> None:
+    def _assign(self, node: Value, expr: Expr) -> None:
         name = (self._roots.get(node) or self.roots.get(node)) if self._rooted else None
         if name is None:
             hint = node.name or self._hints.get(node)
             name = self.names.fresh(hint) if hint else self.names.temporary()
-        self._exprs[node] = Expr(name)
+        self._exprs[node] = Expr(name, ATOM, (name,))
+        reads = expr.reads
         conditions = self._guards.get(node) if self._guards else None
         if conditions:
             names = [self._exprs[c].text for c, _ in conditions]
@@ -345,10 +327,12 @@ class Printer:
                 n if p else f"not {n}" for n, (_, p) in zip(names, conditions, strict=True)
             )
             expr = Expr(f"{expr.at(TERNARY + 1)} if {test} else 0.0", TERNARY)
-            reads = reads + names
+            reads += tuple(names)
         self._statement(node, name, f"{name} = ", expr.text, reads)
 
-    def _statement(self, node: Value, name: str, prefix: str, text: str, reads: list[str]) -> None:
+    def _statement(
+        self, node: Value, name: str, prefix: str, text: str, reads: Sequence[str] = ()
+    ) -> None:
         phase, cited = self.place(node.site)
         if self.indent + len(prefix) + len(text) <= WIDTH:
             lines = [prefix + text]
@@ -438,25 +422,24 @@ class Printer:
 
     def _update(self, node: Value) -> None:
         acc = node.args[0]
-        base, reads = self._operand(acc)
+        base = self._operand(acc)
         if node in self._in_place and base.text.isidentifier():
             name = base.text
         else:
             name = self._roots.get(node) or self._name(node)
-            self._statement(node, name, f"{name} = ", f"np.array({base.text})", reads)
-        operands = [Expr(name)]
-        used = [name]
+            self._statement(node, name, f"{name} = ", f"np.array({base.text})", base.reads)
+        operands = [Expr.variable(name)]
         for a in node.args[1:]:
-            expr, found = self._operand(a)
+            expr = self._operand(a)
             if len(expr.text) > WIDTH - 40 and a.op not in LEAVES and a not in self._exprs:
-                self._assign(a, expr, found)
-                expr, found = self._operand(a)
+                self._assign(a, expr)
+                expr = self._operand(a)
             operands.append(expr)
-            used += found
-        self._exprs[node] = Expr(name)
+        self._exprs[node] = operands[0]
         store = node.op.store
         assert store is not None
-        self._statement(node, name, "", store(operands, node, self).text, used)
+        reads = [read for x in operands for read in x.reads]
+        self._statement(node, name, "", store(operands, node, self).text, reads)
 
 
 def break_line(prefix: str, text: str, indent: int = 4) -> list[str]:
