@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from c_programs import IDS, PROGRAMS, close, logistic, make, rosenbrock, sample, size_sets, turns
 
+import gradgen as gg
 from gradgen.engine import interpret
 from gradgen.errors import GradgenError
 from gradgen.lower import compile_loops, show, stages
@@ -278,3 +279,23 @@ def test_an_element_of_the_input_that_only_a_result_reads():
         verify(kernel, name)
         corner, doubled = run(kernel, [x], {})
         assert corner == 2.0 and np.array_equal(doubled, 2.0 * x), name
+
+
+@pytest.mark.parametrize(
+    ("dtype", "copied", "rows"), [("f64", 20, 8), ("f32", 20, 16), ("f64", 3, 64)]
+)
+def test_rows_that_are_mostly_copied_go_in_blocks_of_one_vector(dtype, copied, rows):
+    """The memory of one block is then on its way while another is computed."""
+
+    def row(x):
+        total = np.exp(x[0])
+        for k in range(1, copied):
+            total = total * x[k] + x[k - 1]
+        return total
+
+    def model(X):
+        return np.sum(gg.vmap(row)(X))
+
+    fn, signature = make(model, (f"{dtype}[n,{copied}]",), "X")
+    kernel = compile_loops(fn, signature.results)
+    assert [loop.step for loop in _loops(kernel.body) if str(loop.extent) == "n"] == [rows]
