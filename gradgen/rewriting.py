@@ -51,6 +51,11 @@ def rewrite(fn: Function, rules: dict[Any, list[Rule]]) -> Function:
 
 def within(fn: Function, step: Callable[[Function], Function]) -> Function:
     """`fn` with `step` applied to the regions of its loops and branches, innermost first."""
+    return with_regions(fn, lambda region: step(within(region, step)))
+
+
+def with_regions(fn: Function, step: Callable[[Function], Function]) -> Function:
+    """`fn` with `step` applied to the regions of its own loops and branches, not to what is in them."""
     if not fn.has_regions:
         return fn
     new: dict[Value, Value] = {}
@@ -61,7 +66,7 @@ def within(fn: Function, step: Callable[[Function], Function]) -> Function:
         if node.op.regions:
             params = dict(params)
             for name in node.op.regions:
-                params[name] = step(within(params[name], step))
+                params[name] = step(params[name])
         if node.op.regions or any(a is not b for a, b in zip(args, node.args, strict=True)):
             new[node] = node = with_args(node, args, params)
         body.append(node)

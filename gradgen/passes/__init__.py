@@ -1,6 +1,7 @@
 """Passes over the array IR, Function to Function, in the order in which they run.
 
     inline          calls of functions with derivatives of their own become their statements
+    columns         maps over small arrays become maps over their numbers, for NumPy
     vectorise       maps become statements over whole arrays, for NumPy
     simplify        fold constants; algebra whose validity each rule states
     dce             statements that nothing reads go
@@ -30,6 +31,7 @@ from gradgen.cse import cse
 from gradgen.invariant import invariant
 from gradgen.ir import Function, verify
 from gradgen.passes.calls import inline
+from gradgen.passes.columns import columns
 from gradgen.passes.dce import dce
 from gradgen.passes.factors import factors
 from gradgen.passes.identities import identities
@@ -59,9 +61,10 @@ FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
     "readable": (identities, products, rows, factors, differences),
     "fast": (share_logistic, identities, products, rows, factors, differences, signs),
 }
+BY_COLUMNS: dict[str, tuple[Pass, ...]] = {"readable": (columns,), "fast": (columns,)}
 # What only pays where the elements of an array are read in loops, which know how it lies in memory.
 FOR_LOOPS: dict[str, tuple[Pass, ...]] = {"fast": (turn, invariant, cse)}
-BY_ITSELF = (turn,)  # goes into regions itself
+BY_ITSELF = (columns, turn)  # goes into regions itself
 FOR_REGIONS = (
     inline,
     invariant,
@@ -76,7 +79,9 @@ def optimise(fn: Function, level: str, check: bool = False, target: str = "numpy
         steps = (*steps, *FOR_WHOLE_ARRAYS.get(level, ()))
     regions = fn.has_regions
     if regions:
-        steps = (inline, vectorise, *steps, *steps) if target in WHOLE_ARRAYS else (*steps, *steps)
+        steps = (*steps, *steps)
+        if target in WHOLE_ARRAYS:
+            steps = (inline, *BY_COLUMNS.get(level, ()), vectorise, *steps)
         steps = (*steps, simplify, dce)  # of the numbers that dead code has put into bodies
     else:
         steps = tuple(step for step in steps if step not in FOR_REGIONS)
