@@ -57,7 +57,7 @@ from gradgen.lower.kernel import (
 from gradgen.lower.threads import work
 from gradgen.sites import Site, cite
 from gradgen.sizes import Dim
-from gradgen.spelling import COMPARE, SUM, TERNARY, UNARY, Expr
+from gradgen.spelling import COMPARE, PRODUCT, SUM, TERNARY, UNARY, Expr
 from gradgen.types import C_NAMES, DTYPES
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -328,15 +328,17 @@ class CBody(CPlaces):
             name = self.loop_names[level]
             self.variable[id(stmt.var)] = Expr(name)
             step = f"{name}++" if stmt.step == 1 else f"{name} += {stmt.step}"
-            head = f"for (int64_t {name} = {self.dim(stmt.start).text};"
+            whole = isinstance(stmt.start, Clip)
+            start = self._bound(stmt.start, depth) if whole else self.dim(stmt.start)
+            head = f"for (int64_t {name} = {start.text};"
             if stmt.extent == FOREVER:
                 head += f"; {step})"
             else:
-                head += f" {name} < {self._end(stmt, depth).at(COMPARE + 1)}; {step})"
+                head += f" {name} < {self._bound(stmt.extent, depth).at(COMPARE + 1)}; {step})"
             self.lines, outer = [], self.lines
             for nest in walk(stmt.body):
                 if type(nest) is Loop and self._counts_from(nest, stmt.var):
-                    self._end(nest, depth + 1)
+                    self._bound(nest.extent, depth + 1)
             self.block(stmt.body, depth + 1, cite(stmt.site) or cited)
             inner, self.lines = self.lines, outer
             single = is_single(inner, depth + 1)
@@ -399,9 +401,8 @@ class CBody(CPlaces):
         terms = loop.extent.base.terms
         return any(t is var for t, _ in terms) and all(id(t) in self.variable for t, _ in terms)
 
-    def _end(self, loop: Loop, depth: int) -> Expr:
-        """Where a loop ends; the rows of a block get a name, once for all loops over them."""
-        clip = loop.extent
+    def _bound(self, clip: Any, depth: int) -> Expr:
+        """Where a loop starts or ends; the rows of a block get a name, once for all loops over them."""
         if not isinstance(clip, Clip):
             return self.extent(clip)
         key = (clip.base.key(), clip.size, clip.total)
@@ -412,7 +413,9 @@ class CBody(CPlaces):
             size = self.dim(clip.size)
             test = f"{rest} < {size.at(COMPARE + 1)} ? {rest} : {size.at(TERNARY + 1)}"
             self._line(f"const int64_t {name} = {test};", depth, None, "")
-        return Expr(name)
+        return (
+            Expr(name) if clip.unit == 1 else Expr(f"{name} / {clip.unit} * {clip.unit}", PRODUCT)
+        )
 
     def _part(self, stmt: Call, depth: int) -> None:
         """A part as a static function of what it mentions, and its call."""

@@ -2,13 +2,16 @@
 
     lowering    one nest per statement; scalars at the top level; a Function of a few numbers is all scalars (`apart`)
     fuse        loops of one extent become one, forward and reverse alike
+    interchange a loop over steps around a loop over elements is turned inside out, and shares loops (fuse) with what is around
     forward     loads of what the block knows are that scalar
     sweep       stores and scalars that nothing reads go
     contract    temporaries of one iteration become scalars or small arrays of their block
     hoist       scalars that do not depend on a loop are computed before it
     unroll      short loops that only move what small arrays hold are written out
+    write_out   and the short loops of rows that take steps
     firsts      rows of zeros that are added to place by place start with what is added first
     gather      additions to neighbouring places are collected place by place, and stored once
+    abreast     rows that take steps take them side by side, a block of rows at a time
     block       long loops go in blocks of rows where that lets mathematical functions be computed side by side
     jam         a loop of additions to one small array takes several of its steps at once
     masks       small arrays of truth values are kept as numbers
@@ -27,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gradgen.ir import Function
+from gradgen.lower.abreast import abreast, write_out
 from gradgen.lower.block import block
 from gradgen.lower.contract import contract, forward, sweep
 from gradgen.lower.firsts import firsts
@@ -34,6 +38,7 @@ from gradgen.lower.fuse import fuse
 from gradgen.lower.gather import gather
 from gradgen.lower.hoist import hoist
 from gradgen.lower.inspect import show, verify
+from gradgen.lower.interchange import interchange
 from gradgen.lower.jam import jam
 from gradgen.lower.kernel import Kernel
 from gradgen.lower.lanes import lanes
@@ -52,8 +57,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
-        fuse, forward, sweep, contract, hoist, forward, sweep, unroll, firsts, gather, forward, sweep, block,
-        jam, masks, lanes, split, storage,
+        fuse, interchange, fuse, forward, sweep, contract, hoist, forward, sweep, unroll, write_out, firsts, gather, forward,
+        sweep, abreast, block, jam, masks, lanes, split, storage,
     ),
 }  # fmt: skip
 

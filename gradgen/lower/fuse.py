@@ -42,22 +42,23 @@ Places = frozenset[Any]
 
 def fuse(kernel: Kernel) -> Kernel:
     """`kernel` with compatible loops merged at every depth."""
-    return kernel.with_body(_block(kernel.body))
+    return kernel.with_body(fuse_block(kernel.body))
 
 
-def _block(body: list[Any]) -> list[Any]:
+def fuse_block(body: list[Any]) -> list[Any]:
+    """The statements of one block with compatible loops merged, and in what is inside of them."""
     cuts = [k + 1 for k, s in enumerate(body) if type(s) in _BARRIERS]
     if cuts:
         # Nothing moves past what may end the loop or names a size.
         bounds = [0, *cuts, len(body)]
-        return [s for lo, hi in pairwise(bounds) for s in _block_between(body[lo:hi])]
-    return _block_between(body)
+        return [s for lo, hi in pairwise(bounds) for s in _between(body[lo:hi])]
+    return _between(body)
 
 
 _BARRIERS = frozenset((Break, Bind, Fail, Routine))
 
 
-def _block_between(body: list[Any]) -> list[Any]:
+def _between(body: list[Any]) -> list[Any]:
     loops = sum(type(s) is Loop for s in body)
     if loops > 1:
         body = _Schedule().run(body)
@@ -66,9 +67,9 @@ def _block_between(body: list[Any]) -> list[Any]:
 
 def _inside(stmt: Any) -> Any:
     if type(stmt) is Loop:
-        return stmt.with_body(_block(stmt.body))
+        return stmt.with_body(fuse_block(stmt.body))
     if type(stmt) is If:
-        return If(stmt.condition, _block(stmt.then), _block(stmt.otherwise), stmt.site)
+        return If(stmt.condition, fuse_block(stmt.then), fuse_block(stmt.otherwise), stmt.site)
     return stmt
 
 

@@ -127,7 +127,8 @@ def show(kernel: Kernel) -> str:
     def extent(e: Any) -> str:
         if type(e) is not Clip:
             return str(e)
-        return f"min({e.size}, {e.total} - {affine(e.base)})"
+        whole = f"min({e.size}, {e.total} - {affine(e.base)})"
+        return whole if e.unit == 1 else f"{whole} // {e.unit} * {e.unit}"
 
     def place(buffer: Buffer, index: Index) -> str:
         return f"{fresh(buffer, buffer.name)}[{', '.join(map(affine, index))}]"
@@ -161,7 +162,7 @@ def show(kernel: Kernel) -> str:
                     stmt.site,
                 )
             elif kind is Loop:
-                start = "" if stmt.start == 0 else f"{stmt.start} <= "
+                start = "" if stmt.start == 0 else f"{extent(stmt.start)} <= "
                 step = "" if stmt.step == 1 else f" by {stmt.step}"
                 text = f"{stmt.kind} {start}{fresh(stmt.var, 'i')} < {extent(stmt.extent)}{step}:"
                 emit(depth, text, stmt.site)

@@ -213,14 +213,18 @@ class Store:
 
 
 class Clip:
-    """The extent of a loop over one block of another loop: min(size, total - base), for a base below total."""
+    """The extent of a loop over one block of another loop: min(size, total - base), for a base below total.
 
-    __slots__ = ("base", "size", "total")
+    unit: only so many that they are a multiple of it.
+    """
 
-    def __init__(self, base: Affine, size: Dim, total: Dim) -> None:
+    __slots__ = ("base", "size", "total", "unit")
+
+    def __init__(self, base: Affine, size: Dim, total: Dim, unit: int = 1) -> None:
         self.base = base
         self.size = size
         self.total = total
+        self.unit = unit
 
     def __str__(self) -> str:
         return f"min({self.size}, {self.total} - block)"
@@ -238,7 +242,7 @@ class Loop:
         kind: str,
         body: list[Any],
         site: Site | None = None,
-        start: Dim = 0,
+        start: Dim | Clip = 0,
         step: int = 1,
     ) -> None:
         self.var = var

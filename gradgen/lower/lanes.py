@@ -44,7 +44,7 @@ from gradgen.lower.kernel import (
     with_blocks,
 )
 from gradgen.lower.rewriter import Rewriter
-from gradgen.sizes import add, floordiv, max0, mul
+from gradgen.sizes import Dim, add, floordiv, max0, mul
 
 # A long loop: one vector of 64 bytes is 8 doubles, and with two of them an addition hides behind another.
 LANES = {"f64": 16, "f32": 16}
@@ -192,10 +192,12 @@ def _uses(body: Sequence[Any]) -> dict[int, str | None]:
 
 
 def _is_long(loop: Loop) -> bool:
-    if loop.step != 1 or loop.kind == "sequential" or type(loop.extent) is Clip:
+    if loop.step != 1 or loop.kind == "sequential":
         return False
     if any(type(s) not in (Let, Load, Store, Check) for s in loop.body):
         return False
+    if type(loop.extent) is Clip:
+        return loop.start == 0 and isinstance(loop.extent.size, int)
     return not isinstance(loop.extent, int) or loop.extent >= LANES["f64"]
 
 
@@ -221,10 +223,16 @@ def _widened(loop: Loop, found: dict[int, Collector]) -> list[Any]:
 def _steps(loop: Loop, found: dict[int, Collector]) -> list[Any]:
     (width,) = next(iter(found.values())).lane.shape
     assert isinstance(width, int)
-    assert not isinstance(loop.extent, Clip)
-    count = max0(add(loop.extent, mul(loop.start, -1)))
-    steps = floordiv(count, width)
-    middle = add(loop.start, mul(steps, width))
+    steps: Dim
+    middle: Dim | Clip
+    if isinstance(loop.extent, Clip):
+        clip = loop.extent
+        steps, middle = clip.size, Clip(clip.base, clip.size, clip.total, width)
+    else:
+        assert not isinstance(loop.start, Clip)
+        count = max0(add(loop.extent, mul(loop.start, -1)))
+        steps = floordiv(count, width)
+        middle = add(loop.start, mul(steps, width))
     lane = Var()
     out: list[Any] = []
 

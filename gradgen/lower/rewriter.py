@@ -58,10 +58,14 @@ class Rewriter:
 
     def loop(self, loop: Loop, body: list[Any]) -> Loop:
         new = loop.with_body(body)
-        if type(loop.extent) is Clip and self.table:
-            clip = loop.extent
-            new.extent = Clip(clip.base.substitute(self.table), clip.size, clip.total)
+        if self.table:
+            new.start, new.extent = self.bound(loop.start), self.bound(loop.extent)
         return new
+
+    def bound(self, bound: Any) -> Any:
+        if type(bound) is not Clip:
+            return bound
+        return Clip(bound.base.substitute(self.table), bound.size, bound.total, bound.unit)
 
     def block(self, body: Sequence[Any]) -> list[Any]:
         return [self.statement(stmt) for stmt in body]

@@ -87,7 +87,7 @@ def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[n
     def end(extent: Any) -> int:
         if type(extent) is Clip:
             left = evaluate(extent.total, sizes) - affine(extent.base)
-            return min(evaluate(extent.size, sizes), left)
+            return min(evaluate(extent.size, sizes), left) // extent.unit * extent.unit
         return evaluate(extent, sizes)
 
     def position(buffer: Buffer, index: Sequence[Affine]) -> int:
@@ -152,7 +152,7 @@ def run(kernel: Kernel, args: Sequence[Any], given: Mapping[str, int]) -> list[n
                 else:
                     array_of(stmt.buffer)[at] = scalar(stmt.value)
             elif kind is Loop:
-                for i in range(evaluate(stmt.start, sizes), end(stmt.extent), stmt.step):
+                for i in range(end(stmt.start), end(stmt.extent), stmt.step):
                     env[id(stmt.var)] = i
                     if not block(stmt.body):
                         break

@@ -71,6 +71,7 @@ def _is_long(loop: Loop) -> bool:
 
 def _shared(loop: Loop) -> list[Any]:
     assert not isinstance(loop.extent, Clip)
+    assert not isinstance(loop.start, Clip)
     collected = _collected(loop)
     if collected is None:
         return [loop]

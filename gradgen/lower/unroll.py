@@ -29,7 +29,7 @@ def _block(body: list[Any]) -> list[Any]:
         if type(stmt) is not Loop:
             out.append(stmt)
         elif 0 < _moves(stmt, arrays, set()) <= MOST:
-            out += _written_out(stmt, {})
+            out += written_out(stmt, {})
         else:
             out.append(stmt.with_body(_block(stmt.body)))
     return out
@@ -72,13 +72,14 @@ def _moves(loop: Loop, arrays: set[int], around: set[int]) -> int:
     return total * loop.extent
 
 
-def _written_out(loop: Loop, places: dict[int, Any]) -> list[Any]:
+def written_out(loop: Loop, places: dict[int, Any]) -> list[Any]:
+    """The statements of all iterations of a loop of known length, and of the loops in it; places: what variables are."""
     out: list[Any] = []
     for k in range(int(loop.extent)):  # type: ignore[arg-type]
         table = {**places, id(loop.var): Affine(k)}
         for stmt in loop.body:
             if type(stmt) is Loop:
-                out += _written_out(stmt, table)
+                out += written_out(stmt, table)
             else:
                 rewriter = Rewriter(table, fresh=True)
                 out.append(rewriter.statement(stmt))
