@@ -509,3 +509,16 @@ def through_asarray(x):
 def test_what_shares_memory_with_an_array_of_outside_is_refused(f):
     with pytest.raises(gg.UnsupportedError, match="plain NumPy array"):
         gg.grad(f)(POINT)
+
+
+@pytest.mark.parametrize("add", [np.add.at, np.subtract.at])
+@pytest.mark.parametrize("spec", ["f64[n]", "f64[2]", "f64[2,3]"])
+def test_what_does_not_fit_its_indices_is_refused_where_it_is_added(add, spec):
+    def f(x):
+        out = np.zeros(3)
+        add(out, [0, 1, 1], x)
+        return np.sum(out)
+
+    with pytest.raises(gg.ShapeError, match=r"test_assignment\.py:\d+: add\(out"):
+        gg.compile(f, spec)
+    assert gg.compile(gg.grad(f), "f64[1]")(np.ones(1)) in (3.0, -3.0)

@@ -26,8 +26,8 @@ from gradgen.ops.index import (
     canonical,
     check_constants,
     entries_of,
-    gather_type,
     getitem,
+    scatter_type,
 )
 from gradgen.ops.ranges import iota
 from gradgen.ops.reduce import as_value
@@ -36,7 +36,7 @@ from gradgen.ops.shape import broadcast_to, ravel, reshape
 from gradgen.ops.spans import Span, resolve
 from gradgen.sizes import product
 from gradgen.spelling import Expr
-from gradgen.types import Type, broadcast, promote
+from gradgen.types import broadcast, promote
 from gradgen.value import Value, apply, constant, current_trace
 
 
@@ -45,13 +45,6 @@ def _set_evaluate(acc: Any, v: Any, *indices: Any, axis: int) -> Any:
     out = np.array(acc)
     out[(*(slice(None),) * axis, *indices)] = v
     return out
-
-
-def _set_type(acc: Type, v: Type, *indices: Type, axis: int) -> Type:
-    part = gather_type(acc, *indices, axis=axis)
-    if broadcast("assignment", v.shape, part.shape) != part.shape:
-        raise ShapeError(f"assignment into {part} needs a value that fits, got {v}")
-    return acc
 
 
 def _distinct(indices: tuple[Value, ...]) -> bool:
@@ -97,7 +90,7 @@ def _set_store(operands: Any, node: Any, target: Any) -> Expr:
 SCATTER_SET: Op = define(
     Op(
         "scatter_set",
-        _set_type,
+        scatter_type,
         _set_evaluate,
         "The first operand with the second put at integer indices; of repeated ones the last counts.",
         vjp=_set_vjp,

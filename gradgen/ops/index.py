@@ -169,6 +169,14 @@ def _gather_index(indices: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, *indices)
 
 
+def scatter_type(acc: Type, v: Type, *indices: Type, axis: int) -> Type:
+    """acc's own, into which v must fit: checked here, since a rule would only stumble over it where a gradient is asked."""
+    part = gather_type(acc, *indices, axis=axis)
+    if broadcast("assignment", v.shape, part.shape) != part.shape:
+        raise ShapeError(f"assignment into {part} needs a value that fits, got {v}")
+    return acc
+
+
 def _scatter_evaluate(acc: Any, v: Any, *indices: Any, axis: int) -> Any:
     out = np.array(acc)
     np.add.at(out, _gather_index(indices, axis), v)
@@ -218,7 +226,7 @@ def _scatter_store(operands: Any, node: Any, target: Any) -> Expr:
 SCATTER_ADD: Op = define(
     Op(
         "scatter_add",
-        lambda acc, v, *indices, axis: acc,
+        scatter_type,
         _scatter_evaluate,
         "The first operand with the second added at integer indices; repeated indices add up.",
         vjp=_scatter_vjp,
