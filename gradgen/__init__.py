@@ -41,13 +41,14 @@ from gradgen.sparse import Sparse, hessian, jacobian
 from gradgen.symbolic import define, from_sympy
 from gradgen.trace import loops as _loops  # enters the hooks of loops, and with them those of tests
 from gradgen.trace import python_calls as _python_calls  # and of builtins
+from gradgen.trace import ufunc_methods as _ufunc_methods  # and the methods of ufuncs
 from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
 from gradgen.trace.spec import spec, static
 from gradgen.value import Value
 from gradgen.version import VERSION as __version__
 
-del _loops, _ops, _python_calls
+del _loops, _ops, _python_calls, _ufunc_methods
 __all__ = [
     "BuildError",
     "CheckError",

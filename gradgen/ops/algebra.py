@@ -39,22 +39,6 @@ def linalg_outer(x1: Any, x2: Any, /) -> Value:
     return outer(x1, x2)
 
 
-def _ufunc_outer(function: Any) -> Any:
-    def compute(a: Any, b: Any) -> Value:
-        a, b = as_values((a, b))
-        wide = reshape(a, (*a.type.shape, *(1,) * b.type.ndim)) if b.type.ndim else a
-        return FUNCTIONS[function](wide, b)
-
-    return compute
-
-
-for _ufunc in (
-    np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.power, np.arctan2, np.hypot, np.logaddexp,
-    np.equal, np.less, np.greater, np.less_equal, np.greater_equal,
-):  # fmt: skip
-    implements((_ufunc, "outer"))(_ufunc_outer(_ufunc))
-
-
 # -- products of vectors and matrices
 @implements(np.kron, "scipy.linalg.kron")
 def kron(a: Any, b: Any) -> Value:

@@ -322,9 +322,14 @@ def nanstd(
 # -- logsumexp and what is made of it
 @implements((np.logaddexp, "reduce"))
 def logaddexp_reduce(
-    x: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False
-) -> Value:
-    return logsumexp(x, axis, None, keepdims)
+    x: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
+    where: Any = True,
+) -> Value:  # fmt: skip
+    x = as_dtype(as_value(x), dtype)
+    found = logsumexp(
+        x if where is True else calls.where(where, x, -math.inf), axis, None, keepdims
+    )
+    return found if initial is None else FUNCTIONS[np.logaddexp](found, initial)
 
 
 @implements("scipy.special.logsumexp")
