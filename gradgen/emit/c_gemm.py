@@ -2,7 +2,8 @@
 
 A block of `a` and a strip of `b` are copied in the order in which they are read; a tile of ROWS x COLUMNS sums is then
 collected in registers (one line per row: a form that gcc and clang turn into vector instructions for all of the widths): 8 rows
-of two vectors where there are 32 registers (AVX-512), 4 rows of three where there are 16.
+of two vectors where there are 32 registers (AVX-512), 4 rows of three where there are 16. The last columns go in a tile of one
+vector where they fit into it: 20 columns cost 24 instead of 32.
 The scheme is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008). Small
 products are three plain loops. Every sum adds its terms in order of depth, within blocks of DEPTH.
 """
@@ -14,7 +15,8 @@ from gradgen.types import BYTES, C_NAMES
 DEPTH, HEIGHT = 128, 128
 ROWS = (8, 4)  # with 32 vector registers of 64 bytes; with 16 of 32 bytes
 COLUMNS = {"f64": (16, 12), "f32": (32, 24)}
-NAMES = ("gemm", "gemm_tile", "gemm_pack")
+FEW = {"f64": (8, 4), "f32": (16, 8)}  # columns of a narrow tile: one vector
+NAMES = ("gemm", "gemm_tile", "gemm_narrow", "gemm_pack")
 
 
 def gemm_name(dtype: str) -> str:
@@ -24,7 +26,7 @@ def gemm_name(dtype: str) -> str:
 def reserved() -> list[str]:
     """Every name that the routines may define."""
     names = [f"{name}{suffix}" for name in NAMES for suffix in ("", "f")]
-    words = ("ROWS", "COLUMNS", "DEPTH", "HEIGHT", "SMALL", "UNROLL")
+    words = ("ROWS", "COLUMNS", "FEW", "DEPTH", "HEIGHT", "SMALL", "UNROLL")
     return names + [f"GEMM{suffix}_{word}" for word in words for suffix in ("", "F")]
 
 
@@ -38,7 +40,12 @@ def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
     """The definitions, callees first. blas="cblas": the product by cblas_dgemm or cblas_sgemm, declared here."""
     f = "f" if dtype == "f32" else ""
     zero = "0.0f" if f else "0.0"
-    wide, narrow = COLUMNS[dtype]
+    tiles = "".join(
+        _TILE.replace("@TILE@", name).replace("@COLUMNS@", columns)
+        for name, columns in (("gemm_tile", "GEMM_COLUMNS"), ("gemm_narrow", "GEMM_FEW"))
+    )
+
+    widths = "GEMM_COLUMNS = {}, GEMM_FEW = {}"
 
     def lines(text: str) -> str:
         few, many = (
@@ -49,6 +56,8 @@ def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
 
     words = {
         "@PRAGMA@\n": _PRAGMA if parallel else "",
+        "@WIDE@": widths.format(COLUMNS[dtype][0], FEW[dtype][0]),
+        "@NARROW@": widths.format(COLUMNS[dtype][1], FEW[dtype][1]),
         "@ROW_LINES@": lines("            s[{r}][j] += x[{r}] * y[j];"),
         "@COPY_LINES@": lines("        t[{r}][j] = s[{r}][j];"),
         "@ZERO_LINES@": lines("        s[{r}][j] = @ZERO@;"),
@@ -56,15 +65,13 @@ def gemm_text(dtype: str, parallel: bool, blas: str = "auto") -> str:
         "@REAL@": C_NAMES[dtype],
         "@F@": f,
         "@ZERO@": zero,
-        "@WIDE@": str(wide),
-        "@NARROW@": str(narrow),
         "@MANY@": str(ROWS[0]),
         "@FEW@": str(ROWS[1]),
         "@DEPTH@": str(DEPTH),
         "@HEIGHT@": str(HEIGHT // 4 if parallel else HEIGHT),  # enough blocks for a few threads
     }
     words |= {"@LETTER@": "s" if f else "d", "@ONE@": "1.0f" if f else "1.0"}
-    text = _CBLAS if blas == "cblas" else _TEXT
+    text = _CBLAS if blas == "cblas" else f"{_PACK}{tiles}{_PRODUCT}"
     for word, meaning in words.items():
         text = text.replace(word, meaning)
     return text
@@ -75,7 +82,7 @@ _PRAGMA = """\
 #pragma omp parallel for if (m * n * k > 500000)
 #endif
 """
-_TEXT = """\
+_PACK = """\
 #if defined(__GNUC__) && !defined(__clang__)
 #define GEMM_UNROLL _Pragma("GCC unroll 32") /* s is in registers from the start to the end */
 #else
@@ -83,10 +90,10 @@ _TEXT = """\
 #endif
 #if defined(__AVX512F__) /* a tile of sums, in registers: as many as there are, but for a few */
 #define GEMM_ROWS @MANY@
-enum { GEMM_COLUMNS = @WIDE@ };
+enum { @WIDE@ };
 #else
 #define GEMM_ROWS @FEW@
-enum { GEMM_COLUMNS = @NARROW@ };
+enum { @NARROW@ };
 #endif
 enum { GEMM_DEPTH = @DEPTH@, GEMM_HEIGHT = @HEIGHT@, GEMM_SMALL = 4096 };
 
@@ -105,30 +112,32 @@ static void gemm_pack@F@(int64_t width, int64_t used, int64_t depth, const @REAL
     }
 }
 
+"""
+_TILE = """\
 /* to = a b (with add: to += a b) of packed strips; `rows` x `columns` of it are stored. */
-static void gemm_tile@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *restrict b,
+static void @TILE@@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *restrict b,
     int64_t rows, int64_t columns, int add, @REAL@ *restrict to, int64_t to_row)
 {
-    @REAL@ s[GEMM_ROWS][GEMM_COLUMNS];
-    @REAL@ t[GEMM_ROWS][GEMM_COLUMNS];
+    @REAL@ s[GEMM_ROWS][@COLUMNS@];
+    @REAL@ t[GEMM_ROWS][@COLUMNS@];
     GEMM_UNROLL
-    for (int j = 0; j < GEMM_COLUMNS; j++) {
+    for (int j = 0; j < @COLUMNS@; j++) {
 @ZERO_LINES@
     }
     for (int64_t p = 0; p < depth; p++) {
         const @REAL@ *x = a + p * GEMM_ROWS;
-        const @REAL@ *y = b + p * GEMM_COLUMNS;
-        for (int j = 0; j < GEMM_COLUMNS; j++) {
+        const @REAL@ *y = b + p * @COLUMNS@;
+        for (int j = 0; j < @COLUMNS@; j++) {
 @ROW_LINES@
         }
     }
     GEMM_UNROLL
-    for (int j = 0; j < GEMM_COLUMNS; j++) {
+    for (int j = 0; j < @COLUMNS@; j++) {
 @COPY_LINES@
     }
-    if (rows == GEMM_ROWS && columns == GEMM_COLUMNS && !add) {
+    if (rows == GEMM_ROWS && columns == @COLUMNS@ && !add) {
         for (int i = 0; i < GEMM_ROWS; i++)
-            for (int j = 0; j < GEMM_COLUMNS; j++)
+            for (int j = 0; j < @COLUMNS@; j++)
                 to[i * to_row + j] = t[i][j];
     } else {
         for (int64_t i = 0; i < rows; i++)
@@ -137,6 +146,8 @@ static void gemm_tile@F@(int64_t depth, const @REAL@ *restrict a, const @REAL@ *
     }
 }
 
+"""
+_PRODUCT = """\
 /* c = a b, m x k times k x n; rows of a are a_row elements apart, its columns a_column. */
 static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_row,
     int64_t a_column, const @REAL@ *b, int64_t b_row, int64_t b_column, @REAL@ *restrict c,
@@ -164,12 +175,18 @@ static void gemm@F@(int64_t m, int64_t n, int64_t k, const @REAL@ *a, int64_t a_
                     a + (i0 + i) * a_row + p0 * a_column, a_row, a_column, left + i * GEMM_DEPTH);
             for (int64_t j = 0; j < n; j += GEMM_COLUMNS) {
                 const int64_t columns = n - j < GEMM_COLUMNS ? n - j : GEMM_COLUMNS;
-                gemm_pack@F@(GEMM_COLUMNS, columns, depth, b + p0 * b_row + j * b_column, b_column,
-                    b_row, right);
-                for (int64_t i = 0; i < height; i += GEMM_ROWS)
-                    gemm_tile@F@(depth, left + i * GEMM_DEPTH, right,
-                        height - i < GEMM_ROWS ? height - i : GEMM_ROWS, columns, p0 > 0,
-                        c + (i0 + i) * c_row + j, c_row);
+                const int few = columns <= GEMM_FEW;
+                gemm_pack@F@(few ? GEMM_FEW : GEMM_COLUMNS, columns, depth,
+                    b + p0 * b_row + j * b_column, b_column, b_row, right);
+                for (int64_t i = 0; i < height; i += GEMM_ROWS) {
+                    const @REAL@ *strip = left + i * GEMM_DEPTH;
+                    const int64_t rows = height - i < GEMM_ROWS ? height - i : GEMM_ROWS;
+                    @REAL@ *to = c + (i0 + i) * c_row + j;
+                    if (few)
+                        gemm_narrow@F@(depth, strip, right, rows, columns, p0 > 0, to, c_row);
+                    else
+                        gemm_tile@F@(depth, strip, right, rows, columns, p0 > 0, to, c_row);
+                }
             }
         }
     }

@@ -375,6 +375,8 @@ def test_products_of_matrices_at_awkward_sizes(dtype):
         (7, 9, 8),
         (33, 17, 40),
         (130, 50, 131),
+        (40, 20, 140),  # the last columns in a narrow tile, in two depths
+        (20, 4, 130),
     ):
         sizes = {"m": m, "n": n, "k": k, "b": 2}
         args = [sample(leaf, sizes, np.random.default_rng(m)) for leaf in signature.leaves]
