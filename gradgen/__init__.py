@@ -4,7 +4,7 @@
 
 How the house is built, floor by floor; imports go one way, upwards:
 
-    errors sites sizes types spelling options version    what everything speaks in
+    errors sites texts sizes types spelling options version    what everything speaks in
     ir                                                   Op record, Node, Function, verifier
     value  operators  functions  handle  scalars  cotangents  eager  ops/   Value and apply; arrays; one record per op
     rewriting  cse  invariant  tree  graph  trace/  engine     front end; interpreter
@@ -41,6 +41,7 @@ from gradgen.sparse import Sparse, hessian, jacobian
 from gradgen.symbolic import define, from_sympy
 from gradgen.trace import loops as _loops  # enters the hooks of loops, and with them those of tests
 from gradgen.trace import python_calls as _python_calls  # and of builtins
+from gradgen.trace import reads as _reads  # and of keys, texts and identity
 from gradgen.trace import ufunc_methods as _ufunc_methods  # and the methods of ufuncs
 from gradgen.trace.calls import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from gradgen.trace.control import cond, fori_loop, map, scan, while_loop
@@ -48,7 +49,7 @@ from gradgen.trace.spec import spec, static
 from gradgen.value import Value
 from gradgen.version import VERSION as __version__
 
-del _loops, _ops, _python_calls, _ufunc_methods
+del _loops, _ops, _python_calls, _reads, _ufunc_methods
 __all__ = [
     "BuildError",
     "CheckError",

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from gradgen.cotangents import Masks, cotangent
+from gradgen.errors import TraceError
+from gradgen.handle import Handle
 from gradgen.ir import CONST, NO_PARAMS, OPS
 from gradgen.scalars import compiled
 from gradgen.types import F64, Type
@@ -231,8 +233,10 @@ def _packed(value: Value) -> Any:
 
     Leaves are objects of their own: pickled together, a model and its loss still share their parameters afterwards.
     """
-    if value._data is None:  # traced
-        return object.__reduce_ex__(value, 2)
+    if (
+        value._data is None
+    ):  # traced: the copy that NumPy makes of an array; a number is the same one
+        return (_copied, (_Whole(value),)) if value.type.shape else "number"
     if not value.args:
         return _leaf, (value.op.name, value.type, value.name, value._data, value._grad)
     order = topological(value, set())
@@ -245,6 +249,28 @@ def _packed(value: Value) -> Any:
             for v in order
         ],
     )  # fmt: skip
+
+
+class _Whole:
+    """A traced array, which `copy.deepcopy` must not take apart on its way to `_copied`."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Value) -> None:
+        self.array = array
+
+    def __deepcopy__(self, memo: Any) -> _Whole:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TraceError(
+            f"pickling needs an eager Value, got a traced {self.array.type}",
+            "Return it from the function that is traced.",
+        )
+
+
+def _copied(whole: _Whole) -> Handle:
+    return Handle(whole.array.resolve())
 
 
 def _leaf(op: str, ty: Type, name: str | None, data: Any, grad: Any) -> Value:
@@ -270,4 +296,5 @@ def _unpacked(entries: list[Any]) -> Value:
     return values[-1]
 
 
-copyreg.pickle(Value, _packed)
+for _class in (Value, Handle):
+    copyreg.pickle(_class, _packed)

@@ -59,7 +59,9 @@ class Operators:
     def __rmod__(self, other: Any) -> Any:
         return self._apply(OPS["remainder"], other, self)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        if modulus is not None:
+            raise UnsupportedError("pow() with a modulus is refused", "Write x**k % m.")
         return FUNCTIONS[np.power](self, other)
 
     def __rpow__(self, other: Any) -> Any:
@@ -278,6 +280,10 @@ class Operators:
 
     def compress(self, condition: Any, axis: Any = None) -> Any:
         return FUNCTIONS[np.compress](condition, self, axis)
+
+    def is_integer(self) -> Any:
+        """As of Python's numbers: whether a number is whole, which inf is not."""
+        return self - FUNCTIONS[np.floor](self) == 0
 
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other

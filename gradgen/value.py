@@ -37,6 +37,7 @@ from gradgen.ir import (
 from gradgen.operators import Operators
 from gradgen.sites import Site, user_site
 from gradgen.sizes import Dim, Size, add, floordiv, mul, nonnegative
+from gradgen.texts import TracedText
 from gradgen.types import DTYPES, F64, Type, dtype_name, floating, promote, type_of
 
 # Names under which the user's functions know arrays, by id; the weak reference tells whether the id is still that array's.
@@ -184,7 +185,7 @@ class Value(Operators, Node):
 
     def __repr__(self) -> str:
         if self._data is None:
-            return f"Value({self.name + ': ' if self.name else ''}{self.type})"
+            return TracedText(f"Value({self.name + ': ' if self.name else ''}{self.type})")
         return f"Value(data={self._data}, grad={self.grad})"
 
     def __format__(self, spec: str) -> str:
@@ -549,6 +550,8 @@ def lift(op: Op, args: tuple[Any, ...]) -> tuple[Value, ...]:
         elif is_scalar_number(a):
             weak = True
         else:
+            if op is OPS["mul"]:
+                _refuse_repetition(a, out[1 - i])
             out[i] = a = _array(op, a)
             if isinstance(a, Value):
                 d = a.type.dtype
@@ -590,6 +593,17 @@ def _weak_dtype(number: Any, dtype: str | None) -> str:
             "complex numbers are refused", "gradgen differentiates real functions."
         )
     return "f64" if dtype is None else floating(dtype)
+
+
+def _refuse_repetition(items: Any, count: Any) -> None:
+    """`[x] * k`, which repeats a list in Python and NumPy alike where k is an integer."""
+    if not isinstance(items, (list, tuple, str)) or not isinstance(count, Value):
+        return
+    if not count.type.shape and not count.type.is_float:
+        raise TraceError(
+            f"repeating a {type(items).__name__} needs a count known at trace time, got {count!r}",
+            "Write np.full(n, x), or k * np.array([...]) for a product.",
+        )
 
 
 def _array(op: Op, value: Any) -> Any:

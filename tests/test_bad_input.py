@@ -455,7 +455,7 @@ def test_integer_wrt_is_refused():
 RETURNED: list[tuple[Any, str]] = [
     (lambda x: None, "NoneType"),
     (lambda x: "text", "str"),
-    (lambda x: {x}, "set"),
+    (lambda x: {1.0}, "set"),
     (lambda x: object(), "object"),
     (lambda x: (v for v in [x]), "generator"),
     (lambda x: {"a": x, "b": None}, "NoneType"),

@@ -132,7 +132,7 @@ def test_an_assert_of_traced_values(tmp_path, monkeypatch):
     assert "`assert` needs a truth value known at trace time" in message
     assert 'bad_uses_model.py:6: assert x[0] > 0, "positive"' in message
     message = refusal(gg.TraceError, lambda: gg.compile(bad_uses_model.looked_up, "f64[n]"))
-    assert "a dict needs a plain value for its key" in message
+    assert "a dict or set needs a plain value for its key" in message
 
 
 @pytest.mark.parametrize(

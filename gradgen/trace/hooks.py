@@ -33,6 +33,7 @@ from gradgen.value import Extent, Value, any_value, constant, current_trace, not
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 CALLS: dict[Any, Callable[..., Any]] = {}
 KINDS: dict[type, Callable[..., Any]] = {}  # what calling an object of a library's class means
+METHODS: dict[type, Callable[..., Any]] = {}  # what a method of a dict, list or text means
 _user_files: dict[str, bool] = {}
 
 
@@ -186,20 +187,27 @@ def getitem(obj: Any, index: Any) -> Any:
         if isinstance(obj, np.ndarray):
             obj = constant(obj)
         return FUNCTIONS["getitem"](obj, index)
-    if isinstance(index, Value):
-        _refuse_key(obj, index, True)
+    if isinstance(obj, dict):
+        key(index)
     return obj[index]
 
 
-def _refuse_key(obj: Any, key: Value, always: bool = False) -> None:
-    """TraceError where a dict or set of numbers is asked for a traced one: it would look for its hash, not its value."""
-    if not isinstance(obj, (dict, set, frozenset)) or key in obj or isinstance(key, Extent):
-        return
-    if always or any(isinstance(k, (int, float, np.generic)) for k in obj):
-        raise TraceError(
-            f"a {type(obj).__name__} needs a plain value for its key, got a traced one that is not in it",
-            "Index an array with it, or write if and elif, which are captured.",
-        )
+@hook
+def key(value: Any) -> Any:
+    """`value` as a key of a dict or element of a set, which would look for its hash, not its value: no traced number."""
+    parts = value if isinstance(value, tuple) else (value,)
+    for v in parts:
+        if (
+            isinstance(v, Value)
+            and v._data is None
+            and not v.type.shape
+            and not isinstance(v, Extent)
+        ):
+            raise TraceError(
+                f"a dict or set needs a plain value for its key, got a traced {v.type}",
+                "Index an array with it, or write if and elif, which are captured.",
+            )
+    return value
 
 
 def index_has_value(index: Any) -> bool:
@@ -215,6 +223,8 @@ def setitem(obj: Any, index: Any, value: Any) -> None:
     """`obj[index] = value`."""
     if isinstance(obj, np.ndarray) and (any_value(value) or index_has_value(index)):
         _refuse_write()
+    if isinstance(obj, dict):
+        key(index)
     obj[index] = value
 
 
@@ -284,10 +294,12 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         return call(
             fn.__wrapped__, *args, **kwargs
         )  # a cache would keep Values of a trace that ends
-    elif cls is types.BuiltinFunctionType and isinstance(fn.__self__, np.ndarray):
-        return _method(fn, args, kwargs)
-    elif args and isinstance(args[0], Value) and isinstance(fn, types.BuiltinMethodType):
-        _refuse_key(getattr(fn, "__self__", None), args[0])
+    elif cls is types.BuiltinFunctionType:
+        if isinstance(fn.__self__, np.ndarray):
+            return _method(fn, args, kwargs)
+        of_owner = METHODS.get(type(fn.__self__))
+        if of_owner is not None:
+            return of_owner(fn, *args, **kwargs)
     module = getattr(fn, "__module__", None) or ""
     if module.startswith("numpy.random"):
         _refuse_random(fn)

@@ -34,6 +34,10 @@ def _sum(items: Any, /, start: Any = 0) -> Any:
         return FUNCTIONS[np.sum](items, 0) + start
     found = list(items)
     if type(start) is int and start == 0 and found and isinstance(found[0], Value):
+        if found[0].type.dtype == "bool":
+            found[0] = as_dtype(
+                found[0], "i64"
+            )  # truth values are counted: that is what 0 + is for
         return functools.reduce(operator.add, found)  # as builtins.sum, without its 0 + first
     return builtins.sum(found, start)
 
@@ -84,7 +88,22 @@ def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
     return compute
 
 
-_MATH = "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil hypot fabs exp2 cbrt degrees radians"
+def _hypot(*args: Any) -> Any:
+    """The norm of any number of coordinates."""
+    return functools.reduce(np.hypot, args) if any_value(args) else math.hypot(*args)
+
+
+def _isclose(a: Any, b: Any, *, rel_tol: Any = 1e-09, abs_tol: Any = 0.0) -> Any:
+    if not any_value((a, b, rel_tol, abs_tol)):
+        return math.isclose(a, b, rel_tol=rel_tol, abs_tol=abs_tol)
+    apart, size = np.abs(a - b), np.maximum(np.abs(a), np.abs(b))
+    close = FUNCTIONS[np.logical_and](apart <= np.maximum(rel_tol * size, abs_tol), size < np.inf)
+    return FUNCTIONS[np.logical_or](
+        close, FUNCTIONS[np.equal](a, b)
+    )  # an infinity is close to itself alone
+
+
+_MATH = "exp expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil trunc fabs exp2 cbrt degrees radians"
 for _name in _MATH.split():
     if hasattr(math, _name):
         CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
@@ -96,6 +115,10 @@ for _name, _numpy in {
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
 for _name in ("erf", "erfc", "lgamma"):
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
+
+
+CALLS[math.hypot] = _hypot
+CALLS[math.isclose] = _isclose
 
 
 @calls(math.log)

@@ -21,6 +21,10 @@ does what plain Python does:
     x[i] += f()                         __gg__.setitem(x, i, __gg__.inplace(
                                             "+", __gg__.getitem(x, i), __gg__.call(f)))
     f(a, *b, k=c, **d)                  __gg__.call(f, a, *b, k=c, **d)
+    {a, b}, {k: v}, {a for ...}         {__gg__.key(a), __gg__.key(b)}, {__gg__.key(k): v}, likewise
+    f"a {b}", "%s" % b                  __gg__.joined("a ", f"{b}"), __gg__.percent("%s", b)
+    a is b                              __gg__.is_(a, b)      (unless one is None)
+    except Exception: body              except Exception: __gg__.caught(); body
     a if t else b                       __gg__.if_exp(t, lambda: a, lambda: b)
     a and b, a or b, not a              __gg__.and_(a, lambda: b), or_, not_;  a < b < c likewise
     assert t, words                     assert __gg__.asserted(t), words
@@ -341,6 +345,8 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+# What an `except` names that takes errors of every kind.
+_ALL_ERRORS = frozenset(("Exception", "BaseException"))
 _RUNS_CODE = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 
 
@@ -495,10 +501,14 @@ class _Rewriter(ast.NodeTransformer):
         """a < b < c is (lambda l, m: __gg__.and_(l < m, lambda: m < c))(a, b)."""
         if len(node.ops) == 1 or _binds(node):
             self.generic_visit(node)
-            if len(node.ops) > 1 or not isinstance(node.ops[0], ast.In | ast.NotIn):
+            op, sides = node.ops[0], (node.left, node.comparators[0])
+            if len(node.ops) > 1 or not isinstance(op, ast.In | ast.NotIn | ast.Is | ast.IsNot):
                 return node
-            found = self._hook("contains", node, node.left, node.comparators[0])
-            return found if isinstance(node.ops[0], ast.In) else self._hook("not_", node, found)
+            name = "contains" if isinstance(op, ast.In | ast.NotIn) else "is_"
+            if name == "is_" and any(_is_none(side) for side in sides):
+                return node
+            found = self._hook(name, node, *sides)
+            return found if isinstance(op, ast.In | ast.Is) else self._hook("not_", node, found)
         left, middle = self._temporary().id, self._temporary().id
         load = lambda name, at: ast.copy_location(ast.Name(name, ast.Load()), at)
         first, second = node.left, node.comparators[0]
@@ -510,6 +520,62 @@ class _Rewriter(ast.NodeTransformer):
         both_of = ast.copy_location(ast.Lambda(args, both), node)
         call = ast.Call(both_of, [self.visit(first), self.visit(second)], [])
         return ast.copy_location(call, node)
+
+    # - what looks at more of a value than its number: keys, texts, errors
+
+    def visit_Set(self, node: ast.Set) -> ast.Set:
+        self.generic_visit(node)
+        node.elts = [self._key(e) for e in node.elts]
+        return node
+
+    def visit_Dict(self, node: ast.Dict) -> ast.Dict:
+        self.generic_visit(node)
+        node.keys = [None if k is None else self._key(k) for k in node.keys]
+        return node
+
+    def visit_SetComp(self, node: ast.SetComp) -> ast.SetComp:
+        self.generic_visit(node)
+        node.elt = self._key(node.elt)
+        return node
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.DictComp:
+        self.generic_visit(node)
+        node.key = self._key(node.key)
+        return node
+
+    def _key(self, node: ast.expr) -> ast.expr:
+        plain = isinstance(node, ast.Constant | ast.Starred)
+        return node if plain else self._hook("key", node, node)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        self.generic_visit(node)
+        if len(node.values) < 2:
+            return node
+        parts = [
+            part
+            if isinstance(part, ast.Constant)
+            else ast.copy_location(ast.JoinedStr([part]), node)
+            for part in node.values
+        ]
+        return self._hook("joined", node, *parts)
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.FormattedValue:
+        node.value = self.visit(node.value)  # not the text of the format, which has to stay one
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        of_text = isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)
+        self.generic_visit(node)
+        if of_text and isinstance(node.op, ast.Mod):
+            return self._hook("percent", node, node.left, node.right)
+        return node
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.ExceptHandler:
+        self.generic_visit(node)
+        kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        if any(k is None or (isinstance(k, ast.Name) and k.id in _ALL_ERRORS) for k in kinds):
+            node.body = [_expr(self._hook("caught", node.body[0]), node.body[0]), *node.body]
+        return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.Assert:
         self.generic_visit(node)
@@ -630,6 +696,10 @@ def _leaves(target: ast.expr) -> Iterator[ast.expr]:
         yield from _leaves(target.value)
     else:
         yield target
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _binds(node: ast.expr) -> bool:

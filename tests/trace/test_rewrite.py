@@ -92,6 +92,21 @@ class PlainHooks:
         self.seen.append(("aug_setitem", i, op, v))
         x[i] = INPLACE[op](x[i], v)
 
+    def key(self, value):
+        return value
+
+    def joined(self, *parts):
+        return "".join(parts)
+
+    def percent(self, form, values):
+        return form % values
+
+    def is_(self, a, b):
+        return a is b
+
+    def caught(self):
+        pass
+
     def matched(self, subject):
         return subject
 
