@@ -439,7 +439,21 @@ class Printer:
         store = node.op.store
         assert store is not None
         reads = [read for x in operands for read in x.reads]
-        self._statement(node, name, "", store(operands, node, self).text, reads)
+        self._statement(node, name, *split_store(store(operands, node, self).text), reads)
+
+
+def split_store(text: str) -> tuple[str, str]:
+    """A write into an array as what stands up to its value (`a[i] += `) and the value: only this goes into parentheses."""
+    depth = 0
+    for k, char in enumerate(text):
+        if char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == " " and depth == 0:
+            operator, _, value = text[k + 1 :].partition(" ")
+            return (f"{text[:k]} {operator} ", value) if operator.endswith("=") else ("", text)
+    return "", text
 
 
 def break_line(prefix: str, text: str, indent: int = 4) -> list[str]:

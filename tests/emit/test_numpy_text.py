@@ -397,3 +397,13 @@ def test_long_sums_read_only_what_their_line_reads(monkeypatch):
     value, slopes = fn(0.5)
     assert value == pytest.approx(v.data, rel=1e-12)
     assert slopes[0] == pytest.approx((1 - 0.999**2500) / 0.001, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["lower", "higher", "nearest"])
+def test_a_write_too_long_for_a_line_is_a_statement_still(method):
+    """The place in brackets is long here; all of it in parentheses would be no Python."""
+    fn = gg.compile(gg.grad(lambda x: np.quantile(x, 0.37, method=method)), "f64[n]")
+    assert any(" += " in line and line.endswith("(") for line in fn.source.splitlines())
+    x = np.array([0.3, -1.2, 2.5, 0.7])
+    place = {"lower": 1, "higher": 2, "nearest": 1}[method]
+    np.testing.assert_array_equal(fn(x), x == np.sort(x)[place])
