@@ -131,7 +131,55 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
 
 
 # -- quantiles
-_METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+# (alpha, beta) of the methods that interpolate: R. J. Hyndman and Y. Fan, "Sample Quantiles in Statistical Packages", The
+# American Statistician 50 (1996), 361-365, types 4 to 9.
+_INTERPOLATED = {
+    "interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0), "linear": (1.0, 1.0),
+    "median_unbiased": (1.0 / 3.0, 1.0 / 3.0), "normal_unbiased": (3.0 / 8.0, 3.0 / 8.0),
+}  # fmt: skip
+_NEIGHBOURS = ("lower", "higher", "midpoint", "nearest")
+# Types 1 to 3 there: steps of the empirical distribution.
+_STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+_METHODS = (*_INTERPOLATED, *_NEIGHBOURS, *_STEPS)
+
+
+def _floor(x: Any) -> Any:
+    return calls.floor(x) if isinstance(x, Value) else float(np.floor(x))
+
+
+def _choose(condition: Any, a: Any, b: Any, like: Any) -> Any:
+    """a or b; numbers in the dtype of `like`, where that is a Value: two of Python's would make f64."""
+    if not isinstance(condition, Value):
+        return a if condition else b
+    return calls.where(condition, *[v if isinstance(v, Value) else constant(v, like.type.dtype) for v in (a, b)])  # fmt: skip
+
+
+def _equal(a: Any, b: float) -> Any:
+    return calls.equal(a, b) if isinstance(a, Value) else a == b
+
+
+def _place(part: Any, last: Any, method: str) -> Any:
+    """Where the quantile `part` lies among the elements 0, 1, ..., last: a float or a Value."""
+    if method == "linear" or method in _NEIGHBOURS:
+        return part * last
+    n = last + 1.0
+    if method in _INTERPOLATED:
+        alpha, beta = _INTERPOLATED[method]
+        place = n * part + (alpha + part * (1.0 - alpha - beta)) - 1.0
+    else:
+        place = n * part - (1.5 if method == "closest_observation" else 1.0)
+        low = _floor(place)
+        exact = _equal(place - low, 0.0)
+        if method == "averaged_inverted_cdf":
+            place = low + _choose(exact, 0.5, 1.0, place)
+        elif method == "inverted_cdf":
+            place = low + _choose(exact, 0.0, 1.0, place)
+        else:  # to the even one, counted from 1
+            even = _choose(_equal(low - 2.0 * _floor(low / 2.0), 1.0), 0.0, 1.0, place)
+            place = low + _choose(exact, even, 1.0, place)
+    if isinstance(place, Value):
+        return apply(OPS["minimum"], apply(OPS["maximum"], place, 0.0), last)
+    return min(max(place, 0.0), last)
 
 
 def _ranked(what: str, a: Any, axis: Any) -> tuple[Value, tuple[int, ...], Value]:
@@ -150,13 +198,13 @@ def _ranked(what: str, a: Any, axis: Any) -> tuple[Value, tuple[int, ...], Value
 
 def _between(ordered: Value, place: Any, method: str, last: Any) -> Value:
     """The element at a fractional place of the last axis: interpolated, or the neighbour that `method` takes."""
-    low = calls.floor(place) if isinstance(place, Value) else float(np.floor(place))
+    low = _floor(place)
     t = place - low
     if method == "nearest":
         low = calls.rint(place) if isinstance(place, Value) else float(np.rint(place))
     if method == "higher":
         low = calls.ceil(place) if isinstance(place, Value) else float(np.ceil(place))
-    if method in ("lower", "higher", "nearest"):
+    if method in ("lower", "higher", "nearest", "inverted_cdf", "closest_observation"):
         return _at(ordered, low)
     if not isinstance(place, Value) and t == 0.0:
         return _at(ordered, low)
@@ -184,9 +232,7 @@ def _quantiles(
     what: str, a: Any, q: Any, axis: Any, method: str, keepdims: Any, skip_nan: bool = False
 ) -> Value:
     if method not in _METHODS:
-        raise UnsupportedError(
-            f"{what} needs method {', '.join(map(repr, _METHODS))}, got {method!r}"
-        )
+        raise SpecError(f"{what} needs method {', '.join(map(repr, _METHODS))}, got {method!r}")
     ordered, axes, unknown = _ranked(what, a, axis)
     dtype = ordered.type.dtype
     dim = ordered.type.shape[-1]
@@ -207,7 +253,7 @@ def _quantiles(
         shape, wanted = array.shape, [float(v) for v in array.reshape(-1)]
     found = []
     for part in wanted:
-        value = _between(ordered, part * last, method, last)
+        value = _between(ordered, _place(part, last, method), method, last)
         found.append(value if skip_nan else calls.where(unknown, np.nan, value))
     out = stack(found) if shape else found[0]
     rest = found[0].type.shape
