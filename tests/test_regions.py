@@ -611,3 +611,36 @@ def test_a_checkpointed_scan_keeps_a_state_a_block_and_no_copy_of_its_items(step
     assert found[0] == expected[0]
     for a, b in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+def in_while(a):
+    b = a * 2
+    return gg.while_loop(
+        lambda s: np.max(abs(s[1])) < 10, lambda s: (s[0] - s[1] * 0.1, s[1] * 1.5 + s[0]), (b, b)
+    )
+
+
+def in_scan(a):
+    b = a * 2
+    return gg.scan(lambda s, x: ((s[0] - s[1] * 0.1, s[1] * 1.5 + x), s[0]), (b, b), a)
+
+
+def in_newton(a):
+    f = lambda z: np.sum((z - a) ** 2) + 0.1 * np.sum(z**4) + 0.05 * z[0] * z[1] * a[0]
+    return gg.minimize(f, np.zeros(2))  # the first step from zero is also the first difference
+
+
+@needs_c
+@pytest.mark.parametrize("spec", ["f64[2]", "f64[n]"])
+@pytest.mark.parametrize("f", [in_while, in_scan, in_newton])
+def test_two_carries_that_begin_as_one_array(f, spec):
+    if f is in_newton and spec != "f64[2]":
+        pytest.skip("the start has two elements")
+    a = np.array([0.3, 0.4])
+    found = gg.compile(f, spec, target="c")(a)
+    for x, y in zip(leaves(found), leaves(f(a)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-12)
+
+
+def leaves(result):
+    return [x for r in result for x in leaves(r)] if isinstance(result, tuple) else [result]

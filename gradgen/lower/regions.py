@@ -91,8 +91,10 @@ class Regions(Builder):
         return Load(numbers, (Affine.of(var),), None, self.site)
 
     # -- carries
-    def carry(self, node: Any, value: Any, ty: Type, name: str | None) -> Buffer:
-        """Memory for a carry, holding its first value."""
+    def carry(
+        self, node: Any, value: Any, ty: Type, name: str | None, read: Sequence[Any]
+    ) -> Buffer:
+        """Memory for a carry, holding its first value: that value's own where nothing `read` by the loop lies in it."""
         if not ty.shape:
             buffer = self.local(ty.dtype, name or "carry")
             self.store(buffer, (), self.cast(value, ty.dtype))
@@ -100,6 +102,7 @@ class Regions(Builder):
         own = (
             isinstance(value, View) and value.is_whole and value.buffer.base is None
             and value.buffer.storage in ("temp", "local") and self.last_read_is_here(node)
+            and value.buffer not in _memories(read)
         )  # fmt: skip
         if own:
             return value.buffer
@@ -158,7 +161,8 @@ class Regions(Builder):
                 self.put(states[kept[k]], (Affine(first),), self.value(x), x.type)
                 carried.append(None)
             else:
-                carried.append(self.carry(x, self.value(x), x.type, name))
+                read = [*consts, *xs, *(b for b in carried if b is not None)]
+                carried.append(self.carry(x, self.value(x), x.type, name, read))
         statement = Loop(Var(), length, "sequential" if loop.carries else "parallel", [], self.site)
         step = Affine.of(statement.var)
         if loop.reverse:
@@ -286,12 +290,13 @@ class Regions(Builder):
             shape = tuple(substitute(d, {str(steps): most}) for d in ty.shape)
             stacks.append(self.temp(ty.with_shape(shape), name))
         states = stacks[len(loop.y_outputs) :]
-        carried = []
+        carried: list[Buffer] = []
         for k, x in enumerate(loop.init):
             value = self.value(x)
             if k in kept:
                 self.put(states[kept[k]], (Affine(0),), value, x.type)
-            carried.append(self.carry(x, value, x.type, loop.carry_inputs[k].name))
+            read = [*consts, *carried]
+            carried.append(self.carry(x, value, x.type, loop.carry_inputs[k].name, read))
         counts = steps is not None or most is not None
         counts = counts or any(
             n.op is ITEM and n.args[0] is node and n.params["k"] == 0 for n in self.fn.body
@@ -378,6 +383,12 @@ class _Pieces(View):
         self.pieces, self.shape = pieces, shape
         self.axes = ()
         self.buffer = None  # type: ignore[assignment]
+
+
+def _memories(values: Sequence[Any]) -> list[Buffer]:
+    """The memory that arrays among `values` lie in."""
+    buffers = [v if isinstance(v, Buffer) else getattr(v, "buffer", None) for v in values]
+    return [b.memory for b in buffers if b is not None]
 
 
 def _number(step: Affine, length: Dim, site: Any) -> Load:
