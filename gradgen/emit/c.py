@@ -20,7 +20,7 @@ from gradgen.emit.c_selftest import selftest_file
 from gradgen.emit.c_text import comment_text, fold_line, parameter_lines
 from gradgen.emit.entry import Entry, Heading, contents, heading_of
 from gradgen.emit.files import MARK, render
-from gradgen.emit.header import LICENCE, one_line
+from gradgen.emit.header import LICENCE, hanging, one_line, wrap
 from gradgen.emit.names import _LIBM
 from gradgen.emit.selftest import SelfTest
 from gradgen.ir import Function
@@ -66,15 +66,16 @@ class CFile:
     def files(self) -> dict[str, str]:
         functions, title = self.functions, comment_text(one_line(self.heading.title))
         mark = f"{MARK} {VERSION}"
+        about = wrap(f"{title}. See {self.name}.c. {mark}.")
         selftest = selftest_file(functions, self.heading)
         header = render(
-            "header.h.j2", mark=mark, title=title, name=self.name, guard=f"{self.prefix}_H", prefix=self.prefix,
+            "header.h.j2", about="\n * ".join(about), name=self.name, guard=f"{self.prefix}_H", prefix=self.prefix,
             functions=[self._declaration(f) for f in functions], selftest=selftest != "",
             boolean=self._boolean, work=any(f.needs_work for f in functions),
         )  # fmt: skip
         build = render(
-            "build.py.j2", name=self.name, title=title, mark=mark, licence=LICENCE, prototypes=self._cdef(),
-            command=one_line(self.heading.command),
+            "build.py.j2", name=self.name, mark=mark, licence=LICENCE, prototypes=self._cdef(),
+            command="\n".join(hanging(one_line(self.heading.command))),
         )  # fmt: skip
         texts = {
             f"{self.name}.c": self._main(selftest),
@@ -105,14 +106,14 @@ class CFile:
             lines = self.functions[0].header()
         else:
             lines = [f"{one_line(self.heading.title)}.", "", *contents(self.entries), ""]
-        lines += [f"{MARK} {VERSION}:", f"    {self.heading.command}", LICENCE]
+        lines += [f"{MARK} {VERSION}:", *hanging(self.heading.command), LICENCE]
         return [comment_text(line) for line in lines]
 
     def _declaration(self, f: CFunction) -> dict[str, object]:
         """What the header says of a function."""
         notes = f.notes()
         if not self.heading.alone:
-            notes = [f"{comment_text(one_line(f.signature.title))}.", *notes]
+            notes = [*wrap(f"{comment_text(one_line(f.signature.title))}."), *notes]
         return {
             "codes": f.codes(), "notes": notes, "prototype": f.prototype(";"), "work": f.work_text(),
             "name": f.name, "prefix": f.prefix, "letters": ", ".join(f.sizes.values()), "sizes": f.size_parameters(),
@@ -157,4 +158,6 @@ class CFile:
 
 def _fold_code(line: str) -> list[str]:
     text = line.lstrip()
-    return [line] if text.startswith("/*") else fold_line(" " * (len(line) - len(text)), text)
+    if text.startswith("/*"):
+        return [line] if len(line) <= 100 else "\n * ".join(wrap(line)).split("\n")
+    return fold_line(" " * (len(line) - len(text)), text)

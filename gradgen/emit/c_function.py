@@ -25,7 +25,7 @@ from gradgen.emit.c_gemm import stack_bytes
 from gradgen.emit.c_selftest import selftest_text
 from gradgen.emit.c_text import fold_line, literal, parameter_lines
 from gradgen.emit.entry import Entry
-from gradgen.emit.header import header_lines
+from gradgen.emit.header import header_lines, wrap
 from gradgen.emit.names import Names, c_prefix, c_routines, owned_in_c
 from gradgen.ir import entry_checks
 from gradgen.lower import compile_loops
@@ -275,7 +275,7 @@ class CFunction:
         lines.append(
             f"Arrays are {order}-major. Inputs may alias each other; outputs overlap nothing."
         )
-        return lines
+        return [part for line in lines for part in wrap(line)]
 
     def size_parameters(self) -> str:
         return ", ".join(f"int64_t {n}" for n in self.sizes.values()) or "void"

@@ -79,7 +79,7 @@ def header_lines(
     kernel: Kernel | None = None,
 ) -> list[str]:
     """The header as plain lines: `call` is the call and its result, in the target's words; for C the kernel is given."""
-    lines = [one_line(signature.title) + ".", "", f"    {call}", ""]
+    lines = [*wrap(one_line(signature.title) + "."), "", *hanging(call), ""]
     lines += _columns([leaf_text(leaf, names) for leaf in signature.leaves])
     for name in signature.size_arguments:
         lines.append(f"    {names(name)}  a size")
@@ -118,15 +118,23 @@ def _cost_text(fn: Function, flops: Dim, kernel: Kernel | None) -> str:
 
 
 def _columns(entries: list[str]) -> list[str]:
-    """Entries side by side while they fit in 96 columns."""
+    """Entries side by side while they fit in 96 columns, over several lines where one is longer."""
     lines: list[str] = []
     for entry in entries:
         if lines and len(lines[-1]) + len(entry) + 4 <= 96:
             lines[-1] += f"    {entry}"
         else:
-            lines.append(f"    {entry}"[:140])
+            lines += hanging(entry)
     return lines
 
 
 def wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 96, break_long_words=False, break_on_hyphens=False)
+
+
+def hanging(text: str) -> list[str]:
+    """Indented lines of 96 columns, the first less: as it is where that fits."""
+    if len(text) <= 92:
+        return [f"    {text}"]
+    found = textwrap.wrap(text, 88, break_long_words=False, break_on_hyphens=False)
+    return [f"    {line}" if k == 0 else f"        {line}" for k, line in enumerate(found)]

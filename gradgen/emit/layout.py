@@ -7,7 +7,7 @@ with a trailing comma.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Union
 
 WIDTH = 100
@@ -16,12 +16,16 @@ Item = Union[str, "Group"]
 
 @dataclass
 class Group:
-    """`open item, item close`. A tuple of one keeps its comma; `bare` leaves the brackets out where it fits on the line."""
+    """`open item, item close`. A tuple of one keeps its comma; `bare` leaves the brackets out where it fits on the line.
+
+    `key`: what stands before it in a dict, `"name": `.
+    """
 
     open: str
     items: Sequence[Item]
     close: str
     bare: bool = False
+    key: str = ""
 
     @property
     def one_tuple(self) -> bool:
@@ -38,12 +42,14 @@ def flat(item: Item) -> str:
     if isinstance(item, str):
         return item
     inner = ", ".join(flat(i) for i in item.items) + ("," if item.one_tuple else "")
-    return inner if item.bare and item.items else f"{item.open}{inner}{item.close}"
+    return inner if item.bare and item.items else f"{item.key}{item.open}{inner}{item.close}"
 
 
 def layout(indent: int, prefix: str, item: Item, suffix: str = "") -> list[str]:
     """Lines of `prefix item suffix` at an indentation."""
     pad = " " * indent
+    if isinstance(item, Group) and item.key:
+        prefix, item = prefix + item.key, replace(item, key="")
     line = f"{pad}{prefix}{flat(item)}{suffix}"
     if isinstance(item, str) or len(line) <= WIDTH or not item.items:
         return [line]
@@ -58,10 +64,15 @@ def layout(indent: int, prefix: str, item: Item, suffix: str = "") -> list[str]:
     ):
         return [f"{pad}{prefix}{item.open}", inner + body, f"{pad}{item.close}{suffix}"]
     lines = [f"{pad}{prefix}{item.open}"]
-    for entry in item.items:
-        lines += layout(indent + 4, "", entry, ",")
+    for inside in item.items:
+        lines += layout(indent + 4, "", inside, ",")
     lines.append(f"{pad}{item.close}{suffix}")
     return lines
+
+
+def entry(key: str, item: Item) -> Item:
+    """`key: item` in a dict."""
+    return key + item if isinstance(item, str) else replace(item, key=key, bare=False)
 
 
 def closes(text: str, opened: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.emit.entry import Entry, Heading
-from gradgen.emit.layout import Group, Item, flat, layout
+from gradgen.emit.layout import Group, Item, entry, layout
 from gradgen.emit.numpy import PythonFunction
 from gradgen.emit.printer import Printed, Printer
 from gradgen.emit.python_text import literal_key
@@ -57,9 +57,11 @@ class ListFunction(PythonFunction):
         lines = super()._entry_lines(printed)
         while lines and not lines[-1]:
             lines.pop()
+        read = self.read(printed)
         for leaf, place in zip(self.signature.leaves, self.places, strict=True):
             if place.size and place.shape:
-                pattern = self._nested(place, lambda k: self.scalar_names[k], bare=True)
+                targets = [n if n in read else self.unread for n in self.scalar_names]
+                pattern = self._nested(place, lambda k, targets=targets: targets[k], bare=True)
                 lines += layout(4, "", pattern, f" = {self.labels[leaf.label]}")
         return [*lines, ""] if lines else lines
 
@@ -90,9 +92,7 @@ class ListFunction(PythonFunction):
             return Group("(", items, ")", bare and len(items) > 1)
         if tree.kind == "list":
             return Group("[", items, "]")
-        entries: list[Item] = [
-            f"{literal_key(k)}: {flat(i)}" for k, i in zip(tree.keys, items, strict=True)
-        ]
+        entries = [entry(f"{literal_key(k)}: ", i) for k, i in zip(tree.keys, items, strict=True)]
         return Group("{", entries, "}")
 
 

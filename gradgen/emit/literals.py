@@ -33,14 +33,19 @@ def number(value: Any, module: str) -> Expr:
         v = int(value)
         return Expr(str(v), UNARY if v < 0 else ATOM)
     if value.dtype == np.float32:
-        text = repr(float(str(value)))  # the shortest digits that give this float32 back
+        text = python_float(float(str(value)))  # the shortest digits that give this float32 back
     else:
-        text = repr(float(value))
+        text = python_float(float(value))
     if text == "nan":
         return Expr(f"{module}.nan")
     if text in ("inf", "-inf"):
         return Expr(f"{module}.inf") if text == "inf" else Expr(f"-{module}.inf", UNARY)
     return Expr(text, UNARY if text.startswith("-") else ATOM)
+
+
+def python_float(value: float) -> str:
+    """The shortest digits that give this float back, as formatters write them: 1e22, not 1e+22."""
+    return repr(value).replace("e+", "e")
 
 
 def repr_array(value: np.ndarray) -> str:

@@ -8,6 +8,7 @@ linear in the length of one function.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from gradgen.emit.blocks import is_own_final
 from gradgen.emit.buffers import Buffers, plan
 from gradgen.emit.entry import Entry, Heading
 from gradgen.emit.header import header_lines, one_line
-from gradgen.emit.layout import Group, Item, flat, layout
+from gradgen.emit.layout import Group, Item, entry, flat, layout
 from gradgen.emit.names import OWN, Names
 from gradgen.emit.parts import PART, sections, split, statement_lines
 from gradgen.emit.printer import Printed, Printer
@@ -206,14 +207,7 @@ class PythonFunction:
             return Group("(", items, ")", bare and len(items) > 1)
         if tree.kind == "list":
             return Group("[", items, "]")
-        entries: list[Item] = []
-        for key, item in zip(tree.keys, items, strict=True):
-            prefix = f"{literal_key(key)}: "
-            entries.append(
-                prefix + item
-                if isinstance(item, str)
-                else Group(prefix + item.open, item.items, item.close)
-            )
+        entries = [entry(f"{literal_key(k)}: ", i) for k, i in zip(tree.keys, items, strict=True)]
         return Group("{", entries, "}")
 
     def _body(self, printed: Printed) -> tuple[list[str], list[str]]:
@@ -250,7 +244,12 @@ class PythonFunction:
             if alone is not None:
                 lines += alone
             elif names:
-                lines += assign_many(names, passed)
+                read = self.read(printed)
+                if any(n in read for n in names):
+                    names = [n if n in read else self.unread for n in names]
+                    lines += assign_many(names, passed)
+                else:
+                    lines += layout(4, "", passed)
         elif unpacked:
             for argument in self.signature.passed:
                 if argument.tree.kind != "leaf":
@@ -264,12 +263,28 @@ class PythonFunction:
             lines.append("")
         return lines
 
+    @functools.cached_property
+    def unread(self) -> str:
+        """What stands for values that an unpacking gives and nothing reads."""
+        return "_" if "_" not in self.labels.values() else self.names.fresh("unused")
+
+    def read(self, printed: Printed) -> set[str]:
+        """Words of the statements, results and sizes: all names that are read, and more."""
+        lines = [line for s in printed.statements for line in s.lines]
+        lines += [e.text for e in printed.results]
+        lines += [
+            self._shape_of_letter(n)
+            for n in printed.letters
+            if n not in self.signature.size_arguments
+        ]
+        return set(re.findall(r"\w+", "\n".join(lines)))
+
     def unpack(self, argument: Argument) -> list[str]:
         lines = []
         base = self.arguments[argument.name]
-        for entry, access in zip(argument.entries, accesses(argument.tree), strict=True):
-            if isinstance(entry, Leaf):
-                lines.append(f"{self.labels[entry.label]} = {base}{access}")
+        for part, access in zip(argument.entries, accesses(argument.tree), strict=True):
+            if isinstance(part, Leaf):
+                lines.append(f"{self.labels[part.label]} = {base}{access}")
         return lines
 
     def _shape_of_letter(self, letter: str) -> str:

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 from gradgen.emit.entry import Entry, Heading, contents
 from gradgen.emit.files import MARK, render
-from gradgen.emit.header import LICENCE, one_line
+from gradgen.emit.header import LICENCE, hanging, one_line
 from gradgen.emit.lists import ListFunction, is_scalar
 from gradgen.emit.numpy import PythonFunction
 from gradgen.emit.python_arguments import routines
 from gradgen.emit.python_selftest import selftest_entry, selftest_routines
-from gradgen.emit.python_text import command_lines
 from gradgen.ops.helpers import with_needs
 from gradgen.options import Options
 from gradgen.version import VERSION
@@ -34,7 +33,7 @@ def emit_python(
         header = functions[0].header()
     else:
         header = [one_line(f"{heading.title}."), "", *contents(entries), ""]
-    header += [f"{MARK} {VERSION}:", *command_lines(heading.command), LICENCE]
+    header += [f"{MARK} {VERSION}:", *hanging(heading.command), LICENCE]
     helpers = with_needs(dict.fromkeys(h for text in texts for h in text.helpers), target)
     checked = [text.arguments for text in texts if text.arguments]
     blocks = [part for text in texts for part in text.parts]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradgen.emit.layout import Group, Item, layout
+from gradgen.emit.literals import python_float
 from gradgen.emit.python_text import literal_key
 from gradgen.emit.selftest import STEP, SelfTest
 from gradgen.trace.spec import Leaf, SizeSpec
@@ -136,12 +137,12 @@ def literal_static(entry: Any) -> str:
 
 
 def number_text(value: float) -> str:
-    text = repr(value)
+    text = python_float(value)
     return f'float("{text}")' if text in ("nan", "inf", "-inf") else text
 
 
 def _sample_text(sample: Any, first: int, count: int, numpy: bool) -> str:
-    low, high = repr(float(sample.low)), repr(float(sample.high))
+    low, high = number_text(float(sample.low)), number_text(float(sample.high))
     if not numpy:
         if sample.shape:
             kind = {"b": "bool", "i": "math.floor"}.get(sample.dtype[0], "float")

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from gradgen.emit.layout import Group, flat, layout
 from gradgen.tree import Tree
-
-
-def command_lines(command: str) -> list[str]:
-    """The command, continued over lines where it is long."""
-    found = textwrap.wrap(command, 88, break_long_words=False, break_on_hyphens=False)
-    return [f"    {line}" if k == 0 else f"        {line}" for k, line in enumerate(found)]
 
 
 def raise_lines(kind: str, before: str, value: str, middle: str, last: str) -> list[str]:

@@ -83,23 +83,14 @@ def test_text_is_deterministic_and_fits_in_100_columns():
         assert text.endswith("\n") and not text.endswith("\n\n")
         assert "\t" not in text
         for line in text.splitlines():
-            assert len(line) <= 128 and line == line.rstrip()
-    assert all(
-        len(line) <= 100
-        for line in first["logistic_grad.c"].splitlines()
-        if not line.startswith(" * ")
-    )
+            assert len(line) <= 100 and line == line.rstrip()
 
 
 @pytest.mark.parametrize("program", range(0, len(PROGRAMS), 2), ids=lambda k: IDS[k])
 def test_lines_fit_in_100_columns(program):
     for name, text in _texts(program=PROGRAMS[program]).items():
         for line in text.splitlines():
-            loose = (
-                line.startswith((" *", "/*", '"', "#", "SPDX"))
-                or line.lstrip()[:1] in "-0123456789"
-            )
-            assert len(line) <= (128 if loose else 100), name
+            assert len(line) <= 100, name
 
 
 def test_text_of_logistic_regression():
@@ -469,3 +460,15 @@ def test_products_by_a_linked_blas(dtype):
         args = [sample(leaf, sizes, np.random.default_rng(m)) for leaf in signature.leaves]
         for a, b in zip(compiled.call(args, sizes), interpret(fn, args, sizes), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12 if dtype == "f64" else 1e-4)
+
+
+def test_long_heads_are_wrapped():
+    def model_of_some(first_weights, second_weights, observations):
+        return np.sum(first_weights @ second_weights @ observations)
+
+    derivative = gg.jvp(gg.grad(model_of_some, wrt=(0, 1)), wrt=(0, 1))
+    matrix = gg.spec("f64[n,n]", doc="a word " * 30)
+    specs = [matrix, "f64[n,n]", "f64[n]", ("f64[n,n]", "f64[n,n]")]
+    for target in ("c", "numpy"):
+        for name, text in gg.compile(derivative, *specs, target=target).files.items():
+            assert all(len(line) <= 100 for line in text.splitlines()), name

@@ -407,3 +407,25 @@ def test_a_write_too_long_for_a_line_is_a_statement_still(method):
     x = np.array([0.3, -1.2, 2.5, 0.7])
     place = {"lower": 1, "higher": 2, "nearest": 1}[method]
     np.testing.assert_array_equal(fn(x), x == np.sort(x)[place])
+
+
+@needs_ruff
+@pytest.mark.parametrize("target", ["numpy", "python"])
+def test_structures_of_which_not_all_is_read(target, tmp_path):
+    """Unread parts have no name, dicts in the result are laid out inside, numbers are written as formatters do."""
+
+    def model(p, q):
+        z = p["first"]["weights"] @ p["first"]["offsets"] + p["second"]["offsets"]
+        return np.sum(np.tanh(z) ** 2) * q[0] * 3e30
+
+    layer = {"weights": "f64[3,3]", "offsets": "f64[3]"}
+    fn = gg.compile(
+        gg.value_and_grad(model), {"first": layer, "second": layer}, "f64[2]", target=target
+    )
+    assert " _, " in fn.source and "e+" not in fn.source
+    fn.save(tmp_path)
+    for command in (["check"], ["format", "--check", "--diff", "--line-length", "100"]):
+        done = subprocess.run(
+            [RUFF, *command, "--isolated", "--no-cache", tmp_path], capture_output=True, text=True, check=False
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
