@@ -30,7 +30,7 @@ def is_internal(filename: str) -> bool:
     if known is None:
         path = filename.replace(os.sep, "/")
         known = _internal[filename] = filename not in _MODELS and (
-            filename.startswith((_PACKAGE, "<__array_function__"))
+            filename.startswith((_PACKAGE, "<__array_function__", "<gradgen "))
             or "/site-packages/numpy/" in path
             or "/site-packages/scipy/" in path
             or "/site-packages/jax/" in path
