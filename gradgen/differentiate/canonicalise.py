@@ -15,8 +15,8 @@ Each rule carries its validity; results are never less accurate than the plain f
     x * x                           ->  square(x)        exact; its derivative is one product, not the sum of two
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
     1 - tanh(x)**2                  ->  sech2(x)         all x; the plain form cancels to 0 above 19
-    x / sqrt(x*x + y*y)             ->  x / hypot(x, y)  all x, y, y*y perhaps a constant >= 0; the plain form over- and
-                                                         underflows
+    x / sqrt(x*x + y*y)             ->  direction(x, y)  all x, y, y*y perhaps a constant >= 0; the plain form over- and
+                                                         underflows, and its derivative cancels for x far above y
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def _div(node: Value, args: tuple[Value, ...]) -> Value | None:
         if not (_is_square(own) and own.args[0] is x):
             continue
         if _is_square(other):
-            return apply(OPS["div"], x, apply(OPS["hypot"], x, other.args[0]))
+            return apply(OPS["direction"], x, other.args[0])
         if other.op is CONST and not other.type.shape and other.params["value"] >= 0:
             side = constant(np.sqrt(other.params["value"]), other.type.dtype)
-            return apply(OPS["div"], x, apply(OPS["hypot"], x, side))
+            return apply(OPS["direction"], x, side)
     return None
 
 

@@ -147,6 +147,12 @@ enter(Helper(
     c="return a == b ? 0.0 : a - b;\n",
 ))  # fmt: skip
 enter(Helper(
+    "direction", ("a", "b"), "a / sqrt(a**2 + b**2) without overflow.",
+    numpy="return a / np.hypot(a, b)\n",
+    python="return a / math.hypot(a, b)\n",
+    c="return a / hypot(a, b);\n",
+))  # fmt: skip
+enter(Helper(
     "sign", ("x",), "-1, 0 or 1 by the sign of x; nan stays nan.",
     python="return x if math.isnan(x) else float((x > 0.0) - (x < 0.0))\n",
 ))  # fmt: skip

@@ -71,6 +71,22 @@ HYPOT = elementwise(
     commutative=True, functions=(np.hypot,), flops=TRANSCENDENTAL, kink="hypot(a, b): 0 at (0, 0)",
     numpy=call("np.hypot"), python=call("math.hypot"), c=libm("hypot"),
 )  # fmt: skip
+
+
+def _turn(a: Value, b: Value) -> Value:
+    """d (a / r)/da = (b / r)**2 / r with r = hypot(a, b). As 1 / r - a**2 / r**3 it would cancel for a far above b."""
+    return calls.square(calls.direction(b, a)) / calls.hypot(a, b)
+
+
+DIRECTION = elementwise(
+    "direction", "float", run("direction"),
+    "a / sqrt(a**2 + b**2) without overflow: the cosine of the angle of the point (x=a, y=b).",
+    partials=(
+        lambda y, a, b: _turn(a, b),
+        lambda y, a, b: -y * calls.direction(b, a) / calls.hypot(a, b),
+    ),
+    flops=TRANSCENDENTAL, numpy=helper("direction"), python=helper("direction"), c=helper("direction"),
+)  # fmt: skip
 ARCTAN2 = elementwise(
     "arctan2", "float", np.arctan2,
     "The angle in [-pi, pi] from the x-axis to the point (x=b, y=a).",

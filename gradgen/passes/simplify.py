@@ -493,6 +493,13 @@ _PLAIN_FACTORS: set[Op] = set()
 _PLAIN_ARRAYS: set[Op] = set()
 
 
+def _direction(node: Value, args: Args) -> Value | None:
+    """direction(a, b) -> a / hypot(a, b): exact; the length is then shared with the derivative"""
+    a, b = args
+    pair = (b, a) if a.type.ndim < b.type.ndim else (a, b)  # as the derivative has them
+    return apply(OPS["div"], a, apply(OPS["hypot"], *pair))
+
+
 def _rules() -> dict[object, list[Rule]]:
     table: dict[object, list[Rule]] = {}
     _PLAIN_FACTORS.update(
@@ -504,6 +511,7 @@ def _rules() -> dict[object, list[Rule]]:
             table[op] = [_fold_or_unspread]
     special: dict[str, Callable[[Value, Args], Value | None]] = {
         "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _negate, "mulz": _mulz, "where": _where,
+        "direction": _direction,
         "cast": _same, "copy": _same, "reshape": _same, "transpose": _same, "broadcast": _same, "sum": _sum,
         "slice_add": _slice_add, "slice_set": _put, "stop_gradient": _through,
     }  # fmt: skip

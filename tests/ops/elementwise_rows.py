@@ -133,6 +133,8 @@ ROWS = [
     Row("root", mp.sqrt, (POSITIVE,), (((0.0,), (0.0,)),), bools1),
     Row("hypot", lambda a, b: mp.sqrt(a**2 + b**2), (WIDE, POSITIVE), (((0.0, 0.0), (0.0, 0.0)),
         ((3e200, 4e200), (0.6, 0.8))), bools2),
+    Row("direction", lambda a, b: a / mp.sqrt(a**2 + b**2), (WIDE, POSITIVE), (((3e200, 4e200), (1.28e-201, -0.96e-201)),
+        ((1000.0, 2.0), (3.9999760000960e-09, -1.9999880000600e-06))), bools2),
     Row("sinh", mp.sinh, (SMALL,), bad=bools1),
     Row("cosh", mp.cosh, (SMALL,), (((0.0,), (0.0,)),), bools1),
     Row("tanh", mp.tanh, (SMALL,), (((1000.0,), (0.0,)),), bools1),
