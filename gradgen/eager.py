@@ -18,10 +18,11 @@ import numpy as np
 from gradgen.cotangents import Masks, cotangent
 from gradgen.errors import TraceError
 from gradgen.handle import Handle
+from gradgen.inplace import Current, Written
 from gradgen.ir import CONST, NO_PARAMS, OPS
 from gradgen.scalars import compiled
 from gradgen.types import F64, Type
-from gradgen.value import LEAF, Trace, Value, constant, new_node
+from gradgen.value import LEAF, Outdated, Trace, Value, constant, new_node
 
 
 def topological(root: Value, stop: set[int]) -> list[Any]:
@@ -203,10 +204,11 @@ def _sweep(root: Value, y_bar: Any, order: Sequence[Value]) -> None:
             continue
         guard = masks.guard(node)
         bar = _bar(y_bar, node.type)
+        read, args = node.as_read(), tuple([a.as_read() for a in node.args])
         for i, a in enumerate(node.args):
             if a.op is CONST or a.type.dtype[0] != "f":
                 continue
-            x_bar = cotangent(node, i, bar, node, node.args, guard)
+            x_bar = cotangent(read, i, bar, read, args, guard)
             if x_bar is not None:
                 known = bars.get(a)
                 bars[a] = x_bar._data if known is None else known + x_bar._data
@@ -237,6 +239,7 @@ def _packed(value: Value) -> Any:
         value._data is None
     ):  # traced: the copy that NumPy makes of an array; a number is the same one
         return (_copied, (_Whole(value),)) if value.type.shape else "number"
+    value = value.resolve()
     if not value.args:
         return _leaf, (value.op.name, value.type, value.name, value._data, value._grad)
     order = topological(value, set())
@@ -296,5 +299,5 @@ def _unpacked(entries: list[Any]) -> Value:
     return values[-1]
 
 
-for _class in (Value, Handle):
+for _class in (Value, Handle, Written, Outdated, Current):
     copyreg.pickle(_class, _packed)

@@ -10,6 +10,7 @@ import numpy as np
 from gradgen.errors import TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch
 from gradgen.ir import OPS
+from gradgen.types import Type
 
 _PROPERTIES: dict[str, Any] = {"real": np.real, "imag": np.imag, "mT": np.matrix_transpose}
 
@@ -22,6 +23,9 @@ class Operators:
     # `value.apply`, and the same for two operands, which Value sets: the operators stand below it.
     _apply: Callable[..., Any]
     _binary: Callable[..., Any]
+    _data: Any
+    type: Type
+    _write_over: Callable[..., Any]  # `inplace.write_over`, which stands on Value
 
     def __add__(self, other: Any) -> Any:
         return self._binary(OPS["add"], other)
@@ -62,7 +66,7 @@ class Operators:
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
             raise UnsupportedError("pow() with a modulus is refused", "Write x**k % m.")
-        return FUNCTIONS[np.power](self, other)
+        return self._anew(FUNCTIONS[np.power](self, other))  # x**1
 
     def __rpow__(self, other: Any) -> Any:
         return FUNCTIONS[np.power](other, self)
@@ -132,6 +136,48 @@ class Operators:
 
     __hash__ = object.__hash__
 
+    # -- `+=` and its like: a number is rebound, an array written into
+    def __iadd__(self, other: Any) -> Any:
+        if self._data.__class__ is float:
+            return self._binary(OPS["add"], other)
+        return self._write_over("+", self, other) if self.type.shape else self + other
+
+    def __isub__(self, other: Any) -> Any:
+        if self._data.__class__ is float:
+            return self._binary(OPS["sub"], other)
+        return self._write_over("-", self, other) if self.type.shape else self - other
+
+    def __imul__(self, other: Any) -> Any:
+        if self._data.__class__ is float:
+            return self._binary(OPS["mul"], other)
+        return self._write_over("*", self, other) if self.type.shape else self * other
+
+    def __itruediv__(self, other: Any) -> Any:
+        if self._data.__class__ is float:
+            return self._binary(OPS["div"], other)
+        return self._write_over("/", self, other) if self.type.shape else self / other
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return self._write_over("//", self, other) if self.type.shape else self // other
+
+    def __imod__(self, other: Any) -> Any:
+        return self._write_over("%", self, other) if self.type.shape else self % other
+
+    def __ipow__(self, other: Any) -> Any:  # type: ignore[misc]  # no modulus
+        return self._write_over("**", self, other) if self.type.shape else self**other
+
+    def __imatmul__(self, other: Any) -> Any:
+        return self._write_over("@", self, other) if self.type.shape else self @ other
+
+    def __iand__(self, other: Any) -> Any:
+        return self._write_over("&", self, other) if self.type.shape else self & other
+
+    def __ior__(self, other: Any) -> Any:
+        return self._write_over("|", self, other) if self.type.shape else self | other
+
+    def __ixor__(self, other: Any) -> Any:
+        return self._write_over("^", self, other) if self.type.shape else self ^ other
+
     # -- NumPy's protocols
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return dispatch(ufunc if method == "__call__" else (ufunc, method), inputs, kwargs)
@@ -199,16 +245,23 @@ class Operators:
         return dispatch(np.ravel, (self, *args), kwargs)
 
     def flatten(self, *args: Any, **kwargs: Any) -> Any:
-        return dispatch(np.ravel, (self, *args), kwargs)
+        return self._anew(dispatch(np.ravel, (self, *args), kwargs))
 
     def squeeze(self, axis: Any = None) -> Any:
         return dispatch(np.squeeze, (self, axis), {})
 
     def astype(self, dtype: Any, **kwargs: Any) -> Any:
-        return FUNCTIONS["astype"](self, dtype)
+        return self._anew(FUNCTIONS["astype"](self, dtype))
 
     def copy(self) -> Any:
         return FUNCTIONS[np.copy](self)
+
+    def _anew(self, made: Any) -> Any:
+        """What is a new array in NumPy, and may be written into: a copy where the eager array itself was given back."""
+        value: Any = self
+        if value._data is None or not value.type.shape:
+            return made
+        return FUNCTIONS[np.copy](made) if made is self or made is value.resolve() else made
 
     @property
     def T(self) -> Any:

@@ -62,6 +62,11 @@ class Value(Operators, Node):
 
     Value(data, label=""): a leaf. `data` is a number or array (integers become float64); `.data` is a float for a
     scalar. `.grad` is dloss/dself after `loss.backward()`, which accumulates; zeros before. Both are assignable.
+
+    `a += v` rebinds a number, as in Python. On an array that was computed it has NumPy's meaning, as `a[i] = v`, `out=a` and
+    np.add.at(a, ...) have: all who hold it see the write, `.grad` is that of what it is now, and what was computed before keeps
+    what it read. Into a Value that the user made, an array or a view of it, none writes (UnsupportedError): it is a leaf, which
+    its gradient belongs to; `x.data -= rate * x.grad` updates it.
     """
 
     __slots__ = ("__weakref__", "_data", "_grad")
@@ -92,6 +97,10 @@ class Value(Operators, Node):
 
     def resolve(self) -> Value:
         """The SSA value that this is now; for a Handle, into which the user writes, another after each write."""
+        return self
+
+    def as_read(self) -> Value:
+        """What statements that have this object as an operand read; for a Written array, what it was before the write."""
         return self
 
     # -- data and gradient
@@ -178,10 +187,12 @@ class Value(Operators, Node):
             )
         # An eager Value is a number to a trace that happens to be open: nothing of its sweep is a statement there.
         trace, _STATE.trace = _STATE.trace, None
+        _STATE.sweeps = True
         try:
             self._reverse(self, y_bar)
         finally:
             _STATE.trace = trace
+            _STATE.sweeps = False
 
     def __repr__(self) -> str:
         if self._data is None:
@@ -190,6 +201,12 @@ class Value(Operators, Node):
 
     def __format__(self, spec: str) -> str:
         return repr(self) if self._data is None else format(self._data, spec)
+
+
+class Outdated(Value):
+    """What an eager array was before it was written into. Statements made of it keep reading it; views of it are refused."""
+
+    __slots__ = ()
 
 
 class Extent(Value):
@@ -452,6 +469,7 @@ class Trace:
 
 class _State(threading.local):
     trace: Trace | None = None
+    sweeps = False  # whether `backward` is at work, whose rules read arrays as they were
 
 
 _STATE = _State()
@@ -738,6 +756,8 @@ def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
                 f"{op.name} needs Values of an open trace, got {a!r} of one that has ended",
                 "A traced Value lives only while its function is traced: return it instead of storing it.",
             )
+        if a.op.view and not _STATE.sweeps:
+            _refuse_outdated(a)
     ty = infer(op, args, params)
     operands = [a._data for a in args]
     if ty.dtype == "f64" and any(a.type.dtype == "f32" for a in args):
@@ -749,6 +769,19 @@ def _eager(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Value:
     node = new_node(op, args, params or NO_PARAMS, ty, None, None)
     node._data = float(data) if ty is F64 else np.asarray(data, DTYPES[ty.dtype])
     return node
+
+
+def _refuse_outdated(view: Value) -> None:
+    """UnsupportedError for a view of an eager array that was written to after it was taken, where NumPy shows the write."""
+    of = view
+    while shows(of) and of.op.name != "broadcast":
+        of = of.args[0]
+        if isinstance(of, Outdated):
+            raise UnsupportedError(
+                "a view (a slice, reshape, .T, ...) of an eager array needs to be taken after the last write to it, got one "
+                "that was taken before",
+                "Take it again after the assignment, or take a copy: b = a.T.copy(); or write a = a + v for a += v.",
+            )
 
 
 def _numbers(args: tuple[Any, ...]) -> tuple[Value, ...] | None:

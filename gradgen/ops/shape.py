@@ -20,7 +20,7 @@ from gradgen.sizes import Dim, add, floordiv, product
 from gradgen.spelling import Expr
 from gradgen.types import Shape, Type, promote, show_shape
 from gradgen.types import broadcast as broadcast_shapes
-from gradgen.value import Value, apply, dim_or_none
+from gradgen.value import Value, apply, current_trace, dim_or_none
 
 
 def shape_of(what: str, shape: Any) -> Shape:
@@ -421,9 +421,10 @@ def hstack(arrays: Any, *, dtype: Any = None, casting: Any = None) -> Value:
 
 @implements(np.copy)
 def copy(x: Any) -> Value:
-    """A statement of its own for an array of a trace, which may be written into."""
+    """A statement of its own for an array that may be written into; in a trace, an eager one is a constant."""
     x = as_value(x)
-    return apply(OPS["copy"], x) if x.type.shape and x._data is None else x
+    kept = not x.type.shape or (x._data is not None and current_trace() is not None)
+    return x if kept else apply(OPS["copy"], x)
 
 
 @implements(np.zeros_like, np.empty_like)

@@ -19,15 +19,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gradgen.errors import ShapeError, SpecError, TraceError, UnsupportedError
+from gradgen.errors import TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch, lookup
 from gradgen.handle import Handle
+from gradgen.inplace import PLAIN, write_over
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, broadcast_to, reshape, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
-from gradgen.types import DTYPES, Type, dtype_name
+from gradgen.types import dtype_name
 from gradgen.value import Extent, Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
@@ -130,42 +131,23 @@ _INPLACE: dict[str, Callable[[Any, Any], Any]] = {
     "<<": operator.ilshift,
     ">>": operator.irshift,
 }
-_PLAIN = {
-    symbol: getattr(operator, f.__name__[1:])
-    for symbol, f in _INPLACE.items()
-    if symbol not in "&|"
-}
-_PLAIN |= {"&": operator.and_, "|": operator.or_}
 
 
 @hook
 def inplace(symbol: str, old: Any, value: Any) -> Any:
-    """`old symbol= value`: arrays of the function are written in place, numbers and eager Values are rebound."""
+    """`old symbol= value`: arrays are written in place; numbers are rebound, and eager arrays where a trace is open."""
     if isinstance(old, Value):
-        if not isinstance(old, Handle) and (not old.type.shape or old._data is not None):
-            return _PLAIN[symbol](old, value)
-        name = old.name or "x"
-        anew = f"Write {name} = {name} {symbol} ..., which makes a new array"
-        array = old.own(f"in-place {symbol}=", f"{anew}, or copy it first.")
-        now = array.resolve()
-        new = _PLAIN[symbol](now, value)
-        _check_fits(f"in-place {symbol}=", name, now.type, new.type, f"{anew}.")
-        array.become(new if new.type is now.type else as_dtype(new, DTYPES[now.type.dtype]))
-        return array
+        if not isinstance(old, Handle) and (
+            not old.type.shape or (old._data is not None and current_trace() is not None)
+        ):
+            return PLAIN[symbol](old, value)
+        return write_over(symbol, old, value)
     if isinstance(old, np.ndarray) and any_value(value):
         raise UnsupportedError(
             "in-place arithmetic on a plain array needs plain numbers, got a traced Value",
             "Write a = a + v, or make the array inside the function with np.zeros.",
         )
     return _INPLACE[symbol](old, value)
-
-
-def _check_fits(what: str, name: str, old: Type, new: Type, remedy: str) -> None:
-    """ShapeError and SpecError where NumPy raises: an array written in place keeps its shape and dtype."""
-    if new.shape != old.shape:
-        raise ShapeError(f"{what} needs a result of the shape of {name}, {old}, got {new}", remedy)
-    if not np.can_cast(DTYPES[new.dtype], DTYPES[old.dtype], "same_kind"):
-        raise SpecError(f"{what} needs a result that fits {name}, {old}, got {new}", remedy)
 
 
 @hook
@@ -242,9 +224,9 @@ def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
         obj = obj.own()
         old = obj.resolve()
         if isinstance(index, Value) and index.type.dtype == "bool" and np.ndim(value) == 0:
-            obj.become(FUNCTIONS["masked_update"](old, index, _PLAIN[symbol](old, value)))
+            obj.become(FUNCTIONS["masked_update"](old, index, PLAIN[symbol](old, value)))
         else:
-            obj[index] = _PLAIN[symbol](FUNCTIONS["getitem"](old, index), value)
+            obj[index] = PLAIN[symbol](FUNCTIONS["getitem"](old, index), value)
         return
     item = getitem(obj, index)
     setitem(obj, index, inplace(symbol, item, value))
