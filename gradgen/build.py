@@ -318,6 +318,10 @@ class CFunction:
             )
         if what == "STEPS":
             raise ShapeError(f"{self.name}: a while loop needs more steps than its max_steps")
+        if what == "DIVERGED":
+            raise ShapeError(
+                f"{self.name}: a root, fixed_point or minimize did not converge in its max_steps"
+            )
         shown = ", ".join(f"{k} = {sizes[k]}" for k in self.letters)
         raise ShapeError(f"{self.name} needs other sizes than {shown}")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradgen.errors import GradgenError, ShapeError
 from gradgen.ir import CONST, SIZE, Function
-from gradgen.ops.regions import CALL, COND, SCAN, WHILE, Loop
+from gradgen.ops.regions import CALL, COND, SCAN, WHILE, Loop, out_of_steps
 from gradgen.sizes import Dim, Size, evaluate, letters
 from gradgen.types import DTYPES, Bundle, Type
 
@@ -197,7 +197,7 @@ def _while(node: Any, operands: list[Any], sizes: dict[str, int]) -> list[Any]:
     most, i = node.params.get("max_steps"), 0
     while run(test, [np.int64(i), *carry, *consts], sizes)[0]:
         if i == most:
-            raise GradgenError(f"the while loop needs more than max_steps = {most} steps")
+            raise GradgenError(out_of_steps(node))
         _step()
         found = run(loop.body, [np.int64(i), *carry, *consts], sizes)
         carry = found[: loop.carries]

@@ -54,13 +54,23 @@ def test_derivatives(f):
         np.testing.assert_allclose(fn(a), (f(a), gg.grad(f)(a)), rtol=1e-9)
 
 
-def test_no_convergence_is_an_error():
+def test_no_convergence_is_an_error_that_names_the_solver():
     f = lambda a: gg.root(lambda x: x * x + a, 1.0, max_steps=20)
+    with pytest.raises(gg.GradgenError, match="root did not converge in max_steps = 20 steps"):
+        f(1.0)
     for target in ("numpy", "c"):
         fn = gg.compile(f, a="f64[]", target=target)
-        with pytest.raises(ValueError, match="max_steps"):
+        with pytest.raises(ValueError, match=r"root.* did not converge in"):
             fn(1.0)
         assert np.isclose(fn(-4.0), 2.0)
+    assert "FN_DIVERGED = 6" in fn.files["fn.h"] and "return FN_DIVERGED;" in fn.source
+
+
+def test_a_check_leaves_out_points_without_a_solution():
+    report = gg.compile(
+        gg.value_and_grad(lambda a: gg.root(lambda x: x * x + a, 1.0)), "f64[]"
+    ).check()
+    assert report.ok and "did not converge" in str(report)
 
 
 def test_bad_arguments():

@@ -6,7 +6,7 @@
 
 Derivatives are those of the solution, not of the iteration: where r(x, p) = 0, dx = -(dr/dx)^-1 (dr/dp) dp, by the numbers that
 f reads from outside. (A. Griewank and A. Walther, "Evaluating Derivatives", 2nd ed., SIAM 2008, chapter 15.) They hold in
-every order. The iteration is a while loop: one that needs more than max_steps fails (an error from Python, NAME_STEPS from C).
+every order. The iteration is a while loop: one that needs more than max_steps fails (an error in Python, NAME_DIVERGED in C).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
 from gradgen.ops.regions import CALL, items
 from gradgen.ops.shape import reshape
-from gradgen.trace.control import while_loop
+from gradgen.trace.control import while_traced
 from gradgen.trace.hooks import enter
 from gradgen.trace.regions import close, trace_region, words
 from gradgen.trace.stage import inline, stage
@@ -133,7 +133,7 @@ def _solve(
             return new, new - state[0]
 
         first = update(x, r)
-        return while_loop(going, step, (first, first - x), max_steps=max_steps)[0]
+        return while_traced(going, step, (first, first - x), max_steps, solver=what)[0]
 
     def rule(dots: list[Value], x: Value, given: list[Value]) -> Value:
         parameters = given[1:]

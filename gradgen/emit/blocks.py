@@ -15,7 +15,7 @@ from gradgen.emit.layout import closes
 from gradgen.emit.lines import Statement, statement_lines
 from gradgen.emit.literals import number
 from gradgen.ir import LEAVES, Function, shows
-from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop
+from gradgen.ops.regions import COND, ITEM, SCAN, WHILE, Loop, out_of_steps
 from gradgen.ops.spans import Span
 from gradgen.sizes import Size
 from gradgen.spelling import NOT, TERNARY, Expr
@@ -466,7 +466,7 @@ class _While(_Loop):
         if most is not None:
             lines += [
                 f"    if {index} == {most}:",
-                f'        raise ValueError("the loop needs more than max_steps = {most} steps")',
+                f'        raise ValueError("{out_of_steps(self.node)}")',
             ]
         lines += self.lines(inner)
         pairs = []

@@ -7,7 +7,8 @@ The interface is plain:
 `work`, NAME_WORK_BYTES(sizes) and NAME_work_bytes(sizes) exist only where a workspace is needed; `int64_t tape_steps` stands
 before it, and among the sizes of the two, where a while loop is taped that nothing bounds. Returns 0 or a code of the enum in
 the header: NAME_INDEX (an index out of range), NAME_SIZE (an entry check on sizes fails), NAME_STEPS (a while loop needs more
-than its max_steps), NAME_SINGULAR, NAME_TAPE (a while loop needs more than tape_steps: call again with more).
+than its max_steps), NAME_DIVERGED (a root, fixed_point or minimize does), NAME_SINGULAR, NAME_TAPE (a while loop needs more
+than tape_steps: call again with more).
 Not supported: outputs that overlap inputs.
 """
 
@@ -36,7 +37,15 @@ from gradgen.spelling import COMPARE, Expr
 from gradgen.types import BYTES, C_NAMES
 
 # Numbers of the codes, the same in every file.
-CODES = {"OK": 0, "INDEX": 1, "SIZE": 2, "STEPS": 3, "SINGULAR": 4, "TAPE": TAPE_FULL}
+CODES = {
+    "OK": 0,
+    "INDEX": 1,
+    "SIZE": 2,
+    "STEPS": 3,
+    "SINGULAR": 4,
+    "TAPE": TAPE_FULL,
+    "DIVERGED": 6,
+}
 
 
 class CFunction:
@@ -101,6 +110,7 @@ class CFunction:
         self.codes_used = {
             "OK": True, "INDEX": body.exits, "SIZE": bool(checks), "STEPS": "STEPS" in body.failures,
             "SINGULAR": "SINGULAR" in body.failures, "TAPE": "TAPE" in body.failures,
+            "DIVERGED": "DIVERGED" in body.failures,
         }  # fmt: skip
         self.test = selftest_text(self)
         unused = self._unused("\n".join([*lines, *body.sizes.values()]))

@@ -159,7 +159,7 @@ class Names:
 
 # Of <unistd.h>, which Python.h includes: a function f has no enumerator F_OK.
 _UNISTD = frozenset(("F_OK", "R_OK", "W_OK", "X_OK"))
-_CODES = ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "TAPE")
+_CODES = ("OK", "INDEX", "SIZE", "STEPS", "SINGULAR", "TAPE", "DIVERGED")
 
 
 def c_prefix(name: str) -> str:

@@ -357,7 +357,10 @@ class Break:
 
 
 class Fail:
-    """Leave the kernel with a code of its header: "STEPS", a loop of more than max_steps; "TAPE", of more than its tape has."""
+    """Leave the kernel with a code of its header.
+
+    "STEPS": a loop of more than max_steps; "DIVERGED": a solver's; "TAPE": a loop of more than its tape has room for.
+    """
 
     __slots__ = ("code", "site")
 

@@ -278,7 +278,8 @@ class Regions(Builder):
     def loop_while(self, node: Any) -> None:
         loop, test = LoopNode.of(node), node.params["test"]
         steps = loop.length
-        most, code = node.params.get("max_steps"), "STEPS"
+        most = node.params.get("max_steps")
+        code = "STEPS" if node.params.get("solver") is None else "DIVERGED"
         if most is None and steps is not None:
             most, code = letter(TAPE_STEPS), "TAPE"
             self.tape = True

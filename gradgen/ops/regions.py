@@ -19,7 +19,8 @@ A call is of kind "checkpoint" (reverse mode keeps its operands only and compute
 (*y_bar, *y, *args) -> x_bar, or "jvp" with the rule (*x_dot, *y, *args) -> y_dot. A pass puts its statements in its place.
 
 A while that keeps a tape (ys or states) names the number of its steps by a letter, `steps`: a size known once it has run.
-`max_steps` bounds it. Its first result is the number of steps (i64), before the finals.
+`max_steps` bounds it; `solver` names the equation solver whose iteration it is. Its first result is the number of steps (i64),
+before the finals.
 """
 
 from __future__ import annotations
@@ -114,6 +115,14 @@ SCAN: Op = define(
 
 
 # -- while
+def out_of_steps(node: Any) -> str:
+    """What is said of a while loop that needs more than its max_steps."""
+    most, solver = node.params["max_steps"], node.params.get("solver")
+    if solver is not None:
+        return f"{solver} did not converge in max_steps = {most} steps"
+    return f"the loop needs more than max_steps = {most} steps"
+
+
 def _while_type(
     *types: Type,
     test: Function,
@@ -122,6 +131,7 @@ def _while_type(
     steps: Dim | None = None,
     max_steps: int | None = None,
     kept: tuple[int, ...] = (),
+    solver: str | None = None,
 ) -> Bundle:
     init = types[:carries]
     for what, fn in (("the test", test), ("the body", body)):

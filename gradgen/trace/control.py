@@ -347,9 +347,9 @@ def while_loop(
 
 def while_traced(
     cond: Callable[..., Any], body: Callable[..., Any], init: Any, max_steps: int | None = None,
-    words: Sequence[str | Sequence[str]] = (),
+    words: Sequence[str | Sequence[str]] = (), solver: str | None = None,
 ) -> Any:  # fmt: skip
-    """A traced while loop; words: a name for the carry, or for each leaf of it."""
+    """A traced while loop; words: a name for the carry, or for each leaf of it; solver: whose iteration it is."""
     start, weak, tree = _carry_values(init)
     labels = ["", *words]
 
@@ -371,7 +371,8 @@ def while_traced(
     )  # fmt: skip
     (test_fn, body_fn), consts = close(check, region)
     made = apply(
-        WHILE, *start, *consts, test=test_fn, body=body_fn, carries=len(start), steps=None, max_steps=max_steps, kept=()
+        WHILE, *start, *consts, test=test_fn, body=body_fn, carries=len(start), steps=None, max_steps=max_steps, kept=(),
+        solver=solver,
     )  # fmt: skip
     return unflatten(tree, items(made)[1:])
 

@@ -256,7 +256,7 @@ def test_a_root_that_does_not_converge_is_an_error_in_every_target():
     for target in ("numpy", "c"):
         with pytest.raises(ValueError, match="max_steps"):
             gg.compile(f, a="f64[]", target=target)(1.0)
-    assert "_STEPS = 3" in gg.compile(f, a="f64[]", target="c").files["fn.h"]
+    assert "_DIVERGED = 6" in gg.compile(f, a="f64[]", target="c").files["fn.h"]
     with pytest.raises(gg.GradgenError, match="max_steps = 50"):
         f(1.0)
 
