@@ -25,7 +25,7 @@ _internal: dict[str, bool] = {}
 
 
 def is_internal(filename: str) -> bool:
-    """Whether `filename` belongs to gradgen itself or to NumPy, SciPy or the standard library's plumbing."""
+    """Whether `filename` is gradgen's own, or emitted by it, or NumPy's, SciPy's or the standard library's plumbing."""
     known = _internal.get(filename)
     if known is None:
         path = filename.replace(os.sep, "/")

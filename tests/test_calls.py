@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from compilers import C, needs_c
+from compilers import TARGETS, C, needs_c
 
 import gradgen as gg
 import gradgen.build
@@ -632,3 +632,13 @@ def test_a_call_with_captured_arrays_and_an_argument_named_like_ours():
     assert fn(np.ones(100), self=2.0) == 2.0 * table.sum()
     with pytest.raises(gg.ShapeError, match="given"):
         fn(np.ones(99), 2.0)
+
+
+@pytest.mark.parametrize(
+    "bad", [lambda fn: fn(1.0), lambda fn: fn(1.0, 2.0, 3.0), lambda fn: fn(1.0, c=2.0)]
+)
+@pytest.mark.parametrize("target", TARGETS)
+def test_bad_calls_cite_the_line_of_the_call(target, bad):
+    fn = gg.compile(lambda a, b: a * b, "f64[]", "f64[]", target=target)
+    with pytest.raises(gg.SpecError, match=r"test_calls\.py:\d+"):
+        bad(fn)

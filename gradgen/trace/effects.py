@@ -1,7 +1,7 @@
 """What a captured branch or loop changes beside its variables: it is traced, so that a change would be made always, or once.
 
 Looked at are the objects that a block reaches through its closure: cells, lists, dicts, sets and attributes of the user's
-objects; and the lists, dicts and sets among the globals that it names.
+objects; and the same of the globals that it names, functions left out. What a refused block has changed is put back.
 Arrays and traced values have their own rules (`branches`), and modules and classes are left alone. Nor can a block raise.
 """
 
@@ -23,6 +23,9 @@ _LEAF = (Value, Handle, np.ndarray, np.generic, ModuleType, type, BuiltinFunctio
 _LIBRARIES = frozenset(("gradgen", "numpy", "scipy", "builtins"))
 MOST = 10_000  # containers looked at: a block that reaches more is a program with large tables
 
+# Globals that are code, not data: through them a block would reach all of its program.
+_NOT_FOLLOWED = (FunctionType, MethodType)
+
 Contents = list[tuple[Any, tuple[Any, ...]]]
 
 
@@ -39,7 +42,7 @@ def _inside(obj: Any) -> tuple[Any, ...] | None:
         return tuple(obj)
     if isinstance(obj, FunctionType):
         found = (obj.__globals__.get(name) for name in obj.__code__.co_names)
-        return (*(obj.__closure__ or ()), *(v for v in found if type(v) in (list, dict, set)))
+        return (*(obj.__closure__ or ()), *(v for v in found if not isinstance(v, _NOT_FOLLOWED)))
     if isinstance(obj, MethodType):
         return (obj.__self__, obj.__func__)
     if type(obj).__module__.partition(".")[0] in _LIBRARIES or not hasattr(obj, "__dict__"):
@@ -66,24 +69,51 @@ def contents(*roots: Any) -> Contents:
 
 
 def check_unchanged(before: Contents) -> None:
-    """UnsupportedError where a container no longer holds what it held."""
-    for obj, held in before:
-        now = _inside(obj)
-        if (
-            now is None
-            or len(now) != len(held)
-            or any(a is not b for a, b in zip(now, held, strict=True))
-        ):
-            raise UnsupportedError(
-                "a captured branch or loop changes more than its variables: "
-                f"{'a variable of an enclosing function' if isinstance(obj, CellType) else _described(obj)}",
-                "It is traced, not run: assign to a local variable in it, or into an array made with np.zeros before it, "
-                "and store that afterwards.",
-            )
+    """UnsupportedError where a container no longer holds what it held; it holds that again."""
+    changed = [(obj, held) for obj, held in before if not _holds(obj, held)]
+    for obj, held in changed:
+        _put_back(obj, held)
+    if changed:
+        raise UnsupportedError(
+            f"a captured branch or loop changes more than its variables: {_described(changed[0][0])}",
+            "It is traced, not run: assign to a local variable in it, or into an array made with np.zeros before it, "
+            "and store that afterwards.",
+        )
+
+
+def _holds(obj: Any, held: tuple[Any, ...]) -> bool:
+    now = _inside(obj)
+    return (
+        now is not None
+        and len(now) == len(held)
+        and all(a is b for a, b in zip(now, held, strict=True))
+    )
+
+
+def _put_back(obj: Any, held: tuple[Any, ...]) -> None:
+    """Let a cell, list, dict or set hold what it held: nothing else changes but through these."""
+    if isinstance(obj, CellType):
+        if held:
+            obj.cell_contents = held[0]
+        else:
+            del obj.cell_contents
+    elif isinstance(obj, list):
+        obj[:] = held
+    elif isinstance(obj, dict):
+        obj.clear()
+        obj.update(zip(held[: len(held) // 2], held[len(held) // 2 :], strict=True))
+    elif isinstance(obj, set):
+        obj.clear()
+        obj.update(held)
 
 
 def _described(obj: Any) -> str:
-    words: dict[type, str] = {dict: "a dict or an attribute", list: "a list", set: "a set"}
+    words: dict[type, str] = {
+        CellType: "a variable of an enclosing function",
+        dict: "a dict or an attribute",
+        list: "a list",
+        set: "a set",
+    }
     return words.get(type(obj)) or type(obj).__name__
 
 

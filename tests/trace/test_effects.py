@@ -53,19 +53,45 @@ def enclosing(x):
     return x * count
 
 
+SHARED, LISTED, SEEN = {"scale": 1.0}, [1.0], Box(1.0)
+
+
+def global_dict(x):
+    if x > 0.5:
+        SHARED["scale"] = 2.0
+        LISTED.append(2.0)
+    return x * SHARED["scale"]
+
+
+def global_object(x):
+    for _ in range(int(gg.stop_gradient(x) > 0.5) + 1):
+        SEEN.value += 1.0
+    return x
+
+
 def in_cond(x):
     found = []
     y = gg.cond(x > 0.5, lambda: found.append(1.0) or 1.0, lambda: 2.0)
     return x * y * len(found)
 
 
-CHANGING = [attribute, traced_attribute, entry, appended, enclosing, in_cond]
+CHANGING = [
+    attribute,
+    traced_attribute,
+    entry,
+    appended,
+    enclosing,
+    in_cond,
+    global_dict,
+    global_object,
+]
 
 
 @pytest.mark.parametrize("f", CHANGING, ids=lambda f: f.__name__)
 def test_refused(f):
     with pytest.raises(gg.UnsupportedError, match="changes more than its variables"):
         gg.compile(f, x="f64[]")
+    assert SHARED == {"scale": 1.0} and LISTED == [1.0] and SEEN.value == 1.0  # put back
 
 
 def test_objects_of_the_branch_may_change():
