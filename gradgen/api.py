@@ -184,8 +184,9 @@ def _signature(name: str, arguments: list[Argument], staged: Staged) -> Signatur
         if k is not None and not results[k]:
             results[k] = label
     return Signature(
-        name, arguments, staged.result, slots, results, weighed=fn.notes.get("weighed", False)
-    )
+        name, arguments, staged.result, slots, results,
+        weighed=fn.notes.get("weighed", False), moved=fn.notes.get("moved", ()),
+    )  # fmt: skip
 
 
 def function_name(name: str | None, usual: str) -> str:

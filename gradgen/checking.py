@@ -7,7 +7,7 @@ values that the emitted code itself computes. Sample points respect sizes, range
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,6 +199,10 @@ def _numeric_rows(
     results = compiled.signature.results
     leaves = compiled.signature.leaves
     weights = _weights(compiled.signature)
+    single = any(v.type.dtype == "f32" for v in (*compiled.ir.inputs, *compiled.ir.body))
+    if compiled.signature.moved:
+        _tangent_row(compiled.signature, function, cases, rng, report, single)
+        return
     scalar = results and results[0] == "value" and not compiled.ir.outputs[0].type.shape
     if not scalar and not weights:
         report.notes.append(
@@ -213,7 +217,6 @@ def _numeric_rows(
     if not pairs:
         return
     rough = 0
-    single = any(v.type.dtype == "f32" for v in (*compiled.ir.inputs, *compiled.ir.body))
     for k, out in pairs:
         worst, compared = 0.0, 0
         for arrays, sizes in cases:
@@ -250,6 +253,46 @@ def _numeric_rows(
         report.notes.append(RANGES)
 
 
+def _tangent_row(
+    signature: Any,
+    function: Any,
+    cases: Any,
+    rng: np.random.Generator,
+    report: Report,
+    single: bool,
+) -> None:
+    """The tangents of a jvp against Richardson differences of its values along the directions given."""
+    before = sum(len(a.leaves) for a in signature.arguments[:-1])
+    half = len(signature.slots) // 2
+    pairs = list(zip(signature.slots[:half], signature.slots[half:], strict=True))
+    worst, compared = 0.0, 0
+    for arrays, sizes in cases:
+        outputs = function(arrays, sizes)
+        weights = [np.asarray(rng.standard_normal(np.shape(outputs[j]))) for _, j in pairs]
+        exact = sum(float(np.sum(w * outputs[j])) for w, (_, j) in zip(weights, pairs, strict=True))
+
+        def at(t: float, arrays: Any = arrays, sizes: Any = sizes, weights: Any = weights) -> float:
+            moved = list(arrays)
+            for seed, k in enumerate(signature.moved, before):
+                moved[k] = (arrays[k] + t * arrays[seed]).astype(arrays[k].dtype)
+            try:
+                made = function(moved, sizes)
+            except POLES:
+                return float("nan")
+            return sum(float(np.sum(w * made[i])) for w, (i, _) in zip(weights, pairs, strict=True))
+
+        found = _difference(at, exact, abs(exact), single)
+        if found is not None:
+            worst, compared = max(worst, found), compared + 1
+    if not compared:
+        report.notes.append("no smooth point found; compared with the interpreter only")
+        report.notes.append(RANGES)
+        return
+    report.rows.append(
+        Row("tangents against Richardson differences", worst, 2e-2 if single else 1e-6)
+    )
+
+
 def _weights(signature: Any) -> list[tuple[int, int]]:
     """For a vjp, the results with the inputs that weigh them: its gradients are those of their weighted sum."""
     if not signature.weighed:
@@ -271,11 +314,22 @@ def _slope(at: Any, x: Any, rng: np.random.Generator, single: bool) -> float | N
         direction = np.asarray(rng.standard_normal(x.shape))
         direction /= max(float(np.linalg.norm(direction)), 1e-300)
         exact = float(np.sum(gradient * direction))
-        for h in (0.1, 0.03) if single else (1e-2, 1e-3, 1e-4, 1e-5):
-            numeric, spread = richardson(lambda t, d=direction: float(at(x + t * d)[0]), h)
-            scale = max(1.0, abs(numeric), abs(exact), float(np.linalg.norm(gradient)))
-            if np.isfinite(numeric) and spread <= (1e-2 if single else 1e-7) * scale:
-                return abs(numeric - exact) / scale
+        along = lambda t, d=direction: float(at(x + t * d)[0])
+        found = _difference(along, exact, float(np.linalg.norm(gradient)), single)
+        if found is not None:
+            return found
+    return None
+
+
+def _difference(
+    at: Callable[[float], float], exact: float, size: float, single: bool
+) -> float | None:
+    """Relative error of a slope at 0, for slopes of this size; None where no step gives differences that agree."""
+    for h in (0.1, 0.03) if single else (1e-2, 1e-3, 1e-4, 1e-5):
+        numeric, spread = richardson(at, h)
+        scale = max(1.0, abs(numeric), abs(exact), size)
+        if np.isfinite(numeric) and spread <= (1e-2 if single else 1e-7) * scale:
+            return abs(numeric - exact) / scale
     return None
 
 

@@ -202,6 +202,17 @@ def test_a_check_notices_a_vjp_of_a_wrong_rule():
     assert not gg.compile(gg.vjp(square), "f64[n]", "f64[n]").check().ok
 
 
+def test_a_check_follows_a_jvp_along_its_direction():
+    f = lambda x, p: (np.sin(x) * p["k"], np.sum(x * x), 3)
+    layers = {"k": "f64[n]"}
+    fn = gg.compile(gg.jvp(f, wrt=("x", "p")), "f64[n]", layers, ("f64[n]", layers))
+    report = fn.check()
+    assert report.ok and report.rows[1].what == "tangents against Richardson differences"
+    wrong = gg.custom_jvp(lambda x: np.sin(x), lambda x_dot, y, x: 3 * x_dot * np.cos(x))
+    report = gg.check(gg.jvp(lambda x: wrong(x) * 2), 0.3, 1.0)
+    assert not report.ok and report.rows[0].ok
+
+
 def test_a_check_knows_single_precision_inside():
     def f(x):
         return np.sum((x.astype(np.float32) * np.float32(2.0)) ** 2)

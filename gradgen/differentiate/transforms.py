@@ -312,13 +312,15 @@ class Jvp(Transform):
             dots += found
         derived = forward(fn, wrt)
         count = len(fn.outputs)
-        return pick(
+        made = pick(
             derived,
             [*staged.operands, *dots],
             list(range(2 * count)),
             Tree("tuple", (0, 1), (staged.result, staged.result)),
             [*leaf_names("value", staged.result), *leaf_names("value_dot", staged.result)],
         )
+        made.function.notes["moved"] = tuple(wrt)
+        return made
 
 
 class Hvp(Transform):

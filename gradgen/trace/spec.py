@@ -162,6 +162,7 @@ class Signature:
     leaves align with the Function's inputs (captured arrays last), `results` with its outputs; `result` and `slots` give the
     structure returned: the output's number for each leaf, None where there is no gradient. `flops`: nominal operations;
     `constants`: what a graph that was built already holds fixed, as text. `weighed`: by the last argument (vjp).
+    `moved`: the inputs that the last argument's leaves are directions of (jvp).
     """
 
     name: str
@@ -177,6 +178,7 @@ class Signature:
     flops: Dim = 0
     constants: list[str] = field(default_factory=list)
     weighed: bool = False
+    moved: tuple[int, ...] = ()
 
     @property
     def leaves(self) -> list[Leaf]:
