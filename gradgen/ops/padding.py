@@ -1,4 +1,7 @@
-"""np.pad: constant, edge, reflect, symmetric and wrap, axis by axis."""
+"""np.pad, axis by axis: constant, edge, linear_ramp, reflect, symmetric, wrap, and the statistics of an end.
+
+Not supported: mode "empty", whose ends are not initialised, and functions as modes; odd reflections wider than the axis.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from gradgen.errors import SpecError, UnsupportedError
-from gradgen.functions import implements
+from gradgen.functions import FUNCTIONS, implements
 from gradgen.ops.rearrange import along, count_of, flip
 from gradgen.ops.reduce import as_value, as_values
 from gradgen.ops.shape import broadcast_to, concatenate
 from gradgen.value import Value
 
-_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+_STATISTICS = {"maximum": np.max, "mean": np.mean, "median": np.median, "minimum": np.min}
+_MODES = ("constant", "edge", "linear_ramp", "reflect", "symmetric", "wrap", *_STATISTICS)
 
 
 @implements(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0) -> Value:
+def pad(
+    array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0, end_values: Any = 0,
+    stat_length: Any = None, reflect_type: str = "even",
+) -> Value:  # fmt: skip
     """Widths are numbers known at trace time; a symbolic axis must be as long as what is reflected or wrapped."""
     x = as_value(array)
     if mode not in _MODES:
@@ -26,12 +33,25 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: 
             "Compute what goes to the ends and join it with np.concatenate.",
         )
     widths = _pairs("pad_width", pad_width, x.type.ndim)
-    fills = _pairs("constant_values", constant_values, x.type.ndim)
+    if reflect_type not in ("even", "odd"):
+        raise SpecError(f"np.pad needs reflect_type 'even' or 'odd', got {reflect_type!r}")
+    if mode in _STATISTICS:
+        fills = _pairs("stat_length", stat_length, x.type.ndim)
+    elif mode == "linear_ramp":
+        fills = _pairs("end_values", end_values, x.type.ndim)
+    else:
+        fills = _pairs("constant_values", constant_values, x.type.ndim)
     for axis, (pair, fill) in enumerate(zip(widths, fills, strict=True)):
         before, after = (count_of("np.pad", w) for w in pair)
         if before < 0 or after < 0:
             raise SpecError(f"np.pad needs widths of 0 or more, got {pair}")
-        if before or after:
+        if not before and not after:
+            continue
+        if mode in _STATISTICS or mode == "linear_ramp":
+            x = _with_ends(x, axis, before, after, mode, fill)
+        elif reflect_type == "odd" and mode in ("reflect", "symmetric"):
+            x = _turned(x, axis, before, after, int(mode == "reflect"))
+        else:
             x = _padded(x, axis, before, after, mode, fill)
     return x
 
@@ -79,3 +99,47 @@ def _padded(
         head = flip(along(x, axis, slice(skip, before + skip)), axis)
         tail = flip(along(x, axis, slice(-after - skip, -1 if skip else None)), axis)
     return concatenate([*([head] if before else []), x, *([tail] if after else [])], axis)
+
+
+def _with_ends(
+    x: Value, axis: int, before: int, after: int, mode: str, given: tuple[Any, Any]
+) -> Value:
+    """Ends that a statistic of the elements near them fills, or that go to given values in equal steps."""
+    shape = x.type.shape
+    parts = [x]
+    for width, value, front in ((before, given[0], True), (after, given[1], False)):
+        if not width:
+            continue
+        if mode == "linear_ramp":
+            last = along(x, axis, slice(None, 1) if front else slice(-1, None))
+            steps = np.arange(width) if front else np.arange(width)[::-1]
+            share = (steps / width).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+            _, end = as_values((x, value))
+            part = end + (last - end) * share
+        else:
+            near = x
+            if value is not None and not (isinstance(shape[axis], int) and value >= shape[axis]):
+                near = along(x, axis, slice(None, value) if front else slice(-value, None))
+            one = FUNCTIONS[_STATISTICS[mode]](near, axis=axis, keepdims=True)
+            part = broadcast_to(one, (*shape[:axis], width, *shape[axis + 1 :]))
+        parts.insert(0 if front else len(parts), part)
+    return concatenate(parts, axis)
+
+
+def _turned(x: Value, axis: int, before: int, after: int, skip: int) -> Value:
+    """The ends turned about the outermost elements: twice the element minus what lies on its other side."""
+    dim = x.type.shape[axis]
+    if isinstance(dim, int) and max(before, after) > dim - skip:
+        raise UnsupportedError(
+            f"np.pad with reflect_type 'odd' needs widths of at most {dim - skip} here, got {(before, after)}",
+            "Pad several times.",
+        )
+    parts = [x]
+    if before:
+        edge = along(x, axis, slice(None, 1))
+        parts.insert(0, 2.0 * edge - flip(along(x, axis, slice(skip, before + skip)), axis))
+    if after:
+        edge = along(x, axis, slice(-1, None))
+        inner = along(x, axis, slice(-after - skip, -1 if skip else None))
+        parts.append(2.0 * edge - flip(inner, axis))
+    return concatenate(parts, axis)

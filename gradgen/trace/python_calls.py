@@ -90,7 +90,9 @@ def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
 
 def _hypot(*args: Any) -> Any:
     """The norm of any number of coordinates."""
-    return functools.reduce(np.hypot, args) if any_value(args) else math.hypot(*args)
+    if not any_value(args):
+        return math.hypot(*args)
+    return abs(args[0]) if len(args) == 1 else functools.reduce(np.hypot, args)
 
 
 def _isclose(a: Any, b: Any, *, rel_tol: Any = 1e-09, abs_tol: Any = 0.0) -> Any:
@@ -117,7 +119,16 @@ for _name in ("erf", "erfc", "lgamma"):
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
 
 
+def _dist(p: Any, q: Any, /) -> Any:
+    """The distance of two points; its slope is 0 where they are the same."""
+    p, q = (x if isinstance(x, (Value, np.ndarray)) else list(x) for x in (p, q))
+    if not any_value((p, q)):
+        return math.dist(p, q)
+    return FUNCTIONS[np.linalg.norm](array_of(p) - array_of(q))
+
+
 CALLS[math.hypot] = _hypot
+CALLS[math.dist] = _dist
 CALLS[math.isclose] = _isclose
 
 

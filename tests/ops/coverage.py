@@ -26,6 +26,7 @@ FILE = Path(gg.__file__).parent / "COVERAGE.md"
 COLUMNS = ("engine", "numpy f64", "numpy f32", "c f64", "c f32")
 ROOTS = {
     "np": "np",
+    "math": "math",
     "sp": "scipy.special",
     "sla": "scipy.linalg",
     "st": "scipy.stats",

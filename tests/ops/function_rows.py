@@ -7,6 +7,8 @@ After a change here `PYTHONPATH=.:tests python tests/ops/coverage.py` writes the
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg as sla
 import scipy.optimize as so
@@ -397,6 +399,15 @@ ROWS = [
     lambda A: np.rot90(A),
     lambda A: np.rot90(A, 2),
     lambda A: np.rot90(A, -1),
+    lambda v: np.pad(v, (2, 1), mode="linear_ramp", end_values=(0.5, -1.0)),
+    lambda A: np.pad(A, ((2, 1), (0, 2)), mode="linear_ramp"),
+    lambda A: np.pad(A, ((2, 1), (0, 2)), mode="mean"),
+    lambda v: np.pad(v, 2, mode="mean", stat_length=(2, 3)),
+    lambda v: np.pad(v, 2, mode="maximum", stat_length=2),
+    lambda A: np.pad(A, 1, mode="minimum"),
+    lambda A: np.pad(A, ((0, 0), (2, 1)), mode="median", stat_length=9),
+    lambda A: np.pad(A, 2, mode="reflect", reflect_type="odd"),
+    lambda v: np.pad(v, (3, 2), mode="symmetric", reflect_type="odd"),
     lambda v: np.pad(v, 1),
     lambda v: np.pad(v, (1, 2)),
     lambda A: np.pad(A, 1),
@@ -749,6 +760,12 @@ ROWS = [
     # -- Python's own
     lambda v: np.vectorize(lambda x: x**2 if x > 1 else 3*x)(v),
     lambda v, s: np.vectorize(lambda x, p: x**p)(v, s),
+    lambda v, w: math.dist(v, w),
+    lambda v, w: math.dist((v[0], 2.0, v[1]), [w[0], w[1], 1.0]),
+    lambda v: math.hypot(v[0], v[1], -v[2]),
+    lambda v: math.hypot(*v),
+    lambda s: math.hypot(-s),
+    lambda v: math.isclose(v[0], v[1]) + math.isclose(v[0], v[1], abs_tol=9.0)*v,
     lambda v: round(v[1], 1)*v,
     lambda v: sorted(v)[1]*v,
     lambda v: sorted(v, reverse=True)[0]*v,
