@@ -51,7 +51,7 @@ def is_user_code(code: types.CodeType) -> bool:
 
 def enter(f: Any) -> Any:
     """The rewritten copy of a user's function or method, gradgen's version of a library's; `f` itself where there is none."""
-    if lookup(f) is not None:
+    if lookup(f) is not None or _has_meaning(f):
         return functools.partial(call, f)
     if isinstance(f, types.MethodType):
         inner = enter(f.__func__)
@@ -70,6 +70,15 @@ def enter(f: Any) -> Any:
     if isinstance(method, types.FunctionType) and is_user_code(method.__code__):
         return types.MethodType(enter(method), f)
     return f
+
+
+def _has_meaning(f: Any) -> bool:
+    """Whether `call` knows what `f`, which is nobody's Python, does to Values: math.sin, an np.vectorize, A.dot."""
+    if type(f) in KINDS:
+        return True
+    if isinstance(f, types.BuiltinFunctionType):
+        return f in CALLS or isinstance(f.__self__, np.ndarray)
+    return isinstance(f, type) and f in CALLS
 
 
 def is_unread(f: Any) -> bool:

@@ -16,11 +16,13 @@ import inspect
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
 
 from gradgen.errors import SpecError
+from gradgen.functions import lookup
 from gradgen.ir import NO_PARAMS, PARAM
 from gradgen.sizes import Dim, Size, letter, letters, parse
 from gradgen.tree import Tree, flatten, leaf_names, unflatten
@@ -225,7 +227,13 @@ def arguments_of(
         if name in given:
             raise SpecError(f"{name} needs one spec, got one by position and one by name")
         out.append(_argument(name, s))
-    for name in names[len(positional) :]:
+    rest = list(names[len(positional) :])
+    if (
+        isinstance(f_inner, BuiltinFunctionType) or lookup(f_inner) is not None
+    ):  # np.outer's out=: a library's own defaults are its own affair
+        while rest and rest[-1] in defaults and rest[-1] not in given:
+            rest.pop()
+    for name in rest:
         if name in given:
             out.append(_argument(name, given.pop(name)))
         elif name in defaults:
