@@ -319,6 +319,17 @@ KINDS[np.vectorize] = _vectorized
 KINDS[np.poly1d] = lambda fn, x: FUNCTIONS[np.polyval](fn.coeffs, x) if any_value(x) else fn(x)
 
 
+def _polynomial(fn: Any, x: Any) -> Any:
+    """A numpy.polynomial.Polynomial of plain coefficients."""
+    if not any_value(x):
+        return fn(x)
+    off, scale = fn.mapparms()
+    return FUNCTIONS[np.polynomial.polynomial.polyval](x if (off, scale) == (0, 1) else off + scale * x, fn.coef)  # fmt: skip
+
+
+KINDS[np.polynomial.Polynomial] = _polynomial
+
+
 @calls(np.ndenumerate)
 def _ndenumerate(arr: Any) -> Any:
     if not isinstance(arr, Value):

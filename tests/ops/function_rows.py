@@ -782,5 +782,8 @@ ROWS = [
     lambda v, w: np.add(v, w, where=True),
     lambda v, w: np.divide(v, w, out=np.zeros(5), where=v > 1),
     lambda v: np.poly1d([1.0, 2.0, 0.5])(v),
+    lambda v, A: np.polynomial.polynomial.polyval(A, v),
+    lambda v: np.polynomial.polynomial.polyval(v, [1.0, 2.0, 0.5]),
+    lambda v: np.polynomial.Polynomial([1.0, 2.0, 0.5], domain=[0.0, 3.0])(v),
 ]
 # fmt: on
