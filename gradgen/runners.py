@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError, SpecError
+from gradgen.engine import interpret
+from gradgen.errors import GradgenError, ShapeError, SpecError
+from gradgen.ir import Function
 from gradgen.quick import quick_type
 from gradgen.trace.spec import Leaf, Signature, SizeSpec
 from gradgen.tree import Tree, unflatten
@@ -138,7 +140,28 @@ class CRunner:
         made = CFunction(
             compiled.files, interface, signature, options.math, cc, flags, self.file, options.order
         )
-        return Ready(made.call, made.caller, made.type)
+
+        def call(*given: Any) -> list[Any]:
+            try:
+                return made.call(*given)
+            except IndexError:
+                _say_index(compiled, *given[:2])
+                raise
+
+        return Ready(call, made.caller, made.type)
+
+
+def _say_index(compiled: Any, arrays: Sequence[Any], sizes: dict[str, int]) -> None:
+    """The error of a bad index with the index and the size that it is for: C only knows that there is one."""
+    ir = compiled._stages.get("optimized")
+    if not isinstance(ir, Function):
+        return
+    try:
+        interpret(ir, arrays, sizes)
+    except IndexError as error:
+        raise IndexError(f"{compiled.name}: {error}") from None
+    except GradgenError:
+        return
 
 
 def runner_of(target: str, file: Sequence[Signature] = ()) -> Callable[..., Ready]:

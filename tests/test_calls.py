@@ -642,3 +642,14 @@ def test_bad_calls_cite_the_line_of_the_call(target, bad):
     fn = gg.compile(lambda a, b: a * b, "f64[]", "f64[]", target=target)
     with pytest.raises(gg.SpecError, match=r"test_calls\.py:\d+"):
         bad(fn)
+
+
+@needs_c
+def test_a_bad_index_in_c_is_named():
+    fn = gg.compile(gg.grad(lambda x, k: np.sum(x[k] ** 2)), "f64[n]", "i64[m]", target="c")
+    with pytest.raises(IndexError, match="index 7 is out of bounds for axis 0 with size 5"):
+        fn(np.ones(5), np.array([0, 7]))
+    with pytest.raises(IndexError, match="index -9 is out of bounds"):
+        fn.into(np.empty(5), np.ones(5), np.array([-9, 0]))
+    with pytest.raises(IndexError):  # its source alone
+        pickle.loads(pickle.dumps(fn))(np.ones(5), np.array([0, 7]))
