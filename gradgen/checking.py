@@ -264,7 +264,8 @@ def _tangent_row(
     """The tangents of a jvp against Richardson differences of its values along the directions given."""
     before = sum(len(a.leaves) for a in signature.arguments[:-1])
     half = len(signature.slots) // 2
-    pairs = list(zip(signature.slots[:half], signature.slots[half:], strict=True))
+    slots = zip(signature.slots[:half], signature.slots[half:], strict=True)
+    pairs = [(value, dot) for value, dot in slots if value is not None and dot is not None]
     worst, compared = 0.0, 0
     for arrays, sizes in cases:
         outputs = function(arrays, sizes)

@@ -336,7 +336,9 @@ class Hvp(Transform):
         count = inner.result.children[0].size
         slots = inner.function.notes.get("slots") or list(range(2 * count))
         labels = [f"{label}_v" for label in inner.function.notes["labels"][:count]]
-        return pick(inner.function, inner.operands, slots[count:], inner.result.children[1], labels)
+        made = pick(inner.function, inner.operands, slots[count:], inner.result.children[1], labels)
+        made.function.notes.pop("moved", None)  # the gradient that moves is not among the results
+        return made
 
 
 def wrt_inputs(chosen: Sequence[Selection]) -> list[int]:
