@@ -39,6 +39,7 @@ from gradgen.modules import Module, module
 from gradgen.options import Options
 from gradgen.sparse import Sparse, hessian, jacobian
 from gradgen.symbolic import define, from_sympy
+from gradgen.trace import comprehensions as _lists  # enters the hook of comprehensions
 from gradgen.trace import loops as _loops  # enters the hooks of loops, and with them those of tests
 from gradgen.trace import python_calls as _python_calls  # and of builtins
 from gradgen.trace import reads as _reads  # and of keys, texts and identity
@@ -49,7 +50,7 @@ from gradgen.trace.spec import spec, static
 from gradgen.value import Value
 from gradgen.version import VERSION as __version__
 
-del _loops, _ops, _python_calls, _reads, _ufunc_methods
+del _lists, _loops, _ops, _python_calls, _reads, _ufunc_methods
 __all__ = [
     "BuildError",
     "CheckError",

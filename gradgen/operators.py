@@ -208,7 +208,7 @@ class Operators:
         if self.shape and not isinstance(self.shape[0], int):
             raise TraceError(
                 f"iteration outside of a `for` statement needs a size known at trace time, got {self.shape[0].params['size']}",
-                "Write a for loop without else, which is captured, or gg.map(f, x): comprehensions, generators and * are run, "
+                "Write a for loop without else, which is captured, or gg.map(f, x): sets, dicts, * and a second `for` are run, "
                 "not captured.",
             )
         return iter([self[i] for i in range(len(self))])

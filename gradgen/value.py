@@ -615,7 +615,8 @@ def _weak_dtype(number: Any, dtype: str | None) -> str:
 
 def _refuse_repetition(items: Any, count: Any) -> None:
     """`[x] * k`, which repeats a list in Python and NumPy alike where k is an integer."""
-    if not isinstance(items, (list, tuple, str)) or not isinstance(count, Value):
+    listed = isinstance(items, (list, tuple, str)) or hasattr(type(items), "__gradgen_array__")
+    if not listed or not isinstance(count, Value):
         return
     if not count.type.shape and not count.type.is_float:
         raise TraceError(
@@ -630,6 +631,8 @@ def _array(op: Op, value: Any) -> Any:
         return FUNCTIONS["array"](value)
     if isinstance(value, Size):
         return Extent(value)
+    if hasattr(type(value), "__gradgen_array__"):  # the list of a comprehension
+        return value.__gradgen_array__()
     if callable(getattr(value, "__array__", None)) or isinstance(value, (list, tuple)):
         array = np.asarray(value)
         if array.dtype.kind in "fiub":

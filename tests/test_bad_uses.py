@@ -316,8 +316,10 @@ def test_a_range_of_one_point(target):
         np.testing.assert_array_equal(fn(np.ones(n)), np.linspace(0.5, 1.0, n))
 
 
-def test_a_generator_over_a_symbolic_size():
-    message = refusal(gg.TraceError, lambda: gg.compile(lambda x: sum(v * v for v in x), "f64[n]"))
+def test_a_set_over_a_symbolic_size():
+    message = refusal(
+        gg.TraceError, lambda: gg.compile(lambda x: sum({v * v for v in x}), "f64[n]")
+    )
     assert (
         "iteration outside of a `for` statement needs a size known at trace time, got n" in message
     )

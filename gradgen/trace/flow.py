@@ -28,7 +28,7 @@ Scope = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Loop = (ast.For, ast.While)
 _NEVER = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith, ast.NamedExpr)
-_FRAME = frozenset(("super", "locals", "vars", "eval", "exec", "dir", "breakpoint"))
+FRAME = frozenset(("super", "locals", "vars", "eval", "exec", "dir", "breakpoint"))
 
 
 def own(nodes: Iterable[ast.AST]) -> Iterable[ast.AST]:
@@ -103,11 +103,7 @@ def is_plain(nodes: Sequence[ast.stmt]) -> bool:
             isinstance(node, (ast.Global, ast.Nonlocal)) and not hasattr(node, "ours")
         ):
             return False
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in _FRAME
-        ):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FRAME:
             return False
         if isinstance(node, (ast.Try, ast.With)) and jumps(
             list(ast.iter_child_nodes(node)),
@@ -231,7 +227,7 @@ class Flow:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in _FRAME
+                and node.func.id in FRAME
             ):
                 return f"calls {node.func.id}()"
             if isinstance(node, (ast.Try, ast.With)):

@@ -64,7 +64,7 @@ class SizeRange:
 def for_loop(
     items: Any, body: Callable[[Any], None], state: State, stop: Callable[[], Any] | None
 ) -> None:
-    made = _symbolic_items(items)
+    made = symbolic_items(items)
     if made is None:
         for item in items:
             stopped = stop() if stop is not None else False
@@ -84,7 +84,7 @@ def for_loop(
     _Carried(state, stop).scan(length, xs, lambda i, x: body(item_of(i, x)))
 
 
-def _symbolic_items(items: Any) -> Any:
+def symbolic_items(items: Any) -> Any:
     """(length, arrays, item from a step's number and its elements) for what is iterated by a loop that stays one."""
     if isinstance(items, SizeRange):
         lo, hi = dim_or_none(items.lo), dim_or_none(items.hi)
@@ -99,6 +99,8 @@ def _symbolic_items(items: Any) -> Any:
         return None if isinstance(length, int) else (length, items, lambda i, x: x)
     if isinstance(items, _Together):
         return items.parts
+    if hasattr(type(items), "items_of_list"):
+        return symbolic_items(items.items_of_list())
     return None
 
 
@@ -441,7 +443,7 @@ class _Together:
 
     def __iter__(self) -> Iterator[Any]:
         raise TraceError(
-            "arrays of symbolic length are iterated by a `for` statement",
+            "arrays of symbolic length are iterated by a `for` statement or a list comprehension",
             "Write a for loop (without else) or whole-array operations.",
         )
 
@@ -462,8 +464,8 @@ def _range(*bounds: Any) -> Any:
 
 
 def _parts(items: Any) -> Any:
-    """`_symbolic_items` if a loop over them stays one and has no other bounds than sizes, else None."""
-    made = _symbolic_items(items)
+    """`symbolic_items` if a loop over them stays one and has no other bounds than sizes, else None."""
+    made = symbolic_items(items)
     return None if isinstance(made, SizeRange) else made
 
 

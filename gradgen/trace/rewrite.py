@@ -21,6 +21,7 @@ does what plain Python does:
     x[i] += f()                         __gg__.setitem(x, i, __gg__.inplace(
                                             "+", __gg__.getitem(x, i), __gg__.call(f)))
     f(a, *b, k=c, **d)                  __gg__.call(f, a, *b, k=c, **d)
+    [a for b in c], (a for b in c)      __gg__.comprehension(c, lambda items: [a for b in items])
     {a, b}, {k: v}, {a for ...}         {__gg__.key(a), __gg__.key(b)}, {__gg__.key(k): v}, likewise
     f"a {b}", "%s" % b                  __gg__.joined("a ", f"{b}"), __gg__.percent("%s", b)
     a is b                              __gg__.is_(a, b)      (unless one is None)
@@ -66,7 +67,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gradgen.trace.flow import Flow
+from gradgen.trace.flow import FRAME, Flow
 from gradgen.trace.stored import stored_into
 
 FunctionNode = ast.FunctionDef | ast.Lambda
@@ -532,6 +533,22 @@ class _Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         node.keys = [None if k is None else self._key(k) for k in node.keys]
         return node
+
+    def _comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> ast.expr:
+        self.generic_visit(node)
+        words = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        if _binds(node) or any(g.is_async for g in node.generators) or words & FRAME:
+            return node
+        first = node.generators[0]
+        name = self._temporary().id
+        point = ast.copy_location(ast.Name(name, ast.Load()), first.iter)
+        items, first.iter = first.iter, point
+        whole = ast.Lambda(ast.arguments([], [ast.arg(name)], None, [], [], None, []), node)
+        whole = ast.copy_location(whole, node)
+        ast.copy_location(whole.args.args[0], node)
+        return self._hook("comprehension", node, items, whole)
+
+    visit_ListComp = visit_GeneratorExp = _comprehension
 
     def visit_SetComp(self, node: ast.SetComp) -> ast.SetComp:
         self.generic_visit(node)

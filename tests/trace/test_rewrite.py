@@ -70,6 +70,9 @@ class PlainHooks:
         self.seen.append(("assign", name, value))
         return value
 
+    def comprehension(self, items, whole):
+        return whole(items)
+
     def make(self, fn, /, *args, **kwargs):
         return self.call(fn, *args, **kwargs)
 
