@@ -278,7 +278,7 @@ def test_a_bad_index_is_found_in_c():
         with pytest.raises(IndexError, match="needs i below n = 5"):
             fn(X, np.array(bad), 1.0)
     fn = gg.compile(lambda x, i: x[i] * 2.0, "f64[n]", "i64[p]", target="c")
-    with pytest.raises(IndexError, match="out of range"):
+    with pytest.raises(IndexError, match="index 5 is out of bounds"):
         fn(X, np.array([5]))
 
 
