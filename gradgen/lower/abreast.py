@@ -28,6 +28,7 @@ from gradgen.lower.kernel import (
     WRITE,
     Affine,
     Buffer,
+    Check,
     Clip,
     Declare,
     Index,
@@ -79,7 +80,7 @@ def _takes_steps(stmt: Any) -> bool:
     if type(stmt.extent) is Clip or (isinstance(stmt.extent, int) and stmt.extent < 2 * SHORT):
         return False
     inner = list(walk(stmt.body))
-    if not all(type(s) in (Let, Load, Store, Declare, Loop) for s in inner):
+    if not all(type(s) in (Let, Load, Store, Declare, Check, Loop) for s in inner):
         return False
     loops = [s for s in inner if type(s) is Loop]
     if not any(s.kind == "sequential" for s in loops):

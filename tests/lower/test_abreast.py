@@ -86,6 +86,13 @@ def orbits_of(y, p, c):
     return np.sum(gg.vmap(one)(y) ** 2)
 
 
+def picked(y, table, k):
+    def one(y, k):
+        return gg.fori_loop(0, 40, lambda i, x: np.sin(x) * table[k], y)
+
+    return np.sum(gg.vmap(one)(y, k))
+
+
 CASES = [
     (horner, ("f64[m]", "f64[n]"), ("x",)),
     (horner, ("f64[m]", "f64[n]"), ("x", "t")),
@@ -96,6 +103,7 @@ CASES = [
     (orbits, ("f64[n,2]", "f64[3]"), ("y", "p")),
     (own_orbits, ("f64[n,2]", "f64[n,3]"), ("y", "p")),
     (own_orbits, ("f32[n,2]", "f32[n,3]"), ("y", "p")),
+    (picked, ("f64[n]", "f64[5]", "i64[n] < 5"), ("y",)),
     (orbits_of, ("f64[n,2]", "f64[3]", "f64[m]"), ("y", "p")),
 ]
 IDS = [f"{f.__name__}-{'-'.join(wrt)}-{specs[0][:3]}" for f, specs, wrt in CASES]
@@ -155,6 +163,8 @@ def test_emitted(f, specs, wrt, parallel):
 
 
 def sample_of(spec, sizes, rng):
+    if spec == "i64[n] < 5":
+        return rng.integers(-5, 5, sizes["n"])
     dtype, _, dims = spec.rstrip("]").partition("[")
     shape = [sizes[d] if d in sizes else int(d) for d in dims.split(",")]
     return rng.uniform(0.5, 1.0, shape).astype({"f32": np.float32, "f64": np.float64}[dtype])
