@@ -66,7 +66,11 @@ class CFile:
     def files(self) -> dict[str, str]:
         functions, title = self.functions, comment_text(one_line(self.heading.title))
         mark = f"{MARK} {VERSION}"
-        about = wrap(f"{title}. See {self.name}.c. {mark}.")
+        about = wrap(f"{title}. See {self.name}.c.")
+        if len(about) > 1 or len(f"{about[0]} {mark}.") > 94:
+            about.append(f"{mark}.")  # whole on its line: `save` looks for it
+        else:
+            about[0] += f" {mark}."
         selftest = selftest_file(functions, self.heading)
         header = render(
             "header.h.j2", about="\n * ".join(about), name=self.name, guard=f"{self.prefix}_H", prefix=self.prefix,

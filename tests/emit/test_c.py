@@ -17,6 +17,7 @@ from compilers import needs_c
 import gradgen as gg
 from gradgen.build import CFunction
 from gradgen.emit.c import emit_c
+from gradgen.emit.files import MARK
 from gradgen.emit.selftest import record
 from gradgen.engine import interpret
 from gradgen.errors import ShapeError
@@ -89,6 +90,7 @@ def test_text_is_deterministic_and_fits_in_100_columns():
 @pytest.mark.parametrize("program", range(0, len(PROGRAMS), 2), ids=lambda k: IDS[k])
 def test_lines_fit_in_100_columns(program):
     for name, text in _texts(program=PROGRAMS[program]).items():
+        assert MARK in text
         for line in text.splitlines():
             assert len(line) <= 100, name
 
@@ -472,3 +474,4 @@ def test_long_heads_are_wrapped():
     for target in ("c", "numpy"):
         for name, text in gg.compile(derivative, *specs, target=target).files.items():
             assert all(len(line) <= 100 for line in text.splitlines()), name
+            assert MARK in text, name  # else it is another's, and not written over
