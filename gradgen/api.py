@@ -221,7 +221,7 @@ def _optimised(
         laid = for_loops(laid, options.level(target), options.verify)
         stages["kernel"] = lambda: compile_loops(laid, signature.results, options)
         stages["loops"] = lambda: show(stages["kernel"]())
-    return Prepared(Entry(fn, signature, record(laid, signature), laid), stages)
+    return Prepared(Entry(fn, signature, record(laid, signature, target == "python"), laid), stages)
 
 
 def emit(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from gradgen.ir import CONST, SIZE, Function
 from gradgen.ops.regions import CALL, COND, SCAN, WHILE, Loop, out_of_steps
 from gradgen.sizes import Dim, Size, evaluate, letters
 from gradgen.types import DTYPES, Bundle, Type
+
+Poles = Literal["ignore", "raise"]
 
 
 def concrete(params: Any, env: Mapping[str, int]) -> Any:
@@ -75,9 +77,12 @@ def _bare_letter(dim: Dim) -> str | None:
     return None
 
 
-def interpret(fn: Function, args: Sequence[Any], sizes: Mapping[str, int] = {}) -> list[Any]:
+def interpret(
+    fn: Function, args: Sequence[Any], sizes: Mapping[str, int] = {}, poles: Poles = "ignore"
+) -> list[Any]:
     """The outputs of `fn` on arrays. `sizes` gives letters that no argument's shape shows.
 
+    poles: "raise" raises FloatingPointError where anything divides by zero, overflows or has no value.
     Raises ShapeError when the arguments disagree on a size or an entry check of the Function fails.
     """
     names = [v.name or f"argument {k}" for k, v in enumerate(fn.inputs)]
@@ -87,7 +92,7 @@ def interpret(fn: Function, args: Sequence[Any], sizes: Mapping[str, int] = {}) 
         np.asarray(value, DTYPES[node.type.dtype])
         for node, value in zip(fn.inputs, args, strict=True)
     ]
-    with np.errstate(all="ignore"):
+    with np.errstate(divide=poles, over=poles, invalid=poles, under="ignore"):
         return [
             np.array(value, DTYPES[v.type.dtype])
             for value, v in zip(run(fn, arrays, env_sizes), fn.outputs, strict=True)

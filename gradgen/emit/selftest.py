@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.engine import Exhausted, at_most, interpret
+from gradgen.engine import Exhausted, Poles, at_most, interpret
 from gradgen.errors import GradgenError
 from gradgen.ir import Function
 from gradgen.sizes import evaluate
@@ -25,6 +25,7 @@ STEP = 0.6180339887498949
 # Statements, and steps of loops; above, interpreting once would cost more than printing.
 LIMIT = 20_000
 ELEMENTS = 1_000_000  # of all inputs
+RANGES = (0.25, 1.25, 2.25, -0.75, -1.75)  # where samples of a range of one begin
 
 
 @dataclass(frozen=True)
@@ -71,28 +72,47 @@ def checksum(array: Any) -> float:
     return float(np.sum(flat * weyl(1, flat.size)))
 
 
-def record(fn: Function, signature: Signature) -> SelfTest | None:
+def record(fn: Function, signature: Signature, raises: bool = False) -> SelfTest | None:
     """The self-test of a function, or None where it has none.
 
     It is too long, its arrays are too large, a loop does not end on the samples, or no small sizes satisfy its entry checks.
+    Samples are of the first range of RANGES in which nothing divides by zero, overflows or has no value; raises: the target's
+    code raises there, so that there is no self-test without such a range (otherwise the first one does).
     """
     if len(fn.body) > LIMIT:
         return None
+    for low in RANGES:
+        try:
+            found = _record(fn, signature, low, "raise")
+        except FloatingPointError:
+            continue
+        return found
+    return None if raises else _record(fn, signature, RANGES[0], "ignore")
+
+
+def _record(fn: Function, signature: Signature, lowest: float, poles: Poles) -> SelfTest | None:
+    """The self-test on samples from `lowest` on, where the user gives no range. FloatingPointError at poles that raise."""
     for bump in range(6):
         sizes = {name: 3 + k + bump for k, name in enumerate(signature.letters)}
         samples = []
         for leaf, v in zip(signature.leaves, fn.inputs, strict=True):
             shape = tuple(evaluate(d, sizes) for d in v.type.shape)
-            low = 0.25 if leaf.low is None else float(leaf.low)
+            usual = lowest if leaf.high is None else min(lowest, float(leaf.high) - 1.0)
+            low = usual if leaf.low is None else float(leaf.low)
             high = low + 1.0 if leaf.high is None else float(leaf.high)
             if leaf.type.dtype[0] == "i" and leaf.low is None and leaf.high is None:
-                low, high = 0.0, 3.0 if leaf.below is None else float(evaluate(leaf.below, sizes))
+                whole = 0.0 if lowest == RANGES[0] else 1.0
+                low, high = (
+                    (whole, whole + 3.0)
+                    if leaf.below is None
+                    else (0.0, float(evaluate(leaf.below, sizes)))
+                )
             samples.append(Sample(leaf.label, leaf.type.dtype, shape, low, high))
         if sum(math.prod(sample.shape) for sample in samples) > ELEMENTS:
             return None
         try:
             with at_most(LIMIT) as left:
-                outputs = interpret(fn, arrays(samples), sizes)
+                outputs = interpret(fn, arrays(samples), sizes, poles)
         except (Exhausted, MemoryError):
             return None
         except (GradgenError, IndexError, ValueError):

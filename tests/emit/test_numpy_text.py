@@ -429,3 +429,22 @@ def test_structures_of_which_not_all_is_read(target, tmp_path):
             [RUFF, *command, "--isolated", "--no-cache", tmp_path], capture_output=True, text=True, check=False
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: np.sqrt(x - 2.0), lambda x: np.log(-x), lambda x: 1.0 / np.floor(x)]
+)
+def test_self_tests_keep_off_poles(f, tmp_path):
+    """Where the first range of samples has none of the function's values, another has; the python target would raise."""
+    for target in ("numpy", "python"):
+        fn = gg.compile(f, "f64[]", target=target)
+        (path,) = fn.save(tmp_path / target)
+        subprocess.run([sys.executable, "-W", "error", path, "--check"], check=True)
+
+
+def test_no_self_test_where_python_raises_everywhere(tmp_path):
+    fn = gg.compile(lambda x: np.sqrt(x - 1e3), "f64[]", target="python")
+    assert "_self_test" not in fn.source
+    fn = gg.compile(lambda i, j: i // j, "i64[]", "i64[]", target="python")
+    (path,) = fn.save(tmp_path)
+    subprocess.run([sys.executable, path, "--check"], check=True)
