@@ -2,6 +2,7 @@
 
     Handle    an array made with np.zeros, np.array, x.copy(), ...: each write makes a new SSA value, views write through
     own       makes a computed array (`y = 2 * x`) a Handle when it is first written into
+    Rearranged    how `a.T` or `a.reshape(-1)` shows `a`, so that a write to it reaches `a`
 
 An array has an identity in NumPy: all names, lists and closures that hold it see a write. Hence `own` changes the very object
 that the user holds, and gives the statement that computed it a node of its own. What shares an argument's memory is refused,
@@ -10,24 +11,51 @@ since the write would reach the caller's array.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradgen.errors import UnsupportedError
 from gradgen.functions import FUNCTIONS
-from gradgen.ir import CONST, OPS, PARAM, shows
+from gradgen.ir import CONST, OPS, PARAM, Op, shows
 from gradgen.value import Trace, Value, apply, current_trace, new_node
 
 # Rows that were read at traced numbers: the number, what is added to it, the rows. See `place_of`.
 Rows = dict[Value | None, dict[int, list[Value]]]
 
 
-class _Array:
-    """What a Handle stands for: `state`, an SSA value, or a part of `parent`; `home` is the trace that made it."""
+class Rearranged(NamedTuple):
+    """The place of a view that shows all of its array: the op that makes it, how, and what of the same op takes it back."""
 
-    __slots__ = ("home", "index", "parent", "rows", "state")
+    op: Op
+    there: dict[str, Any]
+    back: dict[str, Any]
+
+
+def _part(whole: Value, index: Any) -> Value:
+    """`whole[index]`."""
+    if isinstance(index, Rearranged):
+        return apply(index.op, whole, **index.there)
+    part: Value = FUNCTIONS["getitem"](whole, index)
+    return part
+
+
+def _with_part(whole: Value, index: Any, new: Any) -> Value:
+    """`whole` after `whole[index] = new`."""
+    if isinstance(index, Rearranged):
+        return apply(index.op, new, **index.back)
+    written: Value = FUNCTIONS["setitem"](whole, index, new)
+    return written
+
+
+class _Array:
+    """What a Handle stands for: `state`, an SSA value, or a part of `parent`; `home` is the trace that made it.
+
+    first: the SSA value that it was at first, which says how it lies in memory
+    """
+
+    __slots__ = ("first", "home", "index", "parent", "rows", "state")
 
     def __init__(self, state: Value | None, parent: Handle | None, index: Any) -> None:
-        self.state = state
+        self.state = self.first = state
         self.parent = parent
         self.index = index
         self.rows: Rows = {}
@@ -36,6 +64,8 @@ class _Array:
     def hold(self, state: Value | None, handle: Handle) -> None:
         """Stand for `state`."""
         self.state = state
+        if self.first is None:
+            self.first = state
         trace = current_trace()
         if trace is not None and state is not None:
             trace.held[id(state)] = handle
@@ -95,7 +125,7 @@ class Handle(Value):
         """The SSA value that the array is now."""
         array = self._grad
         if array.parent is not None:
-            return FUNCTIONS["getitem"](array.parent.resolve(), array.index)
+            return _part(array.parent.resolve(), array.index)
         assert array.state is not None
         return array.state
 
@@ -106,12 +136,19 @@ class Handle(Value):
         return FUNCTIONS["view"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if self.parent is not None and isinstance(self._grad.index, Rearranged):
+            shape = self.parent.type.shape
+            place = FUNCTIONS["index through"](self._grad.index, shape, index, value)
+            if place is not None:
+                self.parent[place] = value
+                return
         self.become(FUNCTIONS["setitem"](self.resolve(), index, value), index)
 
     def become(self, new: Value, index: Any = None) -> None:
         """Hold `new`, what a write at `index` has made of the array; views of what it was are outdated."""
         if self.parent is not None:
-            self.parent[self._grad.index] = new
+            place = self._grad.index
+            self.parent.become(_with_part(self.parent.resolve(), place, new), place)
             return
         old = self.resolve()
         name = old.name
@@ -162,14 +199,18 @@ def own(value: Value, what: str = "", remedy: str = "") -> Handle:
     UnsupportedError, which names `what` writes and the `remedy`, for a number, for an eager Value, for what is an argument's
     memory or a captured array's, and for an array of an enclosing trace.
     """
+    trace = current_trace()
+    if trace is not None and value._data is None:
+        trace.refuse_stale((value,))
+        _follow_holder(trace, value)
+        if isinstance(value, Handle):
+            return value
     error = _refusal(value, what, remedy)
     if error is not None:
         raise error
-    trace = current_trace()
     assert trace is not None
-    trace.refuse_stale((value,))
-    if FUNCTIONS["index of"](value) is not None and can_own(value.args[0]):
-        own(value.args[0])  # of which `value` is a slice from now on
+    if FUNCTIONS["part of"](value) is not None and can_own(value.args[0]):
+        own(value.args[0])  # of which `value` is a part from now on
         if isinstance(value, Handle):
             return value
     root = trace.memory(value)
@@ -191,13 +232,24 @@ def own(value: Value, what: str = "", remedy: str = "") -> Handle:
     return handle
 
 
+def _follow_holder(trace: Trace, value: Value) -> None:
+    """Make `value`, where it is a view of a Handle, one that is written through."""
+    of = value
+    while FUNCTIONS["part of"](of) is not None:
+        of = of.args[0]
+        holder = trace.held.get(id(of))
+        if holder is not None and holder.state is of:
+            _follow(trace, of, holder)
+            return
+
+
 def _follow(trace: Trace, node: Value, handle: Handle) -> None:
-    """Slices that were taken of an array before it became a Handle show what is written, and are written through."""
+    """Views that were taken of an array before it became a Handle show what is written, and are written through."""
     waiting = [(node, handle)]
     while waiting:
         of, parent = waiting.pop()
-        for part in list(trace.views[id(of)]):
-            index = FUNCTIONS["index of"](part)
+        for part in list(trace.views.get(id(of), ())):
+            index = FUNCTIONS["part of"](part)
             if index is None or part.owner is not trace:
                 continue
             own_node = _instead(trace, part)

@@ -328,8 +328,12 @@ class Operators:
 
     @property
     def flat(self) -> Any:
-        """The elements in order, to read."""
+        """The elements in order."""
         return FUNCTIONS[np.reshape](self, -1)
+
+    @flat.setter
+    def flat(self, values: Any) -> None:
+        FUNCTIONS["fill in order"](self, values)
 
     def compress(self, condition: Any, axis: Any = None) -> Any:
         return FUNCTIONS[np.compress](condition, self, axis)

@@ -324,8 +324,8 @@ class Trace:
     """
 
     __slots__ = (
-        "body", "consts", "free", "held", "inputs", "letters", "overwritten", "parent", "region", "requires", "site", "sources",
-        "stale", "trusted", "unbound", "views",
+        "body", "consts", "free", "held", "inputs", "letters", "overwritten", "parent", "region", "requires", "row_by_row",
+        "site", "sources", "stale", "trusted", "unbound", "views",
     )  # fmt: skip
 
     def __init__(
@@ -344,6 +344,9 @@ class Trace:
         self.held: dict[int, Any] = {}  # the Handle that stands for a value
         self.stale: set[int] = set()
         self.overwritten: list[Value] = []
+        self.row_by_row: dict[
+            int, bool
+        ] = {}  # what is known of how arrays lie in memory: see `ops.views`
         self.requires: dict[Requirement, None] = {}
         self.site = site
         self.trusted = trusted
@@ -460,7 +463,8 @@ class Trace:
                 raise UnsupportedError(
                     "a view (reshape, .T, ravel, ...) or a second name of an array needs to be taken after the last write "
                     "to it, got one that was taken before",
-                    "Take it again after the assignment, or take a copy: b = a.T.copy(); or write a = a + v for a += v.",
+                    "Take it again after the assignment, or take a copy: b = a.T.copy(); or write a = a + v for a += v. To "
+                    "write through one that NumPy may make as a copy, index the array itself: a[i // m, i % m] = v.",
                 )
 
     def function(self, name: str, outputs: list[Value], title: str = "") -> Function:

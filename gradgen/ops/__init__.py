@@ -1,7 +1,7 @@
 """The ops: one record each, entered in `ir.OPS`; NumPy's functions on Values, entered in `functions.FUNCTIONS`.
 
     arithmetic power transcendental special bessel rises incomplete select logic bits   elementwise records (with elementwise)
-    reduce shape index contract scans ranges diagonals selecting assign sorting linalg    records on whole arrays
+    reduce shape index views contract scans ranges diagonals selecting assign sorting linalg    records on whole arrays
     compose numbers reductions norms rearrange padding signal einsum algebra       functions made of several ops
     scipy_special scipy_linalg scipy_stats scipy_others                            SciPy's, by name
     regions barriers basis                                 loops, branches, calls; marks; the identity matrix
@@ -15,7 +15,7 @@ import importlib
 
 for _module in (
     "arithmetic", "power", "transcendental", "special", "bessel", "rises", "incomplete", "select", "logic", "bits", "compose",
-    "reduce", "shape", "index", "contract", "reductions", "norms", "rearrange", "padding", "ranges", "diagonals",
+    "reduce", "shape", "index", "views", "contract", "reductions", "norms", "rearrange", "padding", "ranges", "diagonals",
     "scans", "selecting", "assign", "sorting", "signal", "einsum", "algebra", "numbers", "scipy_special",
     "linalg", "matrices", "scipy_linalg", "scipy_stats", "scipy_others", "fourier",
     "regions", "barriers", "basis",

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradgen.cotangents import unbroadcast
 from gradgen.errors import ShapeError, SpecError, UnsupportedError
-from gradgen.functions import implements
+from gradgen.functions import FUNCTIONS, implements
 from gradgen.handle import Handle
 from gradgen.ir import CONST, Op, define
 from gradgen.ops import calls
@@ -229,6 +229,19 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     x = handle.resolve()
     at: Any = ind if isinstance(ind, Value) else np.asarray(ind)
     handle.become(reshape(setitem(ravel(x), at, v), x.type.shape))
+
+
+@implements("fill in order")
+def fill_in_order(a: Any, values: Any) -> None:
+    """`a.flat = values`: row by row, repeated or cut off as NumPy does it."""
+    handle = _handle("assignment to .flat", a)
+    shape, value = handle.resolve().type.shape, as_value(values)
+    if value.type.size == 1:
+        handle[...] = reshape(value, ())
+    elif value.type.size == product(shape):
+        handle[...] = reshape(value, shape)
+    else:
+        handle[...] = FUNCTIONS[np.resize](value, shape)
 
 
 @implements(np.put_along_axis)

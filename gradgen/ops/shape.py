@@ -149,7 +149,7 @@ def squeeze(x: Any, axis: Any = None) -> Value:
 
 
 # -- transpose
-def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axes.index(k) for k in range(len(axes)))
 
 
@@ -170,7 +170,7 @@ TRANSPOSE: Op = define(
         lambda x, axes: x.with_shape(tuple(x.shape[k] for k in axes)),
         lambda x, axes: np.transpose(x, axes),
         "The axes in another order.",
-        vjp=(lambda y_bar, y, x, axes: apply(TRANSPOSE, y_bar, axes=_inverse(axes)),),
+        vjp=(lambda y_bar, y, x, axes: apply(TRANSPOSE, y_bar, axes=inverse(axes)),),
         jvp=("linear",),
         view=True,
         flops=0,

@@ -29,6 +29,9 @@ Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Loop = (ast.For, ast.While)
 _NEVER = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith, ast.NamedExpr)
 FRAME = frozenset(("super", "locals", "vars", "eval", "exec", "dir", "breakpoint"))
+_VIEWS = frozenset(
+    ("expand_dims", "moveaxis", "ravel", "reshape", "squeeze", "swapaxes", "transpose")
+)
 
 
 def own(nodes: Iterable[ast.AST]) -> Iterable[ast.AST]:
@@ -62,7 +65,7 @@ def assigned(nodes: Sequence[ast.stmt]) -> list[str]:
 
 
 def written(nodes: Sequence[ast.stmt]) -> list[str]:
-    """Names of arrays that the statements store into: x[i] = v, x += v, np.add.at(x, i, v)."""
+    """Names of arrays that the statements store into: x[i] = v, x.T[i] = v, x.flat = v, x += v, np.add.at(x, i, v)."""
     found: dict[str, None] = {}
     for node in own(nodes):
         target: ast.AST | None = None
@@ -76,11 +79,30 @@ def written(nodes: Sequence[ast.stmt]) -> list[str]:
             and node.func.attr == "at"
         ):
             target = node.args[0] if node.args else None
-        while isinstance(target, ast.Subscript):
-            target = target.value
-        if isinstance(target, ast.Name):
-            found.setdefault(target.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            target = node if node.attr == "flat" else None
+        name = base_name(target)
+        if name is not None:
+            found.setdefault(name)
     return list(found)
+
+
+def base_name(target: ast.AST | None) -> str | None:
+    """The name of the array that a store into `target` may reach: of out[i], out.T, out.reshape(n, m), np.ravel(out)."""
+    while target is not None and not isinstance(target, ast.Name):
+        if isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+            if target.func.attr not in _VIEWS:
+                return None
+            of = target.func.value
+            is_module = isinstance(of, ast.Name) and of.id in ("np", "numpy")
+            target = next(iter(target.args), None) if is_module else of
+        elif isinstance(target, ast.Subscript) or (
+            isinstance(target, ast.Attribute) and target.attr in ("T", "flat")
+        ):
+            target = target.value
+        else:
+            return None
+    return None if target is None else target.id
 
 
 def jumps(nodes: Sequence[ast.AST], kinds: tuple[type[ast.stmt], ...], loops: bool) -> bool:
