@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compilers import TARGETS, needs_c
+from compilers import ARRAY_TARGETS, TARGETS, needs_c
 
 import gradgen as gg
 from gradgen.lower import stages
@@ -628,6 +628,23 @@ def in_scan(a):
 def in_newton(a):
     f = lambda z: np.sum((z - a) ** 2) + 0.1 * np.sum(z**4) + 0.05 * z[0] * z[1] * a[0]
     return gg.minimize(f, np.zeros(2))  # the first step from zero is also the first difference
+
+
+def turned(x):
+    return np.sum(gg.scan(lambda c, v: (np.sin(c * x) + v * c[::-1], None), x, np.arange(4.0))[0])
+
+
+def turned_in_while(x):
+    step = lambda c: np.sin(c * x) + 1.5 * c[::-1]
+    return np.sum(gg.while_loop(lambda c: np.sum(c) < 9.0, step, x))
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize("f", [turned, turned_in_while])
+def test_a_carry_is_read_whole_after_the_array_of_the_next_one_is_begun(f, target):
+    x = np.array([0.7, 0.4, 1.3])
+    found = gg.compile(gg.grad(f), "f64[3]", target=target)(x)
+    np.testing.assert_allclose(found, gg.grad(f)(x), rtol=1e-12)
 
 
 @needs_c

@@ -229,9 +229,14 @@ class _Loop(_Block):
             for a in n.args:
                 users.setdefault(a, []).append(n)
         outputs = set(loop.body.outputs)
+        # An array made and then stored into has the name from where it is made.
+        begin, chain = out, {out}
+        while begin.op.store is not None and begin.args[0] in position:
+            begin = begin.args[0]
+            chain.add(begin)
         for reader in users.get(old, ()):
             n = reader
-            while n is not out and n.name is None and n not in outputs:
+            while n not in chain and n.name is None and n not in outputs:
                 after = users.get(n, [])
                 if len(after) != 1 or n.op.regions or shows(n):
                     break
@@ -240,7 +245,7 @@ class _Loop(_Block):
                 [position[n], *(position[u] for u in users.get(n, ()) if n.op.view or shows(n))]
             )
             folded = n in outputs and (n.op.view or shows(n) or n.name is None)
-            if n is not out and (last > position[out] or folded):
+            if n is not begin and (last > position[begin] or folded):
                 return False
         return True
 
