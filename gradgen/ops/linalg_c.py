@@ -93,7 +93,9 @@ for (int64_t i = 0; i < n * n; i++)
 sign = lu_factor(n, lu, p);
 det[0] = (double)sign;
 det[1] = (double)sign;
-det[2] = sign == 0 ? -INFINITY : 0.0;
+det[2] = 0.0;
+if (sign == 0)
+    det[2] = -INFINITY;
 for (int64_t k = 0; k < n && sign != 0; k++) {
     det[0] *= lu[k * n + k];
     det[1] = lu[k * n + k] < 0.0 ? -det[1] : det[1];
