@@ -21,6 +21,7 @@ from gradgen.checking import Report, Row, check_compiled, relative_error
 from gradgen.compiled import Compiled
 from gradgen.cost import flops
 from gradgen.differentiate.canonicalise import canonical, canonicalise
+from gradgen.differentiate.jacobians import Vmap
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.transforms import Grad, Transform, base_name, parameters, value_and_grad
 from gradgen.emit.entry import Entry, Heading, heading_of
@@ -152,13 +153,20 @@ def trace(f: Any, dummies: Sequence[Any], names: Sequence[str]) -> Staged:
 
 def _inner_trace(f: Any, dummies: Sequence[Any], names: Sequence[str]) -> Any:
     """A way to show the function before differentiation, traced when asked for."""
-    inner = f
-    while isinstance(inner, Transform):
-        inner = inner.f
-    if inner is f:
+    if not isinstance(f, Transform):
         return None
+    chain = [f]
+    while isinstance(chain[-1].f, Transform):
+        chain.append(chain[-1].f)
+    plain = inner = chain[-1].f
     count = len(parameters(inner))
-    return lambda: stage(inner, dummies[:count], names, base_name(inner)).function
+    for transform in reversed(chain):
+        if isinstance(
+            transform, Vmap
+        ):  # its arguments are batches: of the function as of its derivative
+            axes = transform.in_axes
+            inner = Vmap(inner, axes[:count] if isinstance(axes, tuple | list) else axes)
+    return lambda: stage(inner, dummies[:count], names, base_name(plain)).function
 
 
 def _result_names(staged: Staged) -> list[str]:

@@ -570,3 +570,15 @@ def test_comparisons_branch_on_eager_values():
     y = a * 3.0 if a > 1.0 else a
     y.backward()
     assert a.grad == 3.0
+
+
+def test_the_trace_of_a_batched_derivative_is_the_batched_function():
+    """Its arguments are batches: the function alone would not take them."""
+
+    def f(x, scale):
+        return np.sum(np.array([0.1, 0.2]) * x[0]) * scale
+
+    jvp = gg.jvp(gg.vmap(gg.value_and_grad(f), (0, None)), wrt="x")
+    fn = gg.compile(jvp, "f64[b,n]", "f64[]", "f64[b,n]")
+    shown = fn.show("trace")
+    assert "f64[b, n]" in shown and "x_dot" not in shown
