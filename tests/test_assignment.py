@@ -274,6 +274,22 @@ def test_an_element_of_a_flat_view_is_stored_without_a_copy_of_the_array():
     assert "out[i // n, i % n] = x[i]" in gg.compile(f, "f64[n]").source
 
 
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_an_element_at_a_number_and_a_traced_number_is_stored_without_a_copy(target):
+    def f(x):
+        n = x.shape[0]
+        out = np.zeros((n, 2, n))
+        for k in range(n):
+            out[k, 1, 0] = x[k] ** 2
+            out[0, 0, k] = x[k]
+            out[-1, 1, k] *= 3.0
+        return np.sum(out[0] @ x) + np.sum(out**3)
+
+    source = gg.compile(f, "f64[n]").source
+    assert all(f"out[{at}] = " in source for at in ("i, 1, 0", "0, 0, i", "-1, 1, i"))
+    check(f, target, "f64[n]")
+
+
 def test_what_numpy_copies_is_not_taken_for_a_view():
     """NumPy lays `2 * x.T` as it lays `x.T`: its ravel() is a copy, and the write is lost."""
 

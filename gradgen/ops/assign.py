@@ -117,7 +117,8 @@ def _traced(index: Any) -> bool:
 
 def _scattered(op: Op, x: Value, index: Any, value: Value) -> Value:
     """x with `value` put or added at an index with integer arrays in it."""
-    entries = entries_of(x, index)
+    # Beside an index array a number is one too, and is needed as one: a part that is no slice is written by its positions.
+    entries = [constant(np.asarray(e)) if isinstance(e, int) else e for e in entries_of(x, index)]
     check_constants(x, entries, current_trace())
     arrays = [k for k, e in enumerate(entries) if isinstance(e, Value)]
     adjacent = arrays == list(range(arrays[0], arrays[0] + len(arrays)))
