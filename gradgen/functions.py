@@ -220,6 +220,12 @@ _ALTERNATIVES = {
     "histogram": "Counts have no slope; compute them outside, or write a smooth kernel sum.",
     "eig": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigh.",
     "eigvals": "Eigenvalues of a general matrix may be complex; for a symmetric one use np.linalg.eigvalsh.",
+    **dict.fromkeys(
+        ("polyadd", "polysub", "polymul", "polypow"),
+        "NumPy drops zeros at the end, so that the result's shape depends on data; add arrays of one length, multiply with "
+        "np.convolve.",
+    ),
+    "polyroots": "The roots of a polynomial may be complex; solve for the one that you need.",
     "roots": "The roots of a polynomial may be complex; solve for the one that you need.",
     "vectorize": "Write the function on whole arrays.",
 }

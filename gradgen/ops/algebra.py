@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.errors import ShapeError, SpecError, UnsupportedError
+from gradgen.errors import ShapeError, SpecError
 from gradgen.functions import FUNCTIONS, implements
 from gradgen.ops import calls
 from gradgen.ops.contract import matmul, outer
@@ -202,18 +202,6 @@ def polyval(p: Any, x: Any) -> Value:
     for k in range(1, n):
         total = total * x + p[k]
     return total if total.type.shape == x.type.shape else broadcast_to(total, x.type.shape)
-
-
-@implements(np.polynomial.polynomial.polyval)
-def series(x: Any, c: Any, tensor: bool = True) -> Value:
-    """Horner's rule, the lowest power first."""
-    c = as_value(c)
-    if c.type.ndim > 1:
-        raise UnsupportedError(
-            f"np.polynomial.polynomial.polyval needs a vector of coefficients, got {c.type}",
-            "Evaluate each column, or write the powers out.",
-        )
-    return polyval(flip(reshape(c, -1)), x)
 
 
 def _aligned(a: Any, b: Any) -> tuple[Value, Value]:

@@ -784,6 +784,13 @@ ROWS = [
     lambda v: np.poly1d([1.0, 2.0, 0.5])(v),
     lambda v, A: np.polynomial.polynomial.polyval(A, v),
     lambda v: np.polynomial.polynomial.polyval(v, [1.0, 2.0, 0.5]),
+    lambda v: np.polynomial.polynomial.polyder(v),
+    lambda v: np.polynomial.polynomial.polyder(v[:1]),
+    lambda v: np.polynomial.polynomial.polyint(v, scl=2.0),
+    lambda v, A: np.polynomial.chebyshev.chebval(A, v),
+    lambda v: np.polynomial.chebyshev.chebval(v, v[:2]),
+    lambda v, A: np.polynomial.legendre.legval(A, v),
+    lambda v: np.polynomial.legendre.legval(v, v[:1]),
     lambda v: np.polynomial.Polynomial([1.0, 2.0, 0.5], domain=[0.0, 3.0])(v),
 ]
 # fmt: on
