@@ -315,4 +315,4 @@ def show(fn: Function, indent: str = "") -> str:
         for region in regions:
             lines.append(f"    {region}: {show(node.params[region], '    ')}".rstrip())
     lines.append(f"  return {', '.join(name_of(v) for v in fn.outputs)}")
-    return f"\n{indent}".join(lines)
+    return "\n".join(lines).replace("\n", f"\n{indent}")  # regions in regions are moved with them

@@ -630,6 +630,20 @@ def in_newton(a):
     return gg.minimize(f, np.zeros(2))  # the first step from zero is also the first difference
 
 
+def test_a_branch_in_a_loop_is_listed_deeper_than_the_loop():
+    def f(x):
+        return gg.fori_loop(0, 9, lambda i, c: gg.cond(c > 1.0, np.sin, np.cos, c) * 2.0, x)
+
+    lines = gg.compile(f, "f64[]").show("trace").splitlines()
+    depth = {
+        word: len(line) - len(line.lstrip())
+        for line in lines
+        for word in ("mul", "then:", "sin", "otherwise:", "cos")
+        if f" {word} " in line
+    }
+    assert depth["mul"] < depth["then:"] == depth["otherwise:"] < depth["sin"] == depth["cos"]
+
+
 def turned(x):
     return np.sum(gg.scan(lambda c, v: (np.sin(c * x) + v * c[::-1], None), x, np.arange(4.0))[0])
 
