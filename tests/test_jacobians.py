@@ -154,7 +154,28 @@ def loops(M, v):
     return k * c + ys
 
 
-@pytest.mark.parametrize("f", [matrix_ops, shape_ops, gather_ops, loops], ids=lambda f: f.__name__)
+def running_ops(M, v):
+    sums = np.cumsum(M, axis=1) + np.cumsum(v[::-1])[::-1]
+    apart = M + np.array([20.0, 0.0, 10.0])  # no ties within a step of the differences
+    ordered = np.take_along_axis(M, np.argsort(apart, axis=1), 1) @ np.cumprod(v)
+    return (
+        sums * np.triu(M) + np.tril(np.outer(v, v), -1) + np.where(np.any(apart > 15.0), ordered, v)
+    )
+
+
+@pytest.mark.parametrize(
+    "f", [np.cumsum, np.cumprod, np.sort, lambda r: np.where(np.all(r > 0), r, -r)]
+)
+def test_running_ops_of_a_batch_have_no_loop_over_items(f):
+    X = RNG.normal(size=(4, 5))
+    fn = gg.compile(gg.vmap(f), "f64[b,5]")
+    assert "for i in range(b)" not in fn.source
+    close(fn(X), np.stack([f(row) for row in X]))
+
+
+@pytest.mark.parametrize(
+    "f", [matrix_ops, shape_ops, gather_ops, running_ops, loops], ids=lambda f: f.__name__
+)
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
 def test_every_batching_rule(f, axes):
     M = RNG.normal(size=(5, 3, 3) if axes[0] == 0 else (3, 3))

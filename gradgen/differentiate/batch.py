@@ -125,6 +125,11 @@ def _plain(node: Value, values: Any, flags: Any, size: Dim) -> Value:
     return apply(node.op, values[0], **node.params)
 
 
+def _together(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+    """Ops along the last axis of all their operands."""
+    return apply(node.op, *_all(values, flags, size), **node.params)
+
+
 def _slice(node: Value, values: Any, flags: Any, size: Dim) -> Value:
     return apply(node.op, values[0], index=(Span(), *node.params["index"]))
 
@@ -225,8 +230,9 @@ def _outer(node: Value, values: Any, flags: Any, size: Dim) -> Value:
 
 RULES: dict[str, Callable[..., Value]] = {
     "sum": _axes, "prod": _axes, "reduce_max": _axes, "reduce_min": _axes, "logsumexp": _axes,
-    "peak": _axes,
+    "peak": _axes, "any": _axes, "all": _axes,
     "reshape": _reshape, "transpose": _transpose, "broadcast": _broadcast, "copy": _plain,
+    "cumsum": _plain, "cumprod": _plain, "tril": _plain, "triu": _plain, "argsort": _plain, "recurrence": _together,
     "concatenate": _axis, "stack": _axis, "slice": _slice, "slice_add": _slice_update, "slice_set": _slice_update,
     "gather": _gather, "scatter_add": _scatter_add, "matmul": _matmul, "outer": _outer,
 }  # fmt: skip
