@@ -68,7 +68,7 @@ def conjoins(x):
 
 
 def iterates(x):
-    return sum(v * v for v in x)
+    return sum(v * w for v in x for w in x)
 
 
 def floats(x):
@@ -210,7 +210,7 @@ ROWS = [
     (transforms, ANY, gg.UnsupportedError, ["np.fft.hfft", "gradgen ops"], "np.fft"),
     (asserts, ANY, gg.TraceError, ["truth value", "bool[]", "np.where"], "assert np.sum"),
     (conjoins, ANY, gg.UnsupportedError, ["scalar truth", "np.logical_and"], "x > 0 and"),
-    (iterates, ANY, gg.TraceError, ["known at trace time", "n"], "for v in x"),
+    (iterates, ANY, gg.TraceError, ["known at trace time", "n"], "for w in x"),
     (
         floats,
         THREE,
