@@ -6,10 +6,11 @@ becomes, for blocks of rows, with one element of y for each,
 
     for i < n by ROWS: { for r: y[r] = y0[i + r]   for t < T: for r: y[r] = y[r] + h * f(y[r])   for r: out[i + r] = y[r] }
 
-The innermost loop is then one over independent rows, which a compiler makes vectors of. What crosses from one run of
-statements to the next, and what the rows keep over their steps, becomes an array of the block with the rows along its last
-axis; memory that no step writes is read again instead. Blocks are as long as their arrays fit into ROOM, but not shorter
-than LEAST; arrays of more than STACK bytes, or of a length not known yet, go into the workspace.
+The innermost loop is then one over independent rows, which a compiler makes vectors of. Loops of a row before and after its
+steps stay as they are, within a row. What crosses from one run of statements to the next, and what the rows keep over their
+steps, becomes an array of the block with the rows along its last axis; memory that no step writes is read again instead. Blocks
+are as long as their arrays fit into ROOM, but not shorter than LEAST; arrays of more than STACK bytes, or of a length not known
+yet, go into the workspace.
 
     write_out    the short loops of such rows are written out first, so that their small arrays become scalars
     abreast      the rows side by side
@@ -138,10 +139,23 @@ def _block(body: list[Any], private: set[int]) -> list[Any]:
     return out
 
 
-def _copies(loop: Loop) -> bool:
-    """Whether a loop only moves numbers."""
-    inside = walk(loop.body)
-    return all(type(s) in (Load, Loop) or (type(s) is Store and not s.accumulate) for s in inside)
+def _has_steps(loop: Loop) -> bool:
+    """Whether a loop is over steps, or around one that is."""
+    return any(type(s) is Loop and s.kind == "sequential" for s in walk([loop]))
+
+
+def _has_long_work(body: list[Any], in_steps: bool = False) -> bool:
+    """Whether a step has loops of its own that do more than move numbers: those are vectors already."""
+    for stmt in body:
+        if type(stmt) is Loop and _has_steps(stmt):
+            if _has_long_work(stmt.body, True):
+                return True
+        elif type(stmt) is Loop and in_steps:
+            if not all(type(s) in (Load, Loop, Store) for s in walk(stmt.body)):
+                return True
+            if any(type(s) is Store and s.accumulate for s in walk(stmt.body)):
+                return True
+    return False
 
 
 class _Block:
@@ -162,9 +176,7 @@ class _Block:
     @classmethod
     def of(cls, loop: Loop, private: set[int]) -> _Block | None:
         """The block of a loop, if its rows are independent; private: memory that one statement of the top level uses."""
-        if any(
-            type(s) is Loop and s.kind != "sequential" and not _copies(s) for s in walk(loop.body)
-        ):
+        if _has_long_work(loop.body):
             return None
         block = cls(loop)
         own = {id(s.buffer) for s in walk(loop.body) if type(s) is Declare}
@@ -193,7 +205,7 @@ class _Block:
         tree: list[Any] = []
         run: list[Any] = []
         for stmt in body:
-            if type(stmt) is Loop:
+            if type(stmt) is Loop and _has_steps(stmt):
                 if run:
                     tree.append(run)
                     self.runs += 1
@@ -201,7 +213,8 @@ class _Block:
                 tree.append((stmt, self._cut(stmt.body)))
             else:
                 run.append(stmt)
-                self.run_of[id(stmt)] = self.runs
+                for inner in walk([stmt]):
+                    self.run_of[id(inner)] = self.runs
         if run:
             tree.append(run)
             self.runs += 1
@@ -309,7 +322,7 @@ class _Block:
             if id(stmt) in self.same:
                 before.append(stmt)
                 continue
-            for a in operands(stmt):
+            for a in [a for inner in walk([stmt]) for a in operands(inner)]:
                 other = self.run_of.get(id(a), mine) != mine and id(a) not in self.same
                 if other and id(a) not in table:
                     table[id(a)] = load = self._brought(a, r, rewriter)
@@ -328,7 +341,8 @@ class _Block:
                 made.append(Store(self.arrays[id(stmt)], (r,), new, None, stmt.site))
         if not made:
             return [*before, *after]
-        sort = "reduction" if after else "parallel"
+        adds = any(type(s) is Store and s.accumulate for s in walk(made))
+        sort = "reduction" if adds else "parallel"
         assert not isinstance(loop.extent, Clip)
         extent: Any = Clip(Affine.of(loop.var), self.rows, loop.extent)
         if isinstance(loop.extent, int) and loop.extent % self.rows == 0:

@@ -11,7 +11,7 @@ import gradgen as gg
 from gradgen.engine import interpret
 from gradgen.lower import stages
 from gradgen.lower.inspect import verify
-from gradgen.lower.kernel import Clip, Loop, Store, walk
+from gradgen.lower.kernel import Loop, Store, walk
 from gradgen.lower.run import run
 
 STRICT = (
@@ -93,6 +93,30 @@ def picked(y, table, k):
     return np.sum(gg.vmap(one)(y, k))
 
 
+def swing(y, us):
+    def step(y, u):
+        half = y + 0.01 * np.array([y[1], u - 9.81 * np.sin(y[0])])
+        return y + 0.02 * np.array([half[1], u - 9.81 * np.sin(half[0])]), None
+
+    return gg.scan(step, y, us)[0]
+
+
+def efforts(y, us):
+    """Loops of a row before and after its steps."""
+
+    def cost(y, us):
+        end = swing(y, us * np.exp(-us * us))
+        return end @ end + 0.01 * (us @ us)
+
+    return np.sum(gg.vmap(cost)(y, us) ** 2)
+
+
+def sensitivities(y, us):
+    """Directions around the steps."""
+    J = gg.vmap(gg.jacobian(swing), in_axes=(0, None))(y, us)
+    return np.sum(J[:, 0, 1] * J[:, 1, 0])
+
+
 CASES = [
     (horner, ("f64[m]", "f64[n]"), ("x",)),
     (horner, ("f64[m]", "f64[n]"), ("x", "t")),
@@ -103,6 +127,10 @@ CASES = [
     (orbits, ("f64[n,2]", "f64[3]"), ("y", "p")),
     (own_orbits, ("f64[n,2]", "f64[n,3]"), ("y", "p")),
     (own_orbits, ("f32[n,2]", "f32[n,3]"), ("y", "p")),
+    (efforts, ("f64[n,2]", "f64[n,40]"), ("y", "us")),
+    (efforts, ("f64[n,2]", "f64[n,m]"), ("us",)),
+    (sensitivities, ("f64[n,2]", "f64[m]"), ("y",)),
+    (sensitivities, ("f64[n,2]", "f64[40]"), ("y",)),
     (picked, ("f64[n]", "f64[5]", "i64[n] < 5"), ("y",)),
     (orbits_of, ("f64[n,2]", "f64[3]", "f64[m]"), ("y", "p")),
 ]
@@ -117,10 +145,10 @@ def kernels(f, specs, wrt):
 def in_blocks(kernel):
     """Whether steps are taken by blocks of rows: a loop over the rows of a block in a sequential one."""
     return any(
-        type(inner) is Loop and (type(inner.extent) is Clip or inner.kind != "sequential")
+        type(inner) is Loop and inner.kind != "sequential"
         for loop in walk(kernel.body)
         if type(loop) is Loop and loop.step > 1
-        for steps in loop.body
+        for steps in walk(loop.body)
         if type(steps) is Loop and steps.kind == "sequential"
         for inner in steps.body
     )
