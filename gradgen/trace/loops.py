@@ -19,6 +19,7 @@ from gradgen.functions import FUNCTIONS
 from gradgen.handle import Handle
 from gradgen.ops.index import zeros
 from gradgen.ops.reduce import as_value
+from gradgen.sites import warn
 from gradgen.sizes import Dim, add, floordiv, max0, mul
 from gradgen.trace.branches import (
     MISSING,
@@ -43,6 +44,8 @@ from gradgen.tree import Tree, flatten, leaf_names, unflatten
 from gradgen.types import Type
 from gradgen.value import Extent, Trace, Value, current_trace, dim_or_none
 
+UNROLLED = 10_000  # statements of a loop over plain items, from which on it says what it makes
+
 
 class SizeRange:
     """`range` with bounds that are symbolic sizes or traced integers."""
@@ -66,6 +69,8 @@ def for_loop(
 ) -> None:
     made = symbolic_items(items)
     if made is None:
+        trace = current_trace()
+        start = len(trace.body) if trace is not None else 0
         for item in items:
             stopped = stop() if stop is not None else False
             if is_traced(stopped):
@@ -76,6 +81,12 @@ def for_loop(
                 stopped = stop()
                 if not is_traced(stopped) and stopped:
                     break
+        count = len(trace.body) - start if trace is not None else 0
+        if count >= UNROLLED:
+            warn(
+                f"this loop is unrolled into {count:,} statements, each of which is emitted: gg.fori_loop, gg.scan, or a range "
+                "of a symbolic size would keep it a loop"
+            )
         return
     if isinstance(made, SizeRange):
         _count_up(made, body, state, stop)

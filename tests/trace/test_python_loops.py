@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -196,3 +198,23 @@ def test_successive_ifs_do_not_multiply():
 
         lengths.append(len(gg.compile(gg.value_and_grad(f), x="f64[]").source))
     assert lengths[1] < 2.2 * lengths[0]
+
+
+def test_a_loop_over_plain_items_says_when_it_makes_a_long_text():
+    def f(x, y, count):
+        for _ in range(count):
+            y = np.sin(y * x)
+        return y
+
+    with pytest.warns(UserWarning, match=r"unrolled into 10,000 statements.*gg.fori_loop"):
+        gg.compile(f, "f64[]", "f64[]", count=gg.static(5000), target="python")
+
+    def plain(x):
+        total = 0
+        for k in range(20_000):
+            total += k
+        return x * total
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gg.compile(plain, "f64[]")(1.0) == 199_990_000.0
