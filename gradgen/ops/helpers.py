@@ -121,7 +121,7 @@ def run(name: str) -> Callable[..., Any]:
     return call
 
 
-_LIBM = "acos|asin|atan|ceil|copysign|cos|exp|expm1|fabs|floor|fmod|log|log1p|pow|rint|sin|sqrt|tan|trunc"
+_LIBM = "acos|asin|atan|ceil|copysign|cos|exp|expm1|fabs|floor|fmod|hypot|log|log1p|pow|rint|sin|sqrt|tan|trunc"
 
 
 def _as_float(text: str) -> str:
