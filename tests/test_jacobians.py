@@ -173,6 +173,34 @@ def test_running_ops_of_a_batch_have_no_loop_over_items(f):
     close(fn(X), np.stack([f(row) for row in X]))
 
 
+LINEAR_ALGEBRA = [
+    np.linalg.inv,
+    np.linalg.pinv,
+    np.linalg.det,
+    lambda a: np.linalg.slogdet(a)[1],
+    lambda a: np.linalg.cholesky(a @ a.T),
+    lambda a: np.linalg.solve(a, a[0]),
+    lambda a: np.linalg.solve(np.eye(3) + a[:1], a),
+    lambda a: np.linalg.eigh(a + a.T)[1] ** 2,
+    lambda a: np.linalg.eigvalsh(a + a.T),
+    lambda a: np.abs(np.linalg.svd(a)[0]),
+    lambda a: np.linalg.norm(a, 2),
+    lambda a: np.abs(np.linalg.qr(a)[1]),
+    lambda a: a[np.argmax(a[0])] * a[1],
+]
+
+
+@pytest.mark.parametrize("f", LINEAR_ALGEBRA, ids=range(len(LINEAR_ALGEBRA)))
+def test_linear_algebra_of_a_batch_has_no_loop_over_items(f):
+    X = RNG.normal(size=(4, 3, 3)) + 3.0 * np.eye(3)
+    fn = gg.compile(gg.vmap(f), "f64[b,3,3]")
+    slopes = gg.compile(gg.grad(lambda X: np.sum(np.sin(gg.vmap(f)(X)))), "f64[b,3,3]")
+    for made in (fn, slopes):
+        assert "for i in range(b)" not in made.source
+    close(fn(X), np.stack([f(a) for a in X]))
+    close(slopes(X), np.stack([gg.grad(lambda a: np.sum(np.sin(f(a))))(a) for a in X]))
+
+
 @pytest.mark.parametrize(
     "f", [matrix_ops, shape_ops, gather_ops, running_ops, loops], ids=lambda f: f.__name__
 )

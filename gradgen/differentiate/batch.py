@@ -233,6 +233,9 @@ RULES: dict[str, Callable[..., Value]] = {
     "peak": _axes, "any": _axes, "all": _axes,
     "reshape": _reshape, "transpose": _transpose, "broadcast": _broadcast, "copy": _plain,
     "cumsum": _plain, "cumprod": _plain, "tril": _plain, "triu": _plain, "argsort": _plain, "recurrence": _together,
+    "inv": _plain, "det": _plain, "cofactor": _plain, "logabsdet": _plain, "det_sign": _plain, "cholesky": _plain,
+    "eigh": _plain, "eigvalsh": _plain, "svd": _plain, "svdvals": _plain, "pinv": _plain, "qr": _plain,
+    "solve": _together, "solve_triangular": _together, "argmax": _plain, "argmin": _plain,
     "concatenate": _axis, "stack": _axis, "slice": _slice, "slice_add": _slice_update, "slice_set": _slice_update,
     "gather": _gather, "scatter_add": _scatter_add, "matmul": _matmul, "outer": _outer,
 }  # fmt: skip
