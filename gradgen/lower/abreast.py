@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradgen.lower.block import name_in_block, rows_of_block
 from gradgen.lower.fuse import accesses
 from gradgen.lower.kernel import (
     READ,
@@ -40,6 +41,7 @@ from gradgen.lower.kernel import (
     Store,
     Var,
     accessed,
+    only_moves,
     operands,
     walk,
 )
@@ -150,11 +152,8 @@ def _has_long_work(body: list[Any], in_steps: bool = False) -> bool:
         if type(stmt) is Loop and _has_steps(stmt):
             if _has_long_work(stmt.body, True):
                 return True
-        elif type(stmt) is Loop and in_steps:
-            if not all(type(s) in (Load, Loop, Store) for s in walk(stmt.body)):
-                return True
-            if any(type(s) is Store and s.accumulate for s in walk(stmt.body)):
-                return True
+        elif type(stmt) is Loop and in_steps and not only_moves(stmt.body):
+            return True
     return False
 
 
@@ -270,7 +269,7 @@ class _Block:
     def build(self) -> Loop:
         loop = self.loop
         self.arrays = {
-            key: Buffer(_name(s), s.type.dtype, (self.rows,), "local", site=s.site)
+            key: Buffer(name_in_block(s), s.type.dtype, (self.rows,), "local", site=s.site)
             for key, s in self.crossing.items()
         }
         self.wide = {
@@ -343,10 +342,7 @@ class _Block:
             return [*before, *after]
         adds = any(type(s) is Store and s.accumulate for s in walk(made))
         sort = "reduction" if adds else "parallel"
-        assert not isinstance(loop.extent, Clip)
-        extent: Any = Clip(Affine.of(loop.var), self.rows, loop.extent)
-        if isinstance(loop.extent, int) and loop.extent % self.rows == 0:
-            extent = self.rows
+        extent = rows_of_block(loop, self.rows)
         return [*before, Loop(row, extent, sort, made, run[0].site), *after]
 
     def _brought(self, scalar: Any, r: Affine, rewriter: Rewriter) -> Load:
@@ -368,9 +364,3 @@ class _Block:
             t is not self.loop.var and (id(t) in self.same or id(t) not in self.run_of)
             for t in terms
         )
-
-
-def _name(stmt: Any) -> str:
-    if stmt.name:
-        return str(stmt.name)
-    return stmt.buffer.name if type(stmt) is Load else "t"

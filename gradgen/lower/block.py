@@ -282,7 +282,7 @@ class _Split:
         loop = self.loop
         base = loop.var
         arrays: dict[int, Buffer] = {
-            key: Buffer(_name(s, "t"), s.type.dtype, (rows,), "local", site=s.site)
+            key: Buffer(name_in_block(s), s.type.dtype, (rows,), "local", site=s.site)
             for key, s in self.crossing.items()
             if not self._again(s)
         }
@@ -364,11 +364,12 @@ class _Split:
                 made.append(Store(arrays[id(stmt)], (r,), new, None, stmt.site))
         adds = any(type(s) is Store and s.accumulate for s in walk(made))
         kind = loop.kind if adds else "parallel"
-        extent = rows if whole else _rows(loop, rows)
+        extent = rows if whole else rows_of_block(loop, rows)
         return Loop(row, extent, kind, made, task[0].site)
 
 
-def _rows(loop: Loop, rows: int) -> Any:
+def rows_of_block(loop: Loop, rows: int) -> Any:
+    """The extent of a loop over one block of `rows` of a loop's iterations."""
     count = loop.extent if loop.start == 0 else None
     if isinstance(count, int) and count % rows == 0:
         return rows
@@ -394,7 +395,8 @@ def _stored_once(loop: Loop, task: list[Any]) -> dict[int, Load]:
     }
 
 
-def _name(stmt: Any, otherwise: str) -> str:
+def name_in_block(stmt: Any) -> str:
+    """What the array of a scalar that crosses from one task to the next is called."""
     if stmt.name:
         return str(stmt.name)
-    return stmt.buffer.name if type(stmt) is Load else otherwise
+    return stmt.buffer.name if type(stmt) is Load else "t"

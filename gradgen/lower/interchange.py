@@ -35,6 +35,7 @@ from gradgen.lower.kernel import (
     Store,
     Var,
     accessed,
+    only_moves,
     operands,
     walk,
 )
@@ -64,11 +65,7 @@ def _block(body: list[Any], in_steps: bool) -> list[Any]:
 
 def _copies_states(stmt: Any) -> bool:
     """Whether a statement of a step only copies what an inner loop has kept of its own steps."""
-    if type(stmt) is not Loop or stmt.kind != "parallel":
-        return False
-    return all(
-        type(s) in (Load, Loop) or (type(s) is Store and not s.accumulate) for s in walk(stmt.body)
-    )
+    return type(stmt) is Loop and stmt.kind == "parallel" and only_moves(stmt.body)
 
 
 class _Steps:

@@ -460,6 +460,13 @@ def with_blocks(stmt: Any, step: Callable[[list[Any]], list[Any]]) -> Any:
     return stmt
 
 
+def only_moves(body: Sequence[Any]) -> bool:
+    """Whether statements, and what is inside of them, only load and store numbers."""
+    return all(
+        type(s) in (Load, Loop) or (type(s) is Store and not s.accumulate) for s in walk(body)
+    )
+
+
 _COMPOUND = frozenset((Loop, Call, If))
 
 

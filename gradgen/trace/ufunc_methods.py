@@ -27,6 +27,8 @@ from gradgen.trace.control import scan
 from gradgen.types import DTYPES
 from gradgen.value import Value, current_trace
 
+# Of a vector, NumPy's own `reduce` of these leaves elements out: np.power.reduce([a, b, c]) is a**c.
+_SKIPPING = (np.power, np.arctan2)
 _SHORT = 8  # an axis whose elements are folded one statement each
 
 
@@ -75,7 +77,16 @@ def _fold(ufunc: np.ufunc, what: str, rows: Value, start: Any, keep: Any) -> Val
 
 def _reduce(ufunc: np.ufunc) -> Callable[..., Value]:
     what = _name(ufunc, "reduce")
-    apart = ufunc in (np.subtract, np.divide, np.power, np.float_power, np.fmod, np.remainder)
+    if ufunc in _SKIPPING:
+
+        def refused(*args: Any, **kwargs: Any) -> Value:
+            raise UnsupportedError(
+                f"{what} is refused: NumPy's own leaves out elements",
+                f"Write functools.reduce(np.{ufunc.__name__}, x).",
+            )
+
+        return refused
+    apart = ufunc in (np.subtract, np.divide, np.float_power, np.fmod, np.remainder)
 
     def reduce(
         array: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,

@@ -57,3 +57,12 @@ def test_a_result_of_accumulate_has_the_length_of_its_argument():
 def test_refusals(f, spec, message):
     with pytest.raises(gg.GradgenError, match=message):
         gg.compile(f, spec)
+
+
+@pytest.mark.parametrize("ufunc", [np.power, np.arctan2])
+def test_reductions_in_which_numpy_skips_elements_are_refused(ufunc):
+    with pytest.raises(gg.UnsupportedError, match=f"functools.reduce.np.{ufunc.__name__}, x"):
+        gg.compile(lambda x: ufunc.reduce(x), "f64[n]")
+    x = np.array([1.1, 0.7, 1.3])
+    fn = gg.compile(lambda x: ufunc.accumulate(x), "f64[n]")
+    np.testing.assert_allclose(fn(x), ufunc.accumulate(x), rtol=1e-14)
