@@ -278,6 +278,8 @@ def _refusal(value: Value, what: str = "", remedy: str = "") -> UnsupportedError
         if root.op is PARAM or root.op is CONST:
             kind = "a captured array" if root.op is CONST else "an argument"
             got = kind if trace.source(value) is root else f"a view of {kind}"
+        elif id(value) in trace.read_only:
+            got = "a diagonal, which NumPy only shows"
     if got:
         return UnsupportedError(
             f"{what or 'assignment into an array'} needs an array made inside the function (np.zeros, np.empty, x.copy()), "

@@ -324,8 +324,8 @@ class Trace:
     """
 
     __slots__ = (
-        "body", "consts", "free", "held", "inputs", "letters", "overwritten", "parent", "region", "requires", "row_by_row",
-        "site", "sources", "stale", "trusted", "unbound", "views",
+        "body", "consts", "free", "held", "inputs", "letters", "overwritten", "parent", "read_only", "region", "requires",
+        "row_by_row", "site", "sources", "stale", "trusted", "unbound", "views",
     )  # fmt: skip
 
     def __init__(
@@ -340,6 +340,7 @@ class Trace:
         self.unbound: dict[str, tuple[str, str]] = {}  # in an outermost trace: see `branches`
         # What shares memory in NumPy: views of a value, and the inputs that stand for a value of an enclosing trace.
         self.views: dict[int, list[Value]] = {}
+        self.read_only: set[int] = set()  # views that NumPy lets nobody write into
         self.sources: dict[int, Value] = {}
         self.held: dict[int, Any] = {}  # the Handle that stands for a value
         self.stale: set[int] = set()

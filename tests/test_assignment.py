@@ -680,3 +680,46 @@ def test_what_does_not_fit_its_indices_is_refused_where_it_is_added(add, spec):
     with pytest.raises(gg.ShapeError, match=r"test_assignment\.py:\d+: add\(out"):
         gg.compile(f, spec)
     assert gg.compile(gg.grad(f), "f64[1]")(np.ones(1)) in (3.0, -3.0)
+
+
+def diagonal_written(x):
+    out = np.zeros((3, 3)) * x
+    np.diagonal(out)[1] = x
+    return np.sum(out)
+
+
+def diagonal_added_to(x):
+    d = np.diag(x * np.ones((3, 3)))
+    d += 1.0
+    return np.sum(d)
+
+
+def diagonal_read_after_a_write(x):
+    out = np.zeros((3, 3)) * x
+    d = np.diagonal(out)
+    out[0, 0] = x
+    return np.sum(d)
+
+
+@pytest.mark.parametrize(
+    ("f", "said"),
+    [
+        (diagonal_written, "a diagonal, which NumPy only shows"),
+        (diagonal_added_to, "a diagonal, which NumPy only shows"),
+        (diagonal_read_after_a_write, "taken after the last write"),
+    ],
+)
+def test_diagonals_are_views_that_are_not_written(f, said):
+    with pytest.raises(gg.UnsupportedError, match=said):
+        gg.compile(f, "f64[]")
+
+
+def test_a_copied_diagonal_is_an_array_of_its_own():
+    def f(x):
+        out = np.zeros((3, 3)) * x
+        d = np.diagonal(out).copy()
+        d[1] = x
+        out[0, 0] = 5.0 * x
+        return np.sum(d) + np.sum(out) + np.trace(out) + np.sum(np.diagonal(out))
+
+    assert gg.compile(f, "f64[]")(2.0) == f(2.0)

@@ -21,7 +21,7 @@ from gradgen.ops.shape import moveaxis, reshape
 from gradgen.sizes import Dim, add, max0, mul, nonnegative
 from gradgen.spelling import Expr
 from gradgen.types import Type
-from gradgen.value import Value, apply
+from gradgen.value import Value, apply, current_trace
 
 
 def _triangle(name: str, function: Any, side: str) -> Op:
@@ -102,7 +102,12 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     at = iota(_length(rows, columns, offset))
     row = at - offset if offset < 0 else at
     column = at + offset if offset > 0 else at
-    return getitem(x, (..., row, column))
+    found = getitem(x, (..., row, column))
+    trace = current_trace()
+    if trace is not None and a._data is None:  # NumPy's shows `a`, and is not to be written
+        trace.views.setdefault(id(a), []).append(found)
+        trace.read_only.add(id(found))
+    return found
 
 
 @implements(np.linalg.diagonal)
