@@ -380,7 +380,22 @@ class Operators:
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def item(self) -> float:
-        return self._refuse("item()", "Leave the item() out.")
+    def item(self, *at: Any) -> Any:
+        """While a function is traced: the one element, or the one at an index into the axes (or into all, in order)."""
+        value: Any = self
+        if getattr(value, "_data", None) is not None:
+            return self._refuse("item()", "")
+        if not at:
+            return FUNCTIONS[np.reshape](self, ())
+        return (
+            self.flat[at[0]]
+            if len(at) == 1 and not isinstance(at[0], tuple)
+            else self[at if len(at) > 1 else at[0]]
+        )
 
-    tolist = item
+    def tolist(self) -> Any:
+        """While a function is traced: lists of its elements, as deep as it has axes."""
+        value: Any = self
+        if getattr(value, "_data", None) is not None:
+            return self._refuse("tolist()", "")
+        return [part.tolist() for part in value] if value.type.shape else self

@@ -72,15 +72,15 @@ def iterates(x):
 
 
 def floats(x):
-    return float(x[0]) * 2.0
+    return float(x) * 2.0
 
 
-def ints(x):
-    return x[int(x[0])]
+def floats_where_python_asks(x):
+    return sum(map(float, x)) * 2.0
 
 
 def items(x):
-    return x[0].item()
+    return x.item()
 
 
 def indexes_a_list(x):
@@ -215,11 +215,17 @@ ROWS = [
         floats,
         THREE,
         gg.TraceError,
-        ["float() needs a number", "Leave the float() out"],
-        "float(x[0])",
+        ["float() needs a number", "f64[3]"],
+        "float(x)",
     ),
-    (ints, THREE, gg.TraceError, ["int() needs a number", "astype(int)"], "int(x[0])"),
-    (items, THREE, gg.TraceError, ["item()"], "item()"),
+    (
+        floats_where_python_asks,
+        THREE,
+        gg.TraceError,
+        ["float() needs a number", "Leave the float() out"],
+        "map(float",
+    ),
+    (items, THREE, gg.ShapeError, ["reshape"], "item()"),
     (writes, THREE, gg.UnsupportedError, ["assignment into an array", "x.copy()"], "x[0] = 1.0"),
     (adds_in_place, THREE, gg.UnsupportedError, ["in-place +=", "x = x + ..."], "x += 1.0"),
     (

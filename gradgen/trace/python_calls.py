@@ -1,7 +1,7 @@
 """Python's own functions on Values: builtins and `math`, which reach no protocol, NumPy's types as casts, and np.vectorize.
 
-On plain values each is plain Python. What would need the number itself while the function is traced (float(x), int(x) of a
-floating x) is refused by the Value.
+On plain values each is plain Python. float(x) and int(x) of a traced number are casts: the slope passes the first, and is 0
+behind the second. Where no rewritten copy of the code runs, Python asks the Value itself, which refuses.
 """
 
 from __future__ import annotations
@@ -228,14 +228,14 @@ def _single() -> bool:
 
 
 def _number(plain: type, dtype: str, single: str | None) -> Callable[..., Any]:
-    """float or int of truth values, integers and sizes, which have no slope that it could cut.
+    """float or int of a number that is traced: a cast, so that what float() is asked for keeps its slope.
 
     single: the dtype in a program of f32, where Python's own number would be weak; None: refused there.
     """
 
     def convert(*args: Any) -> Any:
         x = args[0] if len(args) == 1 else None
-        if isinstance(x, Value) and not x.type.shape and not x.type.is_float and x._data is None:
+        if isinstance(x, Value) and not x.type.shape and x._data is None:
             wanted = single if _single() else dtype
             if wanted is not None:
                 return x if x.type.dtype == wanted else as_dtype(x, wanted)

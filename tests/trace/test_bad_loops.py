@@ -151,10 +151,6 @@ def zip_of_two_lengths(x):
     return s
 
 
-def number_of_a_float(x):
-    return x[0] * int(x[1])
-
-
 REFUSED = [
     (bound_in_one_branch, gg.TraceError, "y needs a value on every path, got one in one branch", "return y"),
     (bound_in_one_branch_of_a_loop, gg.TraceError, "part needs a value on every path", "s = s + part"),
@@ -162,7 +158,6 @@ REFUSED = [
     (loop_with_else, gg.TraceError, "for loop without else", "for v in x:"),
     (range_with_else, gg.TraceError, "statement without else", "for i in range"),
     (zip_of_two_lengths, gg.ShapeError, "one length, got n and max(0, n - 2)", "for a, b in zip"),
-    (number_of_a_float, gg.TraceError, "Use np.trunc(x)", "return x[0]"),
     (stacked_carry, gg.ShapeError, "carry of one type, got c: f64[] in and f64[2] out", "gg.scan("),
     (carry_that_grows, gg.ShapeError, "got s: f64[] in and f64[2] out", "s = np.array([s, v])"),
     (

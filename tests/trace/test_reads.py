@@ -149,7 +149,7 @@ def repeated(x, k):
 
 def caught(x, k):
     try:
-        scale = float(x)
+        scale = complex(x).real
     except Exception:
         scale = 7.0
     return scale * x
@@ -157,7 +157,7 @@ def caught(x, k):
 
 def caught_bare(x, k):
     try:
-        scale = [1.0, 2.0][int(x)]
+        scale = complex(x).real
     except:  # noqa: E722
         scale = 7.0
     return scale * x
