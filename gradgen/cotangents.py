@@ -6,7 +6,7 @@ It is the only place where `mulz` guards are set; `Masks` follows along a sweep 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -69,10 +69,10 @@ class Masks:
     __slots__ = ("_masked", "_plain")
 
     def __init__(self) -> None:
-        self._masked: set[Value] = set()
-        self._plain: set[Value] = set()
+        self._masked: set[Value | tuple[Value, int]] = set()
+        self._plain: set[Value | tuple[Value, int]] = set()
 
-    def seed(self, outputs: Sequence[Value]) -> None:
+    def seed(self, outputs: Iterable[Value]) -> None:
         """The cotangents given for `outputs` may hold exact zeros."""
         self._masked.update(outputs)
 
@@ -86,6 +86,16 @@ class Masks:
             self._masked.add(operand)
         elif user.op.name not in _PARTIAL_READS:
             self._plain.add(operand)
+
+    def note_result(self, item: Value) -> None:
+        """`item`, which is a result of a loop or branch, has contributed to the cotangent of that result."""
+        result = (item.args[0], item.params["k"])
+        (self._masked if self.guard(item) else self._plain).add(result)
+
+    def guarded_results(self, node: Value, numbers: Iterable[int]) -> frozenset[int]:
+        """Which of these results of a loop or branch have cotangents that may hold exact zeros."""
+        masked, plain = self._masked, self._plain
+        return frozenset([k for k in numbers if (node, k) in masked and (node, k) not in plain])
 
 
 def _finite(p: Any) -> bool:

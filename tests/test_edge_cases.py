@@ -278,6 +278,55 @@ def test_second_derivatives_where_the_branch_is_not_taken():
             held(gg.hvp(lambda x, f=f: np.sum(f(x)))(np.array([at]), np.array([1.0])), [2.0])
 
 
+# -- inside loops, branches and batches: a cotangent that may be zero keeps its guard across the border
+def between(x):
+    """A pole computed before a loop, and read in its steps where it is none."""
+    inverse = 1.0 / x
+    return gg.fori_loop(0, 2, lambda i, s: s + np.sum(np.where(x > 0, inverse, x * x)), 0.0)
+
+
+def kept(x):
+    """A pole computed in a loop's steps, and read after it where it is none."""
+    inverses = gg.scan(lambda c, v: (c, 1.0 / v), 0.0, x)[1]
+    return np.sum(np.where(x > 0, inverses, x * x))
+
+
+def fill(x):
+    return np.sum(np.divide(1.0, x, out=np.zeros(3), where=x > 0))
+
+
+def choose(x):
+    return np.sum(np.where(x > 0, np.sin(1.0 / x), x * x))
+
+
+AT = arr(0.0, 2.0, -1.0)
+CHOSEN = arr(0.0, -np.cos(0.5) / 4, -2.0), arr(2.0, np.cos(0.5) / 4 - np.sin(0.5) / 16, 2.0)
+INSIDE = [
+    ("loop, pole before it", between, arr(0.0, -0.5, -4.0), arr(4.0, 0.5, 4.0)),
+    ("loop, pole in it", kept, arr(0.0, -0.25, -2.0), arr(2.0, 0.25, 2.0)),
+    ("loop, same in all steps", lambda x: gg.fori_loop(0, 1, lambda i, s: s + fill(x), 0.0), arr(0.0, -0.25, 0.0),
+     arr(0.0, 0.25, 0.0)),
+    ("loop over items", lambda x: gg.scan(lambda c, v: (c + choose(v), None), 0.0, x[None])[0], *CHOSEN),
+    ("branch", lambda x: gg.cond(x[1] > 0, choose, np.sum, x), *CHOSEN),
+    ("batch, one of it", lambda x: gg.vmap(choose)(np.stack([x, x]))[1], *CHOSEN),
+    ("batch of numbers", lambda x: np.sum(gg.vmap(choose)(x)), *CHOSEN),
+    ("recomputed", lambda x: np.where(x[0] < 1.0, gg.checkpoint(lambda v: 1.0 / v[1])(x), 1.0), arr(0.0, -0.25, 0.0),
+     arr(0.0, 0.25, 0.0)),
+    ("branch not taken", lambda x: gg.cond(x[0] > 0, lambda x: np.sum(1.0 / x), choose, x), *CHOSEN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", [None, "numpy", C])
+@pytest.mark.parametrize(("name", "f", "slope", "curve"), INSIDE, ids=[s[0] for s in INSIDE])
+def test_poles_of_branches_not_taken_across_loops_and_branches(name, f, slope, curve, target):
+    ones = np.ones(3)
+    twice = lambda x: np.sum(gg.grad(f)(x))
+    rows = [(gg.grad(f), (AT,), slope), (gg.hvp(f), (AT, ones), curve), (gg.grad(twice), (AT,), curve)]  # fmt: skip
+    for g, args, want in rows:
+        h = g if target is None else gg.compile(g, *map(spec, args), target=target, name="edge")
+        held(h(*args), want)
+
+
 def test_prod_with_zeros_has_second_derivatives():
     held(gg.hvp(np.prod)(arr(0.0, 0.0, 3.0), arr(1.0, 0.0, 0.0)), [0.0, 3.0, 0.0])
 

@@ -12,7 +12,7 @@ that also returns its residuals, and its adjoint is a region statement of the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gradgen.differentiate.activity import active_carries, active_outputs, loop_wrt
@@ -30,9 +30,10 @@ from gradgen.value import Trace, Value, apply, current_trace, new_node
 
 
 def pull(
-    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
-) -> Pulled:
-    """Reverse mode of one region statement for cotangents of some of its results (by number)."""
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: Collection[int], reverse: Reverse
+) -> Pulled:  # fmt: skip
+    """Reverse mode of one region statement for cotangents of some of its results (by number), of which those in `masked` may
+    hold exact zeros of a branch not taken."""
     if node.op is COND:
         return _pull_cond(node, bars, active, masked, reverse)
     if node.op is CALL:
@@ -60,8 +61,8 @@ def _parameter(ty: Type, name: str | None) -> Value:
 
 
 def _pull_loop(
-    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
-) -> Pulled:
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: Collection[int], reverse: Reverse
+) -> Pulled:  # fmt: skip
     loop = Loop.of(node)
     carried = active_carries(loop, active)
     wrt = loop_wrt(loop, active, carried)
@@ -72,7 +73,7 @@ def _pull_loop(
         wanted = flows[k] and (carried[k] if is_carry else loop.first_y + k - loop.carries in bars)
         source = loop.carry_inputs[k].name if is_carry else out.name
         seeds.append(f"{source or ('carry' if is_carry else 'y')}_bar" if wanted else None)
-    joint, count = reverse(loop.body, wrt, seeds, masked)
+    joint, count, guarded = reverse(loop.body, wrt, seeds, _masked_outputs(loop, bars, masked))
     outputs = len(loop.body.outputs)
     in_bars = dict(zip(wrt, joint.outputs[outputs:], strict=True))
     seed_inputs = iter(joint.inputs[len(loop.body.inputs) :])
@@ -232,7 +233,19 @@ def _pull_loop(
         results[first_y + j].name = name and f"{name}_bar"
         found.append((k, results[first_y + j]))
     found += sums.after(results[first_y:], operands, length)
-    return Pulled(replaced, numbers, made, found)
+    return Pulled(replaced, numbers, made, found, frozenset([k - 1 for k in guarded]))
+
+
+def _masked_outputs(loop: Loop, bars: Mapping[int, Value], masked: Collection[int]) -> list[int]:
+    """The results of the body whose cotangents from after the loop may all hold exact zeros of a branch not taken."""
+    given: dict[int, list[int]] = {}
+    for number in bars:
+        if number >= loop.first_state:
+            k = loop.kept[number - loop.first_state]
+        else:  # the final carries, then the ys: the body's results in order
+            k = number - loop.first_final
+        given.setdefault(k, []).append(number)
+    return [k for k, numbers in given.items() if all(n in masked for n in numbers)]
 
 
 def _shifted(states: Value, first: int, length: Dim) -> Value:
@@ -365,8 +378,8 @@ def _onto(total: Value, term: Value) -> Value:
 
 
 def _pull_cond(
-    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
-) -> Pulled:
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: Collection[int], reverse: Reverse
+) -> Pulled:  # fmt: skip
     pred, *consts = node.args
     wrt = [k for k, a in enumerate(active[1:]) if a]
     branches = [node.params["then"], node.params["otherwise"]]
@@ -377,7 +390,7 @@ def _pull_cond(
             f"{v.name or 'y'}_bar" if k in bars and flows[k] else None
             for k, v in enumerate(fn.outputs)
         ]
-        joint, count = reverse(fn, wrt, seeds, masked)
+        joint, count, _ = reverse(fn, wrt, seeds, masked)
         outputs = len(fn.outputs)
         in_bars = joint.outputs[outputs:]
         at_hand = {v: v for v in joint.inputs} | {v: v for v in joint.outputs[:outputs]}

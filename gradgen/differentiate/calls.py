@@ -5,7 +5,7 @@ A rule is linear in its cotangents (or tangents), so the other mode is its trans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradgen.differentiate.activity import active_outputs
@@ -16,17 +16,19 @@ from gradgen.rewriting import splice
 from gradgen.types import Bundle
 from gradgen.value import Value, apply, new_node
 
-Reverse = Callable[..., tuple[Function, int]]
+Reverse = Callable[..., tuple[Function, int, frozenset[int]]]
 
 
 @dataclass
 class Pulled:
-    """The adjoint of a region statement: its replacement, where its results are now, and cotangents of operands."""
+    """The adjoint of a region statement: its replacement, where its results are now, cotangents of operands, and which of
+    these may hold exact zeros of a branch not taken."""
 
     node: Value
     numbers: dict[int, int]
     items: list[Value]
     bars: list[tuple[int, Value]]
+    masked: frozenset[int] = frozenset()
 
 
 def item_of(bundle: Value, k: int, name: str | None = None) -> Value:
@@ -38,8 +40,8 @@ def item_of(bundle: Value, k: int, name: str | None = None) -> Value:
 
 
 def pull_call(
-    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: bool, reverse: Reverse
-) -> Pulled:
+    node: Value, bars: Mapping[int, Value], active: Sequence[bool], masked: Collection[int], reverse: Reverse
+) -> Pulled:  # fmt: skip
     """Reverse mode of a call for cotangents of some of its results."""
     body, rule = node.params["body"], node.params["rule"]
     count, wrt = len(body.outputs), [k for k, a in enumerate(active) if a]
@@ -50,20 +52,19 @@ def pull_call(
             f"{v.name or 'y'}_bar" if k in bars and flows[k] else None
             for k, v in enumerate(body.outputs)
         ]
-        joint, _ = reverse(body, wrt, seeds, masked)
+        joint, _, guarded = reverse(body, wrt, seeds, masked)
         given = [bars[k] for k, seed in enumerate(seeds) if seed is not None]
         operands = [apply(OPS["barrier"], a) for a in node.args]
         found = splice(joint, [*operands, *given])[count:]
-        return Pulled(
-            node, numbers, [], [(k, v) for k, v in zip(wrt, found, strict=True) if not is_zeros(v)]
-        )
+        pulled = [(k, v) for k, v in zip(wrt, found, strict=True) if not is_zeros(v)]
+        return Pulled(node, numbers, [], pulled, guarded)
     results = [item_of(node, k) for k in range(count)]
     y_bars = [bars[k] if k in bars else zeros(v.type) for k, v in enumerate(body.outputs)]
     if node.params["kind"] == "vjp":
         found = splice(rule, [*y_bars, *results, *node.args])
         return Pulled(node, numbers, results, [(k, found[k]) for k in wrt])
     n = len(node.args)
-    joint, _ = reverse(rule, wrt, ["y_bar"] * count, masked)
+    joint, _, _ = reverse(rule, wrt, ["y_bar"] * count, masked)
     dots = [zeros(a.type) for a in node.args]
     found = splice(joint, [*dots, *results, *node.args, *y_bars])[count:]
     assert len(rule.inputs) == 2 * n + count

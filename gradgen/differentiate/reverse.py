@@ -7,7 +7,7 @@ along the sweep; there products with partials that may not be finite are `mulz` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gradgen.cotangents import Masks, cotangent
 from gradgen.differentiate.activity import active_nodes
@@ -35,12 +35,13 @@ def joint(
     fn: Function,
     wrt: Sequence[int],
     seeds: Sequence[str | None],
-    masked: bool = False,
+    masked: Collection[int] = (),
     region: bool = True,
-) -> tuple[Function, int]:
-    """What `reverse` returns, and how many of its statements are fn's own (tapes included).
+) -> tuple[Function, int, frozenset[int]]:
+    """What `reverse` returns, how many of its statements are fn's own (tapes included), and which inputs' cotangents may hold
+    exact zeros of a branch not taken.
 
-    masked: the cotangents may hold exact zeros of a branch not taken.  region: fn is a body, whose gradients its loop names.
+    masked: the outputs whose cotangents may.  region: fn is a body, whose gradients its loop names.
     """
     active = active_nodes(fn, wrt)
     tapes: dict[Value, Pulled] = {}
@@ -58,21 +59,20 @@ def joint(
                 trace.site = ("", 0, "reverse")
                 bars[out] = _accumulate(bars.get(out), bar)
         masks = Masks()
-        if masked:
-            masks.seed(fn.outputs)
+        masks.seed(fn.outputs[k] for k in masked)
         mulz = OPS["mulz"]
         for node in reversed(fn.body):
             if node.op.regions:
                 results = partial.pop(node, None)
                 if results:
                     trace.site = _reverse_site(node)
-                    guard = masks.guard(node)
+                    guards = masks.guarded_results(node, results)
                     flags = [a in active for a in node.args]
-                    tape = tapes[node] = pull(node, results, flags, guard, joint)
+                    tape = tapes[node] = pull(node, results, flags, guards, joint)
                     for i, bar in tape.bars:
                         a = node.args[i]
                         bars[a] = _accumulate(bars.get(a), bar)
-                        masks.note(node, a, guard or node.op is COND)
+                        masks.note(node, a, node.op is COND or i in tape.masked)
                 continue
             y_bar = bars.pop(node, None)
             if y_bar is None:
@@ -83,7 +83,7 @@ def joint(
                 parts = partial.setdefault(node.args[0], {})
                 k = node.params["k"]
                 parts[k] = _accumulate(parts.get(k), y_bar)
-                masks.note(node, node.args[0], masks.guard(node))
+                masks.note_result(node)
                 continue
             _name(y_bar, node)
             trace.site = _reverse_site(node)
@@ -113,7 +113,9 @@ def joint(
     result = trace.function(fn.name, [*fn.outputs, *gradients], fn.title)
     result.notes = fn.notes
     count = len(fn.body)
-    return with_tapes(result, count, tapes) if tapes else (result, count)
+    if tapes:
+        result, count = with_tapes(result, count, tapes)
+    return result, count, frozenset([i for i in wrt if masks.guard(fn.inputs[i])])
 
 
 def with_tapes(fn: Function, count: int, tapes: dict[Value, Pulled]) -> tuple[Function, int]:
