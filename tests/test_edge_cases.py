@@ -244,6 +244,16 @@ SECOND = [
     ("(cbrt(x)-1)**2 at 1", lambda x: (np.cbrt(x) - 1.0) ** 2, 1.0, 2.0 / 9),
     ("(x**1.5-1)**2 at 1", lambda x: (x**1.5 - 1.0) ** 2, 1.0, 4.5),
     ("(log(x))**2 at 1, in where", lambda x: np.where(x > 0, np.log(x) ** 2, 0.0), 1.0, 2.0),
+    ("abs(x)**2 at 0", lambda x: np.abs(x) ** 2, 0.0, 2.0),
+    ("abs(x)*abs(x) at 0", lambda x: np.abs(x) * np.abs(x), 0.0, 2.0),
+    ("sqrt(x*x)**2 at 0", lambda x: np.sqrt(x * x) ** 2, 0.0, 2.0),
+    ("hypot(x, x)**2 at 0", lambda x: np.hypot(x, x) ** 2, 0.0, 4.0),
+    (
+        "norm**2 at 0",
+        lambda x: np.sum(np.linalg.norm(x[None], axis=0, keepdims=True) ** 2),
+        0.0,
+        2.0,
+    ),
     ("x*abs(x) at 2", lambda x: x * np.abs(x), 2.0, 2.0),
     ("softplus", lambda x: np.log(1 + np.exp(x)), 0.0, 0.25),
 ]

@@ -12,6 +12,8 @@ Each rule carries its validity; results are never less accurate than the plain f
     log(exp(x) / sum(exp(x)))       ->  log_softmax(x)   all x: the logarithm of a softmax
     log(exp(x))                     ->  x                all x; the plain form over- and underflows
     square(root(x))                 ->  x                x a sum of squares: a norm squared
+    square(abs(x))                  ->  square(x)        exact; its second derivative at 0 is 2, not 0
+    square(hypot(x, y))             ->  square(x) + square(y)   likewise; all x, y but inf beside nan
     x * x                           ->  square(x)        exact; its derivative is one product, not the sum of two
     exp(x) - 1 -> expm1(x);  log(1 + x) -> log1p(x)      all x; no cancellation near 0
     1 - tanh(x)**2                  ->  sech2(x)         all x; the plain form cancels to 0 above 19
@@ -147,13 +149,30 @@ def _div(node: Value, args: tuple[Value, ...]) -> Value | None:
 
 
 def _square(node: Value, args: tuple[Value, ...]) -> Value | None:
-    (x,) = args
-    return x.args[0] if x.op.name == "root" and _is_sum_of_squares(x.args[0]) else None
+    return _squared(args[0])
+
+
+def _squared(x: Value) -> Value | None:
+    """square(x) without the kink that squaring takes away again; None where x is no length."""
+    name = x.op.name
+    if name == "root":
+        return x.args[0] if _is_sum_of_squares(x.args[0]) else None
+    if name == "abs":
+        return apply(OPS["square"], x.args[0])
+    if name == "hypot" and all(a.type.dtype == x.type.dtype for a in x.args):
+        return apply(OPS["square"], x.args[0]) + apply(OPS["square"], x.args[1])
+    if name in ("reshape", "slice"):  # a norm with keepdims, a part of many
+        inner = _squared(x.args[0])
+        return None if inner is None else apply(x.op, inner, **x.params)
+    return None
 
 
 def _mul(node: Value, args: tuple[Value, ...]) -> Value | None:
     a, b = args
-    return apply(OPS["square"], a) if a is b and node.type.is_float else None
+    if a is not b or not node.type.is_float:
+        return None
+    squared = _squared(a)
+    return apply(OPS["square"], a) if squared is None else squared
 
 
 def _logaddexp(node: Value, args: tuple[Value, ...]) -> Value | None:

@@ -254,6 +254,7 @@ CANONICAL = [
     ("log(softmax(x))", _log_of_softmax, "logsumexp"),
     ("log(softmax(x-max))", _log_of_shifted_softmax, "logsumexp"),
     ("norm(x)**2", lambda x, y: np.linalg.norm(x.reshape(4, -1), axis=0) ** 2, "sum"),
+    ("abs(x)**2", lambda x, y: np.abs(x) ** 2, "square"),
 ]
 
 
