@@ -608,9 +608,15 @@ def _weak_dtype(number: Any, dtype: str | None) -> str:
     if isinstance(number, (bool, np.bool_)):
         return "bool"
     if isinstance(number, (int, np.integer)):
-        if not -(2**63) <= int(number) < 2**63:
-            return "f64"
-        return "i64" if dtype is None or dtype == "bool" else dtype
+        integers = "i32" if dtype == "i32" else "i64"
+        if np.iinfo(DTYPES[integers]).min <= number <= np.iinfo(DTYPES[integers]).max:
+            return integers if dtype is None or dtype == "bool" else dtype
+        if dtype is None or dtype[0] == "f":
+            return dtype or "f64"
+        raise SpecError(
+            f"a number beside {DTYPES[dtype]} needs to fit into {integers}, got {number}",
+            "Write it as a float, or convert the array first: x.astype(float).",
+        )
     if isinstance(number, np.complexfloating):
         raise UnsupportedError(
             "complex numbers are refused", "gradgen differentiates real functions."

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.special as sp
 
 import gradgen as gg
 
@@ -138,3 +139,134 @@ def test_integers_to_powers_that_turn_out_negative(target):
     else:
         with pytest.raises(ValueError, match=r"(?i)integers to negative integer powers"):
             fn(-1)
+
+
+# Arrays of numbers at which dtypes differ: the last integers, halves, signed zeros, infinities and NaN.
+EDGES = {
+    "bool": np.array([True, False]),
+    "i64": np.array([0, 3, -3, 2**63 - 1, -(2**63), 5000]),
+    "f32": np.array([0.0, -0.0, 2.5, -np.inf, np.inf, np.nan], np.float32),
+    "f64": np.array([0.0, -0.0, 2.5, -np.inf, np.inf, np.nan]),
+}
+OF_ONE = [
+    (("f64", "f32", "i64"), lambda x: np.where(x, 1, 2)),
+    (("f64", "f32", "i64"), lambda x: np.where(x, np.float32(1), 2)),
+    (("f64", "f32", "i64", "bool"), lambda x: np.where(np.float64(1), x, 0)),
+    (("f64", "f32", "i64", "bool"), lambda x: np.where([x[0] > 1, True], x[:2], 0)),
+    (("i64", "bool"), lambda x: np.clip(2, x, None)),
+    (("i64",), lambda x: np.clip(True, None, x)),
+    (("i64",), lambda x: np.isclose(x, 0)),
+    (("f64", "f32"), np.isreal),
+    (("f64", "f32"), np.angle),
+    (("i64",), lambda x: np.ldexp(0.0, x)),
+    (("i64",), lambda x: np.ldexp(np.float32(2.5), x)),
+    (("i64",), lambda x: np.ldexp(np.inf, -np.abs(x // 2))),
+    (("f64", "f32"), lambda x: np.ldexp(x, 3)),
+    (("f32",), lambda x: np.heaviside(x, True)),
+    (("f32",), lambda x: np.logaddexp2(x, True)),
+    (("bool",), lambda x: x**0),
+    (("bool",), lambda x: x**0.0),
+    (("bool",), lambda x: x**3),
+    (("i64",), lambda x: x ** np.bool_(True)),
+    (("f32",), lambda x: x + 2**63),
+    (("i64",), sp.erf),
+    (("i64",), sp.erfc),
+    (("bool",), lambda x: sp.expit(x)),
+    (("bool",), sp.log_ndtr),
+]
+OF_TWO = [
+    lambda a, b: np.where(a, b, 0),
+    lambda a, b: np.where(b, a, a),
+    lambda a, b: np.heaviside(a, b),
+    lambda a, b: np.logaddexp2(a, b),
+    lambda a, b: np.isclose(a, b),
+]
+
+
+def in_both(calls, rtol):
+    """Each (function, arrays): the dtype, shape and values of NumPy's result, in NumPy and in C."""
+    entries = {
+        f"call_{k}": (f, tuple(f"{spec_dtype(x)}[{len(x)}]" for x in arrays))
+        for k, (f, arrays) in enumerate(calls)
+    }
+    in_c = gg.module("calls", entries, target="c")
+    for k, (f, arrays) in enumerate(calls):
+        with np.errstate(all="ignore"):
+            wanted = f(*arrays)
+            texts = gg.compile(f, *entries[f"call_{k}"][1], name="call")
+            for found in (texts(*arrays), getattr(in_c, f"call_{k}")(*arrays)):
+                assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), (k, arrays)
+                np.testing.assert_allclose(found, wanted, rtol=rtol, err_msg=f"{k}")
+
+
+def spec_dtype(x):
+    return next(name for name, known in ARRAYS.items() if known.dtype == x.dtype)
+
+
+def test_functions_of_one_array_at_the_edges_of_its_dtype():
+    in_both([(f, (EDGES[d],)) for dtypes, f in OF_ONE for d in dtypes], 3e-7)
+
+
+def test_functions_of_two_dtypes_are_computed_in_the_common_one():
+    calls = []
+    for f in OF_TWO:
+        for a in EDGES:
+            for b in EDGES:
+                pairs = np.repeat(EDGES[a], len(EDGES[b])), np.tile(EDGES[b], len(EDGES[a]))
+                with np.errstate(all="ignore"):
+                    if f(*pairs).dtype != np.float16:
+                        calls.append((f, pairs))
+    in_both(calls, 1e-6)
+
+
+def test_what_is_computed_of_f32_and_f64_is_precise():
+    x, y = np.float32([1.1, -3.3]), np.array([0.7, 2.2])
+    for f in (np.logaddexp2, sp.xlogy, sp.xlog1py):
+        found = gg.compile(lambda x, y, f=f: f(np.abs(x), y), "f32[2]", "f64[2]")(x, y)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, f(np.abs(x), y), rtol=1e-15)
+
+
+OF_TRUTH = [
+    lambda x: +x,
+    np.fabs,
+    np.deg2rad,
+    np.degrees,
+    np.modf,
+    np.frexp,
+    lambda x: np.ldexp(x, 2),
+    np.round,
+    lambda x: round(x[0]),
+    np.conj,
+    np.ediff1d,
+    lambda x: x**2,
+    lambda x: x**True,
+    lambda x: np.heaviside(x, True),
+    lambda x: np.logaddexp2(x, x),
+]
+
+
+@pytest.mark.parametrize("k", range(len(OF_TRUTH)))
+def test_what_numpy_refuses_of_truth_values_or_answers_in_small_dtypes_is_refused(k):
+    """float16 and int8, which gradgen has no names for, or UFuncTypeError."""
+    with pytest.raises(gg.SpecError, match="needs numbers, got bool"):
+        gg.compile(OF_TRUTH[k], "bool[3]")
+
+
+@pytest.mark.parametrize(
+    ("spec", "f"),
+    [
+        ("i64[2]", lambda k: k + 2**63),
+        ("i64[2]", lambda k: k < 2**63),
+        ("bool[2]", lambda k: k * -(2**70)),
+        ("i32[2]", lambda k: 2**40 * k),
+    ],
+)
+def test_integers_that_are_too_large_for_the_dtype_they_meet_are_refused(spec, f):
+    with pytest.raises(gg.SpecError, match="needs to fit into i"):
+        gg.compile(f, spec)
+
+
+def test_ldexp_needs_integers():
+    with pytest.raises(gg.SpecError, match="ldexp needs integers"):
+        gg.compile(lambda x: np.ldexp(x, x), "f64[2]")

@@ -15,6 +15,8 @@ from gradgen.errors import UnsupportedError
 from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import OPS, Op
 from gradgen.ops import calls
+from gradgen.ops.reduce import as_value, no_truth
+from gradgen.ops.reductions import floats
 from gradgen.types import dtype_name
 from gradgen.value import Value, apply
 
@@ -46,18 +48,31 @@ def where(condition: Any, *branches: Any) -> Any:
             "np.where(condition) has a shape that depends on data",
             "Keep the shape and mask: np.where(condition, x, 0.0).",
         )
-    return calls.where(condition, *branches)
+    return calls.where(_truth(condition), *branches)
+
+
+def _truth(condition: Any) -> Any:
+    """A condition as truth values: its own dtype is not among those that the branches are promoted to."""
+    if isinstance(condition, (list, tuple)):
+        condition = as_value(condition)
+    if not isinstance(condition, Value):
+        return np.asarray(condition, np.bool_)[()]
+    return condition if condition.type.dtype == "bool" else calls.cast(condition, dtype="bool")
 
 
 @implements(np.clip)
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """np.clip; a bound that is absent is infinite, so that the slope is 1 at the other one too."""
     lo, hi = (a_min if min is None else min), (a_max if max is None else max)
-    if isinstance(a, Value) and not a.type.is_float and (lo is None or hi is None):
+    if (lo is None or hi is None) and not any(map(_is_float, (a, lo, hi))):
         # Integers have no infinity, and no slope.
         x = a if lo is None else FUNCTIONS[np.maximum](a, lo)
         return x if hi is None else FUNCTIONS[np.minimum](x, hi)
     return calls.clip(a, -math.inf if lo is None else lo, math.inf if hi is None else hi)
+
+
+def _is_float(x: Any) -> bool:
+    return x.type.is_float if isinstance(x, Value) else np.asarray(x).dtype.kind == "f"
 
 
 @implements("astype")
@@ -68,12 +83,12 @@ def astype(x: Any, dtype: Any) -> Any:
 
 @implements(np.positive)
 def positive(x: Any) -> Any:
-    return x
+    return no_truth("positive", x)
 
 
 @implements(np.fabs)
 def fabs(x: Any) -> Any:
-    return abs(x if x.type.is_float else calls.cast(x, dtype="f64"))
+    return abs(floats(no_truth("fabs", x)))
 
 
 @implements(np.isinf)
@@ -83,12 +98,12 @@ def isinf(x: Any) -> Any:
 
 @implements(np.radians, np.deg2rad)
 def radians(x: Any) -> Any:
-    return x * (math.pi / 180.0)
+    return no_truth("radians", x) * (math.pi / 180.0)
 
 
 @implements(np.degrees, np.rad2deg)
 def degrees(x: Any) -> Any:
-    return x * (180.0 / math.pi)
+    return no_truth("degrees", x) * (180.0 / math.pi)
 
 
 @implements(np.logical_xor)

@@ -16,8 +16,8 @@ from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import OPS
 from gradgen.ops import calls
 from gradgen.ops.rearrange import count_of
-from gradgen.ops.reduce import as_value, as_values
-from gradgen.ops.reductions import all_, floats
+from gradgen.ops.reduce import as_value, as_values, no_truth
+from gradgen.ops.reductions import all_, floats, floats_alike
 from gradgen.types import DTYPES
 from gradgen.value import Value, apply, constant
 
@@ -42,7 +42,7 @@ _LN2 = math.log(2.0)
 
 @implements(np.logaddexp2)
 def logaddexp2(a: Any, b: Any) -> Value:
-    a, b = as_values((a, b))
+    a, b = floats_alike("logaddexp2", a, b)
     return apply(OPS["logaddexp"], a * _LN2, b * _LN2) * (1.0 / _LN2)
 
 
@@ -55,7 +55,7 @@ def divmod_(a: Any, b: Any) -> tuple[Value, Value]:
 @implements(np.modf, math.modf)
 def modf(x: Any) -> tuple[Value, Value]:
     """The fraction, with the sign of x, and the rest."""
-    x = floats(x)
+    x = floats(no_truth("modf", x))
     whole = apply(OPS["trunc"], x)
     fraction = calls.where(calls.equal(abs(x), math.inf), 0.0, x - whole)
     return calls.copysign(fraction, x), whole
@@ -77,7 +77,7 @@ def _exponent(x: Value) -> Value:
 @implements(np.frexp, math.frexp)
 def frexp(x: Any) -> tuple[Value, Value]:
     """x = fraction * 2**exponent, half <= |fraction| < 1; the exponent is constant."""
-    x = floats(x)
+    x = floats(no_truth("frexp", x))
     e = calls.floor(_exponent(x))
     half = calls.floor(0.5 * e)  # in two steps, so that no power of two overflows
     fraction = x * apply(OPS["exp2"], -half) * apply(OPS["exp2"], half - e)
@@ -86,12 +86,17 @@ def frexp(x: Any) -> tuple[Value, Value]:
 
 @implements(np.ldexp, math.ldexp)
 def ldexp(x: Any, n: Any) -> Value:
-    """x * 2**n."""
-    x, n = as_values((x, n))
-    x = floats(x)
-    e = calls.cast(n, dtype=x.type.dtype)
-    half = calls.floor(0.5 * e)
-    return x * apply(OPS["exp2"], half) * apply(OPS["exp2"], e - half)
+    """x * 2**n, in the dtype of x; SpecError unless n is integers."""
+    x, n = floats(no_truth("ldexp", x)), as_value(n)
+    if n.type.is_float:
+        raise SpecError(f"ldexp needs integers as exponents, got {n.type}", "Write x * 2.0**n.")
+    # What is beyond takes every number to 0 or inf. In three steps, no power of which overflows or is 0.
+    far = 300 if x.type.dtype == "f32" else 2200
+    held = calls.clip(calls.cast(n, dtype="i64"), -far, far)
+    e = calls.cast(held, dtype=x.type.dtype)
+    third = calls.rint(e / 3.0)
+    step = apply(OPS["exp2"], third)
+    return x * step * step * apply(OPS["exp2"], e - 2.0 * third)
 
 
 @implements(np.signbit)
@@ -108,9 +113,9 @@ def math_copysign(x: Any, y: Any) -> Value:
 @implements(np.heaviside)
 def heaviside(x: Any, h0: Any) -> Value:
     """0 below 0, 1 above, h0 at 0."""
-    x, h0 = as_values((x, h0))
+    x, h0 = floats_alike("heaviside", x, h0)
     step = calls.where(calls.less(x, 0), 0.0, calls.where(calls.greater(x, 0), 1.0, h0))
-    return calls.where(calls.isnan(x), x, step) if x.type.is_float else step
+    return calls.where(calls.isnan(x), x, step)
 
 
 @implements(np.nan_to_num)
@@ -131,7 +136,7 @@ def nan_to_num(
 
 @implements(np.round, np.around)
 def round_(a: Any, decimals: int = 0, out: None = None) -> Value:
-    a = as_value(a)
+    a = no_truth("np.round", a)
     decimals = count_of("np.round", decimals)
     if not a.type.is_float:
         if decimals >= 0:
@@ -152,6 +157,7 @@ def fix(x: Any) -> Value:
 @implements(np.isclose)
 def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Value:
     a, b = as_values((a, b))
+    b = floats(b)  # differences of integers might wrap around
     near = calls.less_equal(abs(a - b), atol + rtol * abs(b))
     near = calls.logical_or(calls.logical_and(near, calls.isfinite(b)), calls.equal(a, b))
     if equal_nan:
@@ -189,13 +195,18 @@ def isneginf(x: Any, out: None = None) -> Value:
 
 @implements(np.isreal)
 def isreal(x: Any) -> Value:
-    return calls.equal(as_value(x) * 0, as_value(x) * 0)
+    return FUNCTIONS[np.ones_like](x, dtype="bool")
 
 
 # -- of real numbers, what complex ones would have
-@implements(np.real, np.conjugate, np.real_if_close)
+@implements(np.real, np.real_if_close)
 def real(x: Any) -> Value:
     return as_value(x)
+
+
+@implements(np.conjugate)
+def conjugate(x: Any) -> Value:
+    return no_truth("np.conjugate", x)
 
 
 @implements(np.imag)
@@ -205,10 +216,10 @@ def imag(x: Any) -> Value:
 
 @implements(np.angle)
 def angle(z: Any, deg: bool = False) -> Value:
-    """0, or pi for negative numbers."""
+    """0, or pi for negative numbers and -0.0; NaN stays NaN."""
     z = floats(z)
     half = constant(180.0 if deg else math.pi, z.type.dtype)
-    return calls.where(calls.less(z, 0.0), half, 0.0)
+    return calls.where(calls.isnan(z), z, calls.where(signbit(z), half, 0.0))
 
 
 @implements(np.iscomplexobj)

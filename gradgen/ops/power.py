@@ -203,14 +203,18 @@ def raise_to(a: Any, b: Any) -> Any:
         return apply(OPS["power"], a, b)
     if isinstance(n, np.int64) and a.type.dtype == "i32":
         a = calls.cast(a, dtype="i64")
+    if a.type.dtype == "bool":
+        if n == 2 or isinstance(n, (bool, np.bool_)):
+            return calls.square(a)  # int8 in NumPy: refused
+        a = calls.cast(a, dtype=constant(n).type.dtype)
     if a.type.dtype[0] == "i":
-        if not isinstance(n, (int, np.integer)):
+        if not isinstance(n, (int, np.integer, np.bool_)):
             a = calls.cast(a, dtype="f64")
         else:
             _refuse_negative(a, n)
     if n == 0:
         return _ones_like(a)
-    if n == 1 and a.type.dtype != "bool":
+    if n == 1:
         return +a
     if n == 2:
         return calls.square(a)

@@ -394,6 +394,17 @@ def as_value(x: Any) -> Value:
     return lift(SUM, (x,))[0]
 
 
+def no_truth(what: str, x: Any) -> Value:
+    """An operand as a Value; SpecError if it is truth values, which NumPy refuses or answers for in float16."""
+    x = as_value(x)
+    if x.type.dtype == "bool":
+        raise SpecError(
+            f"{what} needs numbers, got {x.type}",
+            "Convert the truth values first: mask.astype(float).",
+        )
+    return x
+
+
 def as_values(operands: Any) -> list[Value]:
     """Operands of one function as Values, lifted together: numbers and captured arrays take the dtype of the Values."""
     return list(lift(SUM, tuple(operands)))

@@ -19,9 +19,9 @@ from gradgen.errors import SpecError
 from gradgen.functions import FUNCTIONS, implements
 from gradgen.ir import OPS, Op
 from gradgen.ops import calls
-from gradgen.ops.reduce import Axes, as_value, as_values, axes_of, reduced_shape
+from gradgen.ops.reduce import Axes, as_value, as_values, axes_of, no_truth, reduced_shape
 from gradgen.sizes import add, max0, nonnegative, product
-from gradgen.types import broadcast, dtype_name
+from gradgen.types import broadcast, dtype_name, floating, promote
 from gradgen.value import Extent, Value, apply, current_trace
 
 # Elements that change nothing: what `where=` leaves in place of the masked ones.
@@ -161,6 +161,15 @@ def floats(x: Any, dtype: Any = None) -> Value:
     """x as floats: integers and truth values become f64."""
     x = as_dtype(as_value(x), dtype)
     return x if x.type.is_float else calls.cast(x, dtype="f64")
+
+
+def floats_alike(what: str, a: Any, b: Any) -> list[Value]:
+    """Two operands in the floating dtype that NumPy computes them in: nothing is rounded to the dtype of one of them."""
+    both = as_values((a, b))
+    dtype = promote(*[x.type.dtype for x in both])
+    if dtype == "bool":
+        no_truth(what, both[0])
+    return [as_dtype(x, floating(dtype)) for x in both]
 
 
 @implements(np.mean)
