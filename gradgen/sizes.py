@@ -1,8 +1,8 @@
 """Sizes of arrays that are known only when the emitted code is called.
 
 A size is a Python `int`, or a `Size`: an integer polynomial over letters (`n`, `2*n + 1`, `d*(d-1)//2`) in one normal
-form, so that equal sizes are equal objects and a shape can be compared structurally. Floor division and clipping at
-zero are opaque atoms.
+form, so that equal sizes are equal objects and a shape can be compared structurally. Floor division, clipping at zero and
+whole square roots are opaque atoms.
 
     n - 1 of `x[1:]` is max(0, n - 1): correct for n = 0 too; `max0` keeps it in normal form:
     max0(max0(n - 1) - 1) = max0(n - 2)
@@ -14,6 +14,7 @@ division by a size that can be zero (it raises when evaluated), sizes that depen
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Union
 
@@ -25,7 +26,7 @@ Monomial = tuple[Atom, ...]
 
 
 class Opaque:
-    """An atom that is not a letter: `floordiv(a, b)` or `max0(a)`; compared by structure."""
+    """An atom that is not a letter: `floordiv(a, b)`, `max0(a)` or `isqrt(a)`; compared by structure."""
 
     __slots__ = ("args", "key", "kind")
 
@@ -199,21 +200,30 @@ def max0(a: Dim) -> Dim:
     return Size((((Opaque("max0", a),), 1),))
 
 
+def isqrt(a: Dim) -> Dim:
+    """The whole part of the square root of a, which is not negative."""
+    return math.isqrt(a) if isinstance(a, int) else Size((((Opaque("isqrt", a),), 1),))
+
+
 def nonnegative(a: Dim) -> bool:
     """Whether a >= 0 for every value of its letters, as far as signs of coefficients and k * (b // k) <= b show it."""
     if isinstance(a, int):
         return a >= 0
     for m, c in a.terms:
-        if c < 0 and len(m) == 1 and isinstance(m[0], Opaque) and m[0].kind == "floordiv":
-            b, k = m[0].args
-            if isinstance(k, int) and k > 0 and c % k == 0:
-                without = add(a, Size(((m, -c),)))
-                return nonnegative(add(without, mul(c // k, b)))
+        for atom in m:
+            if c < 0 and isinstance(atom, Opaque) and atom.kind == "floordiv":
+                b, k = atom.args
+                quotient = Size((((atom,), 1),))
+                if isinstance(k, int) and k > 0 and m == (atom,) and c % k == 0:
+                    return nonnegative(add(add(a, mul(-c, quotient)), mul(c // k, b)))
+                rest = add(a, mul(quotient, k))  # a = b - k * (b // k) + what is left
+                if isinstance(k, Size) and not any(atom in n for n, _ in _terms(rest)):
+                    return nonnegative(k) and nonnegative(add(rest, mul(-1, b)))
     return all(c >= 0 and all(_atom_nonnegative(x) for x in m) for m, c in a.terms)
 
 
 def _atom_nonnegative(atom: Atom) -> bool:
-    if isinstance(atom, str) or atom.kind == "max0":
+    if isinstance(atom, str) or atom.kind in ("max0", "isqrt"):
         return True
     return all(nonnegative(arg) for arg in atom.args)
 
@@ -238,6 +248,8 @@ def evaluate(dim: Dim, env: Mapping[str, int]) -> int:
                 value *= env[atom]
             elif atom.kind == "max0":
                 value *= max(0, evaluate(atom.args[0], env))
+            elif atom.kind == "isqrt":
+                value *= math.isqrt(evaluate(atom.args[0], env))
             else:
                 value *= evaluate(atom.args[0], env) // evaluate(atom.args[1], env)
         total += value
@@ -256,8 +268,24 @@ def substitute(dim: Dim, env: Mapping[str, Dim]) -> Dim:
                 value = mul(value, env.get(atom, letter(atom)))
             elif atom.kind == "max0":
                 value = mul(value, max0(substitute(atom.args[0], env)))
+            elif atom.kind == "isqrt":
+                value = mul(value, isqrt(substitute(atom.args[0], env)))
             else:
                 value = mul(value, floordiv(*(substitute(arg, env) for arg in atom.args)))
+        total = add(total, value)
+    return total
+
+
+def with_atoms(dim: Dim, instead: Callable[[Opaque], Dim | None]) -> Dim:
+    """`dim` with other sizes in the place of those of its opaque atoms for which there is one."""
+    if isinstance(dim, int):
+        return dim
+    total: Dim = 0
+    for monomial, coefficient in dim.terms:
+        value: Dim = coefficient
+        for atom in monomial:
+            other = letter(atom) if isinstance(atom, str) else instead(atom)
+            value = mul(value, Size((((atom,), 1),)) if other is None else other)
         total = add(total, value)
     return total
 
@@ -266,12 +294,13 @@ def spell(
     dim: Dim,
     name: Callable[[str], str],
     max0_text: str = "max(0, {0})",
-    floordiv_text: str = "{0} // {1}",
+    floordiv_text: str | Callable[[Dim], str] = "{0} // {1}",
+    isqrt_text: str = "isqrt({0})",
     tight: bool = False,
 ) -> str:
     """The size as an expression of a target language: `name` spells a letter; a sum of products.
 
-    tight: no blanks around `*` (for comments and shapes), as in `n*d + 1`.
+    floordiv_text: the text, or which one for a divisor. tight: no blanks around `*` (for comments and shapes), as in `n*d + 1`.
     """
     if isinstance(dim, int):
         return str(dim)
@@ -285,14 +314,19 @@ def spell(
             if isinstance(atom, str):
                 factors.append(name(atom))
                 continue
-            args = [spell(a, name, max0_text, floordiv_text, tight) for a in atom.args]
+            args = [spell(a, name, max0_text, floordiv_text, isqrt_text, tight) for a in atom.args]
             if atom.kind == "max0":
                 factors.append(max0_text.format(*args))
+            elif atom.kind == "isqrt":
+                factors.append(isqrt_text.format(_wrap(atom.args[0], args[0])))
             else:
                 wrapped = [_wrap(a, text) for a, text in zip(atom.args, args, strict=True)]
-                text = floordiv_text.format(*(wrapped if " // " in floordiv_text else args))
+                form = (
+                    floordiv_text if isinstance(floordiv_text, str) else floordiv_text(atom.args[1])
+                )
+                text = form.format(*(wrapped if " // " in form else args))
                 alone = len(monomial) == 1 and abs(coefficient) == 1
-                factors.append(text if alone or " // " not in floordiv_text else f"({text})")
+                factors.append(text if alone or " // " not in form else f"({text})")
         term = times.join(factors)
         if not parts:
             parts.append(f"-{term}" if coefficient < 0 else term)

@@ -472,7 +472,7 @@ def test_a_while_loop_that_does_not_end_on_the_samples_of_the_self_test(target):
 @pytest.mark.parametrize("target", ["numpy", "c"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_checkpoints_of_a_scan_of_symbolic_length(target, reverse):
-    """Blocks of three steps and what is left of n steps."""
+    """Blocks of three steps, or of about the square root of n, and what is left of n steps."""
 
     def f(x, w, every):
         h, ys = gg.scan(
@@ -485,12 +485,15 @@ def test_checkpoints_of_a_scan_of_symbolic_length(target, reverse):
             gg.value_and_grad(lambda x, w, every=every: f(x, w, every), (0, 1)),
             "f64[n]", "f64[]", target=target,
         )
-        for every in (None, 3)
+        for every in (None, 3, "sqrt")
     ]  # fmt: skip
-    for n in (0, 1, 3, 5):
-        (value, bars), (expected, gradient) = fns[1](X[:n], W), fns[0](X[:n], W)
-        assert value == pytest.approx(expected, rel=1e-14)
-        same(bars, gradient, 1e-13)
+    longer = np.resize(X, 26)
+    for n in (0, 1, 2, 3, 4, 5, 8, 9, 10, 24, 25, 26):
+        expected, gradient = fns[0](longer[:n], W)
+        for fn in fns[1:]:
+            value, bars = fn(longer[:n], W)
+            assert value == pytest.approx(expected, rel=1e-14)
+            same(bars, gradient, 1e-13)
 
 
 @pytest.mark.parametrize("target", ["numpy", "c"])
@@ -531,7 +534,13 @@ def test_the_memory_of_a_checkpointed_scan(math):
         held.append(fn.cost().workspace)
         found.append(fn(x, A))
     one = 8 * wide
-    assert held[0] >= steps * one and held[1] <= 4.2 * np.sqrt(steps) * one
+    any_length = gg.compile(
+        gg.value_and_grad(lambda x, A: loss(x, A, "sqrt"), 1), "f64[n,8]", A, target="c"
+    )
+    held.append(any_length.cost(n=steps).workspace)
+    assert held[0] >= steps * one
+    assert max(held[1:]) <= 4.2 * np.sqrt(steps) * one
+    np.testing.assert_allclose(any_length(x, A)[0], found[0][0], rtol=1e-14)
     (value, bars), (expected, gradient) = found
     if math == "strict":
         assert value == expected

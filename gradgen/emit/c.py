@@ -72,10 +72,11 @@ class CFile:
         else:
             about[0] += f" {mark}."
         selftest = selftest_file(functions, self.heading)
+        declarations = [self._declaration(f) for f in functions]
         header = render(
             "header.h.j2", about="\n * ".join(about), name=self.name, guard=f"{self.prefix}_H", prefix=self.prefix,
-            functions=[self._declaration(f) for f in functions], selftest=selftest != "",
-            boolean=self._boolean, work=any(f.needs_work for f in functions),
+            functions=declarations, selftest=selftest != "", boolean=self._boolean,
+            work=any(f.needs_work for f in functions), roots=any("sqrt(" in str(d["work"]) for d in declarations),
         )  # fmt: skip
         build = render(
             "build.py.j2", name=self.name, mark=mark, licence=LICENCE, prototypes=self._cdef(),

@@ -142,6 +142,7 @@ class CallFile:
                 lambda n: f"(double){self.sizes[n]}",
                 "gg_larger0({0})",
                 "gg_floor_div({0}, {1})",
+                "sqrt({0})",
             )
             lines += [
                 f"    PyThreadState *saved = {heavy} >= {LONG_WORK} ? PyEval_SaveThread() : NULL;",
@@ -272,7 +273,10 @@ class CallFile:
         return [f"({' | '.join(self.sizes.values())}) < (int64_t)1 << {bits}"]
 
     def _size(self, dim: Dim) -> str:
-        return spell(dim, lambda n: self.sizes[n], "gg_larger0({0})", "gg_floor_div({0}, {1})")
+        root = "(int64_t)sqrt((double)({0}))"
+        return spell(
+            dim, lambda n: self.sizes[n], "gg_larger0({0})", "gg_floor_div({0}, {1})", root
+        )
 
     def _made(self) -> list[str]:
         """Each output: an array for it, fresh or given; for a scalar the given place, if any."""

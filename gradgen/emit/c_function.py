@@ -32,7 +32,7 @@ from gradgen.ir import entry_checks
 from gradgen.lower import compile_loops
 from gradgen.lower.kernel import TAPE_STEPS, Buffer, Kernel, Loop, walk
 from gradgen.options import Options
-from gradgen.sizes import Dim, Opaque, letters, spell
+from gradgen.sizes import Dim, Opaque, add, letters, nonnegative, spell
 from gradgen.spelling import COMPARE, Expr
 from gradgen.types import BYTES, C_NAMES
 
@@ -229,11 +229,15 @@ class CFunction:
     def work_text(self) -> str:
         if not self.needs_work:
             return ""
-        clip, quotient = "({0} > 0 ? {0} : 0)", "(({0}) / {1})"
-        if any(name in _divisors(self.kernel.work_bytes) for name in self.sizes):
-            quotient = "(({1}) != 0 ? ({0}) / ({1}) : 0)"
+        clip = "({0} > 0 ? {0} : 0)"
+
+        def quotient(divisor: Dim) -> str:
+            positive = nonnegative(add(divisor, -1))
+            return "(({0}) / ({1}))" if positive else "(({1}) != 0 ? ({0}) / ({1}) : 0)"
+
+        root = "(int64_t)sqrt((double)({0}))"
         text = spell(
-            self.kernel.work_bytes, lambda n: f"(int64_t)({self.sizes[n]})", clip, quotient
+            self.kernel.work_bytes, lambda n: f"(int64_t)({self.sizes[n]})", clip, quotient, root
         )
         return " \\\n".join(fold_line("    ", f"((size_t)({text}))", 98))
 

@@ -80,6 +80,8 @@ class CPlaces(abc.ABC):
         args = [self.dim(a) for a in atom.args]
         if atom.kind == "max0":
             text = f"{args[0].at(COMPARE + 1)} > 0 ? {args[0].at(TERNARY + 1)} : 0"
+        elif atom.kind == "isqrt":
+            text = f"(int64_t)sqrt((double){args[0].at(UNARY)})"
         elif nonnegative(atom.args[0]) and isinstance(atom.args[1], int) and atom.args[1] > 0:
             text = f"{args[0].at(PRODUCT)} / {args[1].at(PRODUCT + 1)}"
         else:

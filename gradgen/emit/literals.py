@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradgen.sizes import Dim
+from gradgen.sizes import Dim, Opaque
 from gradgen.spelling import ATOM, PRODUCT, SUM, UNARY, Expr
 
 
@@ -21,7 +21,7 @@ def size_precedence(dim: Dim) -> int:
         return UNARY if len(monomial) == 1 and coefficient == -1 else SUM
     if len(monomial) == 1 and coefficient == 1:
         atom = monomial[0]
-        return ATOM if isinstance(atom, str) or atom.kind == "max0" else PRODUCT
+        return PRODUCT if isinstance(atom, Opaque) and atom.kind == "floordiv" else ATOM
     return PRODUCT
 
 

@@ -259,6 +259,7 @@ class PythonFunction:
         ):
             if letter not in self.signature.size_arguments:
                 lines.append(f"    {name} = {self._shape_of_letter(letter)}")
+        lines += [f"    {name} = {text}" for name, text in printed.sizes.items()]
         if lines and printed.statements:
             lines.append("")
         return lines

@@ -38,7 +38,7 @@ def split(function: Any, printed: Printed, inputs: list[str]) -> tuple[list[str]
     statements = printed.statements
     chunks = [statements[k : k + PART] for k in range(0, len(statements), PART)]
     result_names = dict.fromkeys(e.text for e in printed.results)
-    entry = set(inputs) | set(printed.letters.values())
+    entry = set(inputs) | set(printed.letters.values()) | set(printed.sizes)
     home: dict[str, int] = {}
     reads: list[dict[str, None]] = []
     for k, chunk in enumerate(chunks):
@@ -48,7 +48,7 @@ def split(function: Any, printed: Printed, inputs: list[str]) -> tuple[list[str]
             home.setdefault(s.target, k)
             for name in s.more:
                 home.setdefault(name, k)
-    letters_used = list(printed.letters.values())
+    letters_used = [*printed.letters.values(), *printed.sizes]
     exported: list[dict[str, int]] = [{} for _ in chunks]
     for read in reads:
         for name in read:

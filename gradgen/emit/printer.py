@@ -23,12 +23,15 @@ from gradgen.ir import CONST, LEAVES, OPS, SIZE, Function, shows, use_counts
 from gradgen.ops.regions import ITEM
 from gradgen.ops.spans import index_text
 from gradgen.sites import cite
-from gradgen.sizes import Dim, spell
+from gradgen.sizes import Dim, Opaque, Size, letter, letters, spell, with_atoms
 from gradgen.spelling import ATOM, TERNARY, Expr
 from gradgen.types import DTYPES, promote
 from gradgen.value import Value
 
 AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
+
+
+ROOT = "int(np.sqrt({0}))"  # of a size
 
 
 @dataclass
@@ -39,6 +42,9 @@ class Printed:
     results: list[Expr]
     helpers: dict[str, str] = field(default_factory=dict)
     letters: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, str] = field(
+        default_factory=dict
+    )  # names of parts of sizes, and what they are
 
 
 class Printer:
@@ -64,6 +70,10 @@ class Printer:
         self.letters = letters
         self.helper_prefix = helper_prefix
         self.used_letters: dict[str, str] = {}
+        self.part_names: dict[
+            str, str
+        ] = {}  # of parts of sizes that are computed once, by the part's key
+        self.parts_of_sizes: dict[str, str] = {}
         self.helpers: dict[str, str] = {}
         self._exprs: dict[Value, Expr] = {}
         self._by_dtype: dict[str, dict[Any, Callable[..., Expr]]] = {}  # the spelling of each op
@@ -90,6 +100,7 @@ class Printer:
             fn, self.names, self.spelling, inputs, self.letters, self.fold, self.helper_prefix
         )
         inner.helpers, inner.used_letters = self.helpers, self.used_letters
+        inner.part_names, inner.parts_of_sizes = self.part_names, self.parts_of_sizes
         inner.local_letters, inner.tables = self.local_letters, self.tables
         inner.is_region = True
         inner.indent = self.indent + indent
@@ -97,9 +108,32 @@ class Printer:
 
     # -- the interface that spellings use
     def size(self, dim: Dim) -> str:
-        return spell(dim, self.letter)
+        return self.sized(dim).text
+
+    def sized(self, dim: Dim) -> Expr:
+        """A size as an expression; what has a root in it is computed once, at the start."""
+        short = with_atoms(dim, self._part_of_size)
+        return Expr(spell(short, self.letter, isqrt_text=ROOT), size_precedence(short))
+
+    def _part_of_size(self, atom: Opaque) -> Dim | None:
+        if not (
+            atom.kind == "isqrt"
+            or any(isinstance(a, Size) and "isqrt" in str(a) for a in atom.args)
+        ):
+            return None
+        if any(letter in self.local_letters for arg in atom.args for letter in letters(arg)):
+            return None
+        if atom.key not in self.part_names:
+            args = [with_atoms(arg, self._part_of_size) for arg in atom.args]
+            text = spell(Size((((Opaque(atom.kind, *args),), 1),)), self.letter, isqrt_text=ROOT)
+            name = self.names.fresh("root" if atom.kind == "isqrt" else "count")
+            self.part_names[atom.key] = name
+            self.parts_of_sizes[name] = text
+        return letter(self.part_names[atom.key])
 
     def letter(self, name: str) -> str:
+        if name in self.parts_of_sizes:
+            return name
         if name in self.local_letters:
             return self.local_letters[name]
         self.used_letters[name] = self.letters[name]
@@ -167,7 +201,9 @@ class Printer:
             else:
                 self._assign(node, expr)
         results = [self._operand(v) for v in fn.outputs]
-        return Printed(self.statements, results, self.helpers, self.used_letters)
+        return Printed(
+            self.statements, results, self.helpers, self.used_letters, self.parts_of_sizes
+        )
 
     def _spelling(self, node: Value) -> Callable[..., Expr]:
         found: Callable[..., Expr] | None = getattr(node.op, self.spelling)
@@ -195,7 +231,7 @@ class Printer:
             return literal
         assert node.op is SIZE
         dim = node.params["size"]
-        return Expr(self.size(dim), size_precedence(dim))
+        return self.sized(dim)
 
     def _array(self, node: Value) -> Expr:
         """A captured array gets a statement of its own where it is first read: its text once, whatever reads it."""

@@ -8,7 +8,6 @@ Python numbers as carries are weakly typed: `gg.scan(f, 0.0, xs)` carries f32 wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from gradgen.ir import OPS
 from gradgen.ops.reduce import as_value
 from gradgen.ops.regions import COND, SCAN, WHILE, items, unstacked
 from gradgen.ops.shape import concatenate, reshape, stack
-from gradgen.sizes import Dim, add, floordiv, max0, mul
+from gradgen.sizes import Dim, add, floordiv, isqrt, max0, mul
 from gradgen.trace.calls import checkpoint as checkpointed
 from gradgen.trace.effects import check_unchanged, contents
 from gradgen.trace.hooks import enter
@@ -119,7 +118,7 @@ def scan(
 
     init: a number, array or structure of them; xs: an array or a structure of arrays with one leading length, or None with
     `length`; ys: each y stacked along a new first axis, None for no y. reverse: from the last x to the first.
-    checkpoint: keep only every k-th carry for the reverse pass and recompute the others ("sqrt": k = sqrt(length)).
+    checkpoint: keep only every k-th carry for the reverse pass and recompute the others ("sqrt": k about sqrt(length)).
     Raises ShapeError where leading lengths differ or a carry's type changes.
     """
     leaves, tree = flatten(xs, nones=True)
@@ -177,17 +176,13 @@ def scan_in_blocks(
 ) -> tuple[Any, Any]:
     """A scan over blocks of steps, each a checkpoint: reverse mode keeps one carry a block and runs a block twice.
 
-    every: steps a block; "sqrt" takes the square root of the number of steps, which makes memory smallest. (A. Griewank and
-    A. Walther, "Evaluating Derivatives", 2nd ed., SIAM 2008, section 12.)
+    every: steps a block; "sqrt" takes the square root of the number of steps, which makes memory smallest.
+    (A. Griewank and A. Walther, "Evaluating Derivatives", 2nd ed., SIAM 2008, section 12.)
     """
     if every == "sqrt":
-        if not isinstance(steps, int):
-            raise SpecError(
-                f'scan needs a number for checkpoint where its length is the symbolic size {steps}, got "sqrt"',
-                "Give the number of steps a block, checkpoint=k.",
-            )
-        every = max(1, math.isqrt(steps))
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        root = isqrt(steps)
+        every = max(1, root) if isinstance(root, int) else add(root, 1)
+    elif isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise SpecError(f'checkpoint needs a number of steps or "sqrt", got {every!r}')
     leaves, tree = flatten(xs, nones=True)
     blocks = floordiv(steps, every)
