@@ -386,7 +386,7 @@ class Trace:
                 return constant(value._data, value.type.dtype, value.name)
             return value
         outer = self.parent
-        while outer is not None and outer is not owner:
+        while outer is not None and outer is not owner and not outer.trusted:
             outer = outer.parent
         if outer is None:
             raise ForeignValue(

@@ -690,3 +690,52 @@ def test_two_carries_that_begin_as_one_array(f, spec):
 
 def leaves(result):
     return [x for r in result for x in leaves(r)] if isinstance(result, tuple) else [result]
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_a_step_that_changes_a_copy_of_what_all_steps_read(target):
+    """An array made before the loop is the loop's to read, in every step: a copy is written into, never itself."""
+
+    def f(x):
+        table = x * 2.0
+
+        def body(c, v):
+            own = table.copy()
+            own[0] = own[0] + v
+            own[1:] += c
+            return np.sum(own * own) * 0.01, None
+
+        return (
+            gg.scan(body, 0.5, x)[0]
+            + gg.cond(x[0] > 0.0, lambda: body(0.1, 0.2)[0], lambda: 0.0)
+            + table[0]
+        )
+
+    start = X[:3]
+    value, slope = gg.compile(gg.value_and_grad(f), "f64[3]", target=target)(start)
+    expected, gradient = gg.value_and_grad(f)(start)
+    assert value == pytest.approx(expected, rel=1e-14)
+    same(slope, gradient, 1e-13)
+    step = 1e-6 * np.eye(3)[1]
+    assert slope[1] == pytest.approx((f(start + step) - f(start - step)) / 2e-6, rel=1e-8)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_weights_that_a_while_in_a_scan_reads(target):
+    """The steps of the inner loop differ in number: their cotangents of the weights make no stack over the outer one."""
+
+    def f(w, x):
+        def body(h, v):
+            while np.sum(h * h) < 1.0 + v:
+                h = np.tanh(w @ h) + 0.3 * h + 0.05
+            return h * 0.3, None
+
+        return np.sum(gg.scan(body, np.ones(2) * 0.1, x)[0])
+
+    w = np.array([[0.5, 0.2], [0.3, 0.8]])
+    x = np.array([0.1, 0.2, 0.05])
+    slope = gg.compile(gg.grad(f), "f64[2,2]", "f64[n]", target=target)(w, x)
+    for i, j in np.ndindex(2, 2):
+        step = np.zeros((2, 2))
+        step[i, j] = 1e-6
+        assert slope[i, j] == pytest.approx((f(w + step, x) - f(w - step, x)) / 2e-6, rel=1e-7)

@@ -1,8 +1,8 @@
-"""Which values depend, through floats, on the inputs that a derivative is taken by."""
+"""Which values depend, through floats, on the inputs that a derivative is taken by; which results of a loop have cotangents."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gradgen.ir import Function
 from gradgen.ops.regions import CALL, COND, ITEM, Loop
@@ -89,3 +89,29 @@ def loop_wrt(loop: Loop, active: Sequence[bool], carried: Sequence[bool]) -> lis
     """Numbers of the body's inputs that are active."""
     flags = [False, *carried, *active[loop.carries :]]
     return [k for k, a in enumerate(flags) if a]
+
+
+def seeds_of(
+    loop: Loop, bars: Mapping[int, Value], wrt: Sequence[int], carried: Sequence[bool]
+) -> list[str | None]:
+    """For each result of a loop's body the name of its cotangent, or None where it has none."""
+    flows = active_outputs(loop.body, wrt)
+    seeds: list[str | None] = []
+    for k, out in enumerate(loop.body.outputs):
+        is_carry = k < loop.carries
+        wanted = flows[k] and (carried[k] if is_carry else loop.first_y + k - loop.carries in bars)
+        source = loop.carry_inputs[k].name if is_carry else out.name
+        seeds.append(f"{source or ('carry' if is_carry else 'y')}_bar" if wanted else None)
+    return seeds
+
+
+def masked_outputs(loop: Loop, bars: Mapping[int, Value], masked: Collection[int]) -> list[int]:
+    """The results of the body whose cotangents from after the loop may all hold exact zeros of a branch not taken."""
+    given: dict[int, list[int]] = {}
+    for number in bars:
+        if number >= loop.first_state:
+            k = loop.kept[number - loop.first_state]
+        else:  # the final carries, then the ys: the body's results in order
+            k = number - loop.first_final
+        given.setdefault(k, []).append(number)
+    return [k for k, numbers in given.items() if all(n in masked for n in numbers)]

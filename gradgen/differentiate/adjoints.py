@@ -15,9 +15,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from gradgen.differentiate.activity import active_carries, active_outputs, loop_wrt
+from gradgen.differentiate.activity import (
+    active_carries,
+    active_outputs,
+    loop_wrt,
+    masked_outputs,
+    seeds_of,
+)
 from gradgen.differentiate.calls import Pulled, Reverse, item_of, pull_call
-from gradgen.differentiate.residuals import split
+from gradgen.differentiate.residuals import local_letters, split
+from gradgen.differentiate.snapshots import pull_from_snapshots
 from gradgen.ir import LEAVES, OPS, Function
 from gradgen.ops.index import SLICE, is_zeros, zeros
 from gradgen.ops.regions import CALL, COND, ITEM, SCAN, WHILE, Loop, all_letters
@@ -38,6 +45,8 @@ def pull(
         return _pull_cond(node, bars, active, masked, reverse)
     if node.op is CALL:
         return pull_call(node, bars, active, masked, reverse)
+    if node.params.get("snapshots"):
+        return pull_from_snapshots(node, bars, active, masked, reverse)
     return _pull_loop(node, bars, active, masked, reverse)
 
 
@@ -66,14 +75,8 @@ def _pull_loop(
     loop = Loop.of(node)
     carried = active_carries(loop, active)
     wrt = loop_wrt(loop, active, carried)
-    flows = active_outputs(loop.body, wrt)
-    seeds: list[str | None] = []
-    for k, out in enumerate(loop.body.outputs):
-        is_carry = k < loop.carries
-        wanted = flows[k] and (carried[k] if is_carry else loop.first_y + k - loop.carries in bars)
-        source = loop.carry_inputs[k].name if is_carry else out.name
-        seeds.append(f"{source or ('carry' if is_carry else 'y')}_bar" if wanted else None)
-    joint, count, guarded = reverse(loop.body, wrt, seeds, _masked_outputs(loop, bars, masked))
+    seeds = seeds_of(loop, bars, wrt, carried)
+    joint, count, guarded = reverse(loop.body, wrt, seeds, masked_outputs(loop, bars, masked))
     outputs = len(loop.body.outputs)
     in_bars = dict(zip(wrt, joint.outputs[outputs:], strict=True))
     seed_inputs = iter(joint.inputs[len(loop.body.inputs) :])
@@ -236,18 +239,6 @@ def _pull_loop(
     return Pulled(replaced, numbers, made, found, frozenset([k - 1 for k in guarded]))
 
 
-def _masked_outputs(loop: Loop, bars: Mapping[int, Value], masked: Collection[int]) -> list[int]:
-    """The results of the body whose cotangents from after the loop may all hold exact zeros of a branch not taken."""
-    given: dict[int, list[int]] = {}
-    for number in bars:
-        if number >= loop.first_state:
-            k = loop.kept[number - loop.first_state]
-        else:  # the final carries, then the ys: the body's results in order
-            k = number - loop.first_final
-        given.setdefault(k, []).append(number)
-    return [k for k, numbers in given.items() if all(n in masked for n in numbers)]
-
-
 def _shifted(states: Value, first: int, length: Dim) -> Value:
     """The `length` states from number `first` (0 or 1) on."""
     span = Span(None, -1) if first == 0 else Span(1, None)
@@ -267,6 +258,7 @@ class _Sums:
     ) -> None:  # fmt: skip
         self.loop, self.inputs, self.operands, self.ys = loop, inputs, operands, ys
         self.has_carries = has_carries or loop.carries > 0
+        self.local = local_letters(statements)
         # Blocks that are computed again to save memory keep no stacks for after the loop.
         self.stacks = not any(
             n.op is CALL and n.params["kind"] == "checkpoint" for n in loop.body.body
@@ -281,7 +273,7 @@ class _Sums:
         terms, rest = _terms(bar), []
         for term in terms:
             pair = _product(term, self.loop) if self.stacks else None
-            if pair is not None:
+            if pair is not None and not any(self.is_local(v) for v in pair[1:]):
                 kind, a, b = pair
                 self.products.append((target, kind, self.stack(a), self.stack(b)))
             else:
@@ -310,6 +302,10 @@ class _Sums:
                 final.name = name
             self.finals.append(final)
             self.targets.append(target)
+
+    def is_local(self, value: Value) -> bool:
+        """Whether the steps' values differ in size, so that they make no stack."""
+        return not self.local.isdisjoint(x for dim in value.type.shape for x in letters(dim))
 
     def stack(self, value: Value) -> tuple[str, int]:
         """Where the values of all steps are: an operand of the adjoint, or a result of it."""

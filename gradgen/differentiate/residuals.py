@@ -41,7 +41,7 @@ def split(
     inner = {n: k for k, n in enumerate(forward)}
     second = needed(reverse, results)
     live = {*results, *(a for n in second for a in n.args)}
-    local = _local_letters(forward)
+    local = local_letters(forward)
     counted: set[Value] = set()  # whiles whose number of steps the second half runs by
     if local:
         used = {x for n in second for x in letters_of(n)}
@@ -92,7 +92,8 @@ def _price(node: Value, cost: Mapping[Value, int]) -> int | None:
     return total
 
 
-def _local_letters(body: Sequence[Value]) -> set[str]:
+def local_letters(body: Sequence[Value]) -> set[str]:
+    """Sizes that are known only inside a step of a loop with this body: numbers of steps of taped loops in it."""
     return {str(n.params["steps"]) for n in body if n.op is WHILE and n.params["steps"] is not None}
 
 

@@ -54,6 +54,7 @@ class Builder:
         self.apart = False  # whether a Function of a few numbers becomes a program of scalars
         self.root: dict[int, int] = {}
         self.last: dict[int, float] = {}
+        self.own: set[int] = set()
         self.given = {id(v) for v in fn.inputs}
         self.inner = False  # inside a loop's body or a branch
         self.declared: list[list[Any]] = [[]]
@@ -106,6 +107,12 @@ class Builder:
         for v in self.fn.outputs:
             last[root.get(id(v), id(v))] = float("inf")
         self.root, self.last = root, last
+        self.own = {id(node) for node in self.fn.body}
+
+    def is_last_read(self, node: Any) -> bool:
+        """Whether the statement at hand is the last to read a value that this Function or region made, or owns."""
+        root = self.root.get(id(node), id(node))
+        return root in self.own and self.last.get(root) == self.position
 
     def emit(self, stmt: Any) -> Any:
         self.body.append(stmt)

@@ -134,7 +134,7 @@ class Moves(Builder):
             and value.is_whole
             and value.buffer.base is None
             and value.buffer.storage in ("temp", "local")
-            and self.last.get(root) == self.position
+            and self.is_last_read(acc)
             and all(self.root.get(id(v), id(v)) != root for v in others)
         )
         if free:

@@ -50,18 +50,23 @@ class Regions(Builder):
     """Mixin of Lowering."""
 
     # -- the statements of a region
-    def region(self, fn: Function, values: Sequence[Any]) -> list[Any]:
-        """The outputs of a region on values, its statements in the open block."""
+    def region(self, fn: Function, values: Sequence[Any], carries: int = 0) -> list[Any]:
+        """The outputs of a region on values, its statements in the open block.
+
+        carries: so many of its inputs, after the number of the step, lie in memory that is the region's to write into. That of
+        the others is read again, by the next step or by what comes after.
+        """
         # A region may share nodes with what is around it: what they are here holds here only.
-        saved = self.fn, self.root, self.last, self.position, self.inner, self.env
+        saved = self.fn, self.root, self.last, self.own, self.position, self.inner, self.env
         self.env = dict(self.env)
         for v, value in zip(fn.inputs, values, strict=True):
             self.env[id(v)] = value
         self.fn, self.inner = fn, True
         self._roots()
+        self.own.update(id(v) for v in fn.inputs[1 : 1 + carries])
         self.statements(fn.body)
         results = [self.value(v) for v in fn.outputs]
-        self.fn, self.root, self.last, self.position, self.inner, self.env = saved
+        self.fn, self.root, self.last, self.own, self.position, self.inner, self.env = saved
         return results
 
     def temp(self, ty: Type, name: str | None) -> Buffer:
@@ -101,16 +106,12 @@ class Regions(Builder):
             return buffer
         own = (
             isinstance(value, View) and value.is_whole and value.buffer.base is None
-            and value.buffer.storage in ("temp", "local") and self.last_read_is_here(node)
+            and value.buffer.storage in ("temp", "local") and self.is_last_read(node)
             and value.buffer not in _memories(read)
         )  # fmt: skip
         if own:
             return value.buffer
         return self.copy(value, ty, name)
-
-    def last_read_is_here(self, node: Any) -> bool:
-        root = self.root.get(id(node), id(node))
-        return self.last.get(root) == self.position and node.op.name != "param"
 
     def put(self, buffer: Buffer, lead: tuple[Affine, ...], value: Any, ty: Type) -> None:
         """Store a value of type `ty` at buffer[*lead, ...]."""
@@ -210,7 +211,7 @@ class Regions(Builder):
             if small is not None:
                 fn, places, slots = small
                 return self.scalar_body(fn, places, slots, values, body)
-        return self.region(body, values)
+        return self.region(body, values, node.params.get("carries", 0))
 
     def scalar_body(
         self, fn: Function, places: Any, slots: Any, values: list[Any], body: Function
@@ -322,7 +323,7 @@ class Regions(Builder):
                 room = constant(most, "i64") if isinstance(most, int) else Extent(most)
                 full = self.compare_numbers("greater_equal", values[0], room)
                 self.emit(If(full, [Fail(code, self.site)], [], self.site))
-            results = self.region(loop.body, [*values, *consts])
+            results = self.region(loop.body, [*values, *consts], loop.carries)
             for k in range(len(stacks) - len(states)):
                 self.put(stacks[k], (step,), results[loop.carries + k], loop.y_outputs[k].type)
             for k, j in kept.items():

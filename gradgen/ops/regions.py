@@ -13,7 +13,8 @@ A region is closed: what it reads from outside is among its operands (`consts`).
 finals: the carry at the end.  ys: per-step results, stacked.  states: for each carry numbered in `kept`, its values before the
 first step and after each (length + 1 of them): the tape that reverse mode reads. A scan with `reverse` runs from the last
 step to the first; its states then lie in that order too: states[i + 1] goes into step i, states[i] comes out. A scan without
-carries is a map: its steps may run in any order.
+carries is a map: its steps may run in any order. Of a scan with `snapshots` reverse mode keeps that many states; it computes
+the others again.
 
 A call is of kind "checkpoint" (reverse mode keeps its operands only and computes the rest again), "vjp" with the rule
 (*y_bar, *y, *args) -> x_bar, or "jvp" with the rule (*x_dot, *y, *args) -> y_dot. A pass puts its statements in its place.
@@ -87,6 +88,7 @@ def _scan_type(
     length: Dim,
     reverse: bool = False,
     kept: tuple[int, ...] = (),
+    snapshots: int = 0,
 ) -> Bundle:
     init, xs, consts = types[:carries], types[carries : carries + items], types[carries + items :]
     for ty in xs:

@@ -118,7 +118,8 @@ def scan(
 
     init: a number, array or structure of them; xs: an array or a structure of arrays with one leading length, or None with
     `length`; ys: each y stacked along a new first axis, None for no y. reverse: from the last x to the first.
-    checkpoint: keep only every k-th carry for the reverse pass and recompute the others ("sqrt": k about sqrt(length)).
+    checkpoint: keep only every k-th carry for the reverse pass and recompute the others ("sqrt": k about sqrt(length);
+    "binomial": about log2(length) carries, 32 of a symbolic length, and each step computed a few times).
     Raises ShapeError where leading lengths differ or a carry's type changes.
     """
     leaves, tree = flatten(xs, nones=True)
@@ -126,18 +127,29 @@ def scan(
         return _scan_now(body, init, xs, leaves, length, reverse)
     values = [as_value(leaf) for leaf in leaves]
     steps = _length(values, leaf_names("xs", tree) if leaves else [], length)
-    if checkpoint is not None:
+    snapshots = 0
+    if checkpoint == "binomial":
+        snapshots = _places(steps)
+    elif checkpoint is not None:
         return scan_in_blocks(body, init, unflatten(tree, values), steps, reverse, checkpoint)
     inner = enter(body)
     labels = ["", *words(body)]
     return scan_numbered(
-        lambda i, carry, x: inner(carry, x), init, values, tree, steps, reverse, labels
+        lambda i, carry, x: inner(carry, x), init, values, tree, steps, reverse, labels, snapshots
     )
+
+
+def _places(steps: Dim) -> int:
+    """States that a binomial schedule keeps: as many as make it compute a step about as often as there are states.
+
+    The last place is for the state that is being reversed.
+    """
+    return (max(2, steps.bit_length()) if isinstance(steps, int) else 31) + 1
 
 
 def scan_numbered(
     body: Callable[..., Any], init: Any, values: Sequence[Value], tree: Tree, steps: Dim, reverse: bool = False,
-    labels: Sequence[str | Sequence[str]] = (),
+    labels: Sequence[str | Sequence[str]] = (), snapshots: int = 0,
 ) -> tuple[Any, Any]:  # fmt: skip
     """A traced scan whose body takes the number of its step first: body(i, carry, x) -> (carry, y)."""
     start, weak, carry_tree = _carry_values(init)
@@ -161,7 +173,7 @@ def scan_numbered(
     (function,), consts = close(region)
     made = apply(
         SCAN, *start, *values, *consts, body=function, carries=len(start), items=len(values), length=steps,
-        reverse=bool(reverse), kept=(),
+        reverse=bool(reverse), kept=(), snapshots=snapshots,
     )  # fmt: skip
     results = items(made)
     return unflatten(carry_tree, results[: len(start)]), unflatten(y_tree, results[len(start) :])
@@ -183,7 +195,7 @@ def scan_in_blocks(
         root = isqrt(steps)
         every = max(1, root) if isinstance(root, int) else add(root, 1)
     elif isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise SpecError(f'checkpoint needs a number of steps or "sqrt", got {every!r}')
+        raise SpecError(f'checkpoint needs a number of steps, "sqrt" or "binomial", got {every!r}')
     leaves, tree = flatten(xs, nones=True)
     blocks = floordiv(steps, every)
     done = mul(blocks, every)
