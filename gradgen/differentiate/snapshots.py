@@ -111,7 +111,7 @@ def pull_from_snapshots(
     positions = dict(zip(wrt, joint.outputs[outputs:], strict=True))
     pulled_items = [
         j for j in range(loop.items)
-        if (v := positions.get(1 + loop.carries + j)) is not None and not is_zeros(v)
+        if (slope := positions.get(1 + loop.carries + j)) is not None and not is_zeros(slope)
     ]  # fmt: skip
     y_bars = [bars[loop.first_y + k - loop.carries] for k in y_numbers]
     xs, tree = flatten((list(loop.xs), y_bars))
