@@ -173,6 +173,26 @@ OF_ONE = [
     (("i64",), sp.erfc),
     (("bool",), lambda x: sp.expit(x)),
     (("bool",), sp.log_ndtr),
+    (("i64", "bool"), lambda x: np.max(x, initial=2.5)),
+    (("i64",), lambda x: np.min(x, initial=True)),
+    (("i64", "bool"), lambda x: np.sum(x, initial=2.5)),
+    (("i64",), lambda x: np.max(x, where=x < 4, initial=-7.9)),
+    (("bool",), lambda x: np.max(x, where=x, initial=0)),
+    (("i64", "bool"), np.nansum),
+    (("i64", "bool"), np.nanprod),
+    (("i64", "bool"), np.nanmax),
+    (("i64",), lambda x: np.nanmin(x, where=x > 0, initial=99)),
+    (("i64",), np.nancumsum),
+    (("i64", "bool"), np.maximum.accumulate),
+    (("i64", "bool"), np.minimum.accumulate),
+    (("i64", "bool"), lambda x: np.pad(x, 1)),
+    (("i64", "bool"), lambda x: np.pad(x, 1, constant_values=-2.7)),
+    (("i64",), lambda x: np.pad(x // 8, 2, mode="mean", stat_length=3)),
+    (("i64",), lambda x: np.pad(x // 8, 3, mode="linear_ramp", end_values=(2, -5))),
+    (("i64",), lambda x: np.pad(x, 2, mode="reflect", reflect_type="odd")),
+    (("i64", "bool"), lambda x: np.insert(x, 1, 2.7)),
+    (("f32",), lambda x: np.ediff1d(x, to_end=[1.5])),
+    (("i64", "bool"), lambda x: np.einsum("i->", x)[None]),
 ]
 OF_TWO = [
     lambda a, b: np.where(a, b, 0),
@@ -195,6 +215,7 @@ def in_both(calls, rtol):
             wanted = f(*arrays)
             texts = gg.compile(f, *entries[f"call_{k}"][1], name="call")
             for found in (texts(*arrays), getattr(in_c, f"call_{k}")(*arrays)):
+                found = np.asarray(found)
                 assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), (k, arrays)
                 np.testing.assert_allclose(found, wanted, rtol=rtol, err_msg=f"{k}")
 
@@ -243,6 +264,14 @@ OF_TRUTH = [
     lambda x: x**True,
     lambda x: np.heaviside(x, True),
     lambda x: np.logaddexp2(x, x),
+    lambda x: np.logaddexp.reduce(x),
+    lambda x: np.quantile(x, 0.3),
+    np.gradient,
+    np.trapezoid,
+    lambda x: np.convolve(x, x),
+    lambda x: np.correlate(x, [True]),
+    sp.softmax,
+    sp.log_softmax,
 ]
 
 
@@ -270,3 +299,13 @@ def test_integers_that_are_too_large_for_the_dtype_they_meet_are_refused(spec, f
 def test_ldexp_needs_integers():
     with pytest.raises(gg.SpecError, match="ldexp needs integers"):
         gg.compile(lambda x: np.ldexp(x, x), "f64[2]")
+
+
+def test_integers_have_no_infinity_to_start_from():
+    with pytest.raises(gg.SpecError, match="needs a finite initial="):
+        gg.compile(lambda k: np.max(k, initial=-np.inf), "i64[n]")
+
+
+def test_ends_of_differences_of_integers_are_integers():
+    with pytest.raises(gg.SpecError, match="needs integers for its ends"):
+        gg.compile(lambda k: np.ediff1d(k, to_end=2.5), "i64[3]")

@@ -18,7 +18,7 @@ from gradgen.functions import implements
 from gradgen.ops.contract import matmul
 from gradgen.ops.diagonals import diagonal
 from gradgen.ops.reduce import as_values, axes_of
-from gradgen.ops.reductions import sum_
+from gradgen.ops.reductions import as_dtype, sum_
 from gradgen.ops.shape import reshape, transpose
 from gradgen.sizes import Dim, product
 from gradgen.value import Value
@@ -131,7 +131,7 @@ def _summed(x: Value, labels: Labels, needed: set[str]) -> tuple[Value, Labels]:
     gone = tuple(k for k, l in enumerate(labels) if l not in needed)
     if not gone:
         return x, labels
-    return sum_(x, gone), tuple(l for l in labels if l in needed)
+    return as_dtype(sum_(x, gone), x.type.dtype), tuple(l for l in labels if l in needed)
 
 
 # -- pairs

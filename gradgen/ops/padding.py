@@ -11,8 +11,10 @@ import numpy as np
 
 from gradgen.errors import SpecError, UnsupportedError
 from gradgen.functions import FUNCTIONS, implements
+from gradgen.ops import calls
 from gradgen.ops.rearrange import along, count_of, flip
 from gradgen.ops.reduce import as_value, as_values
+from gradgen.ops.reductions import as_dtype
 from gradgen.ops.shape import broadcast_to, concatenate
 from gradgen.value import Value
 
@@ -81,7 +83,7 @@ def _padded(
         parts: list[Any] = [x]
         for width, value, front in ((before, fill[0], True), (after, fill[1], False)):
             if width:
-                _, value = as_values((x, value))
+                value = as_dtype(as_values((x, value))[1], x.type.dtype)
                 part = broadcast_to(value, (*shape[:axis], width, *shape[axis + 1 :]))
                 parts.insert(0 if front else len(parts), part)
         return concatenate(parts, axis)
@@ -116,13 +118,17 @@ def _with_ends(
             share = (steps / width).reshape([-1 if k == axis else 1 for k in range(len(shape))])
             _, end = as_values((x, value))
             part = end + (last - end) * share
+            if x.type.dtype[0] == "i":  # as np.linspace
+                part = calls.floor(part)
         else:
             near = x
             if value is not None and not (isinstance(shape[axis], int) and value >= shape[axis]):
                 near = along(x, axis, slice(None, value) if front else slice(-value, None))
             one = FUNCTIONS[_STATISTICS[mode]](near, axis=axis, keepdims=True)
+            if x.type.dtype[0] == "i":  # means
+                one = calls.rint(one)
             part = broadcast_to(one, (*shape[:axis], width, *shape[axis + 1 :]))
-        parts.insert(0 if front else len(parts), part)
+        parts.insert(0 if front else len(parts), as_dtype(part, x.type.dtype))
     return concatenate(parts, axis)
 
 
@@ -137,9 +143,9 @@ def _turned(x: Value, axis: int, before: int, after: int, skip: int) -> Value:
     parts = [x]
     if before:
         edge = along(x, axis, slice(None, 1))
-        parts.insert(0, 2.0 * edge - flip(along(x, axis, slice(skip, before + skip)), axis))
+        parts.insert(0, 2 * edge - flip(along(x, axis, slice(skip, before + skip)), axis))
     if after:
         edge = along(x, axis, slice(-1, None))
         inner = along(x, axis, slice(-after - skip, -1 if skip else None))
-        parts.append(2.0 * edge - flip(inner, axis))
+        parts.append(2 * edge - flip(inner, axis))
     return concatenate(parts, axis)

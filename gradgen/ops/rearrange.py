@@ -20,6 +20,7 @@ from gradgen.functions import implements
 from gradgen.ops.index import getitem
 from gradgen.ops.ranges import iota
 from gradgen.ops.reduce import as_value, as_values, axes_of
+from gradgen.ops.reductions import as_dtype
 from gradgen.ops.shape import (
     broadcast_to,
     concatenate,
@@ -314,6 +315,7 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Value:
 def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Value:
     """`values` put before the elements at `obj`; they are broadcast to what is missing."""
     arr, new = as_values((arr, values))
+    new = as_dtype(new, arr.type.dtype)
     _refuse_traced(
         "where np.insert puts values",
         obj,

@@ -43,19 +43,39 @@ def reduction(name: str, what: str) -> Callable[..., Value]:
         if op in (OPS["any"], OPS["all"]) and x.type.dtype != "bool":
             x = calls.not_equal(x, 0)
         total = over(op, x, axes_of(what, x, axis), bool(keepdims), initial is None)
-        return total if initial is None else apply(OPS[_BINARY[name]], total, initial)
+        return (
+            total
+            if initial is None
+            else apply(OPS[_BINARY[name]], total, _start(what, total, initial))
+        )
 
     return reduce
 
 
+def _start(what: str, x: Value, initial: Any) -> Value:
+    """`initial` in the dtype of the result, to which NumPy converts it."""
+    start = as_values((x, initial))[1]
+    if (
+        isinstance(initial, (float, np.floating))
+        and not x.type.is_float
+        and not math.isfinite(initial)
+    ):
+        raise SpecError(
+            f"{what} of {x.type} needs a finite initial=, got {initial}",
+            "Pass np.iinfo(np.int64).min for a maximum, .max for a minimum.",
+        )
+    return as_dtype(start, x.type.dtype)
+
+
 def _neutral(op: Op, x: Value, initial: Any, what: str) -> Any:
-    neutral = _NEUTRAL.get(op.name, initial)
-    if neutral is None:
+    if op.name in _NEUTRAL:
+        return _NEUTRAL[op.name]
+    if initial is None:
         raise SpecError(
             f"{what} with where= needs initial=, the result where nothing is selected, got none",
             "Pass initial=-np.inf for a maximum, np.inf for a minimum.",
         )
-    return neutral
+    return _start(what, x, initial)
 
 
 def over(op: Op, x: Value, axes: Axes, keepdims: bool = False, first: bool = True) -> Value:
@@ -262,7 +282,10 @@ def count_nonzero(x: Any, axis: Any = None, *, keepdims: Any = False) -> Value:
 
 # -- with NaNs left out
 def _present(x: Any, where: Any) -> tuple[Value, Any]:
-    x = floats(x)
+    """The array and which of its elements count: none of integers and truth values is NaN."""
+    x = as_value(x)
+    if not x.type.is_float:
+        return x, where
     known = calls.logical_not(calls.isnan(x))
     return x, known if where is True else calls.logical_and(known, where)
 
@@ -290,6 +313,8 @@ def _nan_extreme(inner: Callable[..., Value], start: float) -> Callable[..., Val
         a: Any, axis: Any = None, out: None = None, keepdims: Any = False, initial: Any = None, where: Any = True
     ) -> Value:  # fmt: skip
         x, known = _present(a, where)
+        if not x.type.is_float:
+            return inner(x, axis, None, keepdims, initial, known)
         found = inner(calls.where(known, x, start), axis, keepdims=keepdims)
         if initial is None:
             return calls.where(any_(known, axis, keepdims=keepdims), found, math.nan)
@@ -334,7 +359,7 @@ def logaddexp_reduce(
     x: Any, axis: Any = 0, dtype: Any = None, out: None = None, keepdims: Any = False, initial: Any = None,
     where: Any = True,
 ) -> Value:  # fmt: skip
-    x = as_dtype(as_value(x), dtype)
+    x = no_truth("np.logaddexp.reduce", as_dtype(as_value(x), dtype))
     found = logsumexp(
         x if where is True else calls.where(where, x, -math.inf), axis, None, keepdims
     )
@@ -369,7 +394,7 @@ def logsumexp(
 @implements("scipy.special.log_softmax")
 def log_softmax(x: Any, axis: Any = None) -> Value:
     """x - logsumexp(x) over axes; the largest x is taken off both, so that a common part of x costs no digits."""
-    x = floats(x)
+    x = floats(no_truth("softmax", x))
     top = apply(OPS["stop_gradient"], max_(x, axis, keepdims=True))
     x = x - calls.where(calls.isfinite(top), top, 0.0)
     return x - logsumexp(x, axis, None, True)

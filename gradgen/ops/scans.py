@@ -18,10 +18,10 @@ from gradgen.ops import calls
 from gradgen.ops.ranges import band
 from gradgen.ops.rearrange import axis_of
 from gradgen.ops.reduce import RECURRENCE, as_value
-from gradgen.ops.reductions import as_dtype, floats, over
+from gradgen.ops.reductions import as_dtype, over
 from gradgen.ops.shape import broadcast_to, moveaxis, reshape
 from gradgen.spelling import Expr
-from gradgen.types import Type
+from gradgen.types import DTYPES, Type
 from gradgen.value import Value, apply, constant
 
 
@@ -145,17 +145,27 @@ implements((np.add, "accumulate"))(_accumulate(cumsum))
 implements((np.multiply, "accumulate"))(_accumulate(cumprod))
 
 
+def _least(dtype: str, start: float) -> Any:
+    """-inf or inf, and what is least or greatest of a dtype without them."""
+    if dtype[0] == "f":
+        return start
+    if dtype == "bool":
+        return start > 0
+    limits = np.iinfo(DTYPES[dtype])
+    return limits.max if start > 0 else limits.min
+
+
 def _running(name: str, start: float) -> Any:
     """maximum.accumulate and minimum.accumulate: an extreme over each element and those before it, ties as there."""
 
     def accumulate(x: Any, axis: Any = 0, dtype: Any = None, out: None = None) -> Value:
-        x = floats(x, dtype)
+        x = as_dtype(as_value(x), dtype)
         k = axis_of(f"np.{name}.accumulate", x, axis)
         last = moveaxis(x, k, -1)
         n = last.type.shape[-1]
         past = band(n, n, 0, "less_equal")
         row = reshape(last, (*last.type.shape[:-1], 1, n))
-        seen = calls.where(past, row, start)
+        seen = calls.where(past, row, _least(x.type.dtype, start))
         return moveaxis(over(OPS[f"reduce_{name[:3]}"], seen, (seen.type.ndim - 1,)), -1, k)
 
     return accumulate
@@ -168,10 +178,10 @@ implements((np.minimum, "accumulate"))(_running("minimum", math.inf))
 @implements(np.nancumsum)
 def nancumsum(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Value:
     a = as_value(a)
-    return cumsum(calls.where(calls.isnan(a), 0.0, a), axis, dtype)
+    return cumsum(calls.where(calls.isnan(a), 0, a) if a.type.is_float else a, axis, dtype)
 
 
 @implements(np.nancumprod)
 def nancumprod(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Value:
     a = as_value(a)
-    return cumprod(calls.where(calls.isnan(a), 1.0, a), axis, dtype)
+    return cumprod(calls.where(calls.isnan(a), 1, a) if a.type.is_float else a, axis, dtype)

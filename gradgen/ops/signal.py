@@ -20,7 +20,7 @@ from gradgen.ops.padding import pad
 from gradgen.ops.ranges import iota
 from gradgen.ops.rearrange import along, as_index, axis_of, count_of, flip
 from gradgen.ops.reduce import as_value, as_values, no_truth
-from gradgen.ops.reductions import floats, sum_
+from gradgen.ops.reductions import as_dtype, floats, sum_
 from gradgen.ops.scans import cumsum
 from gradgen.ops.shape import broadcast_to, concatenate, expand_dims, moveaxis, ravel, reshape
 from gradgen.ops.spans import require_length
@@ -54,14 +54,22 @@ def _end(part: Any, a: Value, axis: int) -> list[Value]:
 @implements(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Value:
     middle = diff(ravel(no_truth("np.ediff1d", ary)))
-    ends = [[] if e is None else [ravel(as_values((middle, e))[1])] for e in (to_begin, to_end)]
+    ends = [[] if e is None else [_joined(middle, e)] for e in (to_begin, to_end)]
     return concatenate([*ends[0], middle, *ends[1]])
+
+
+def _joined(middle: Value, end: Any) -> Value:
+    """An end of np.ediff1d in the dtype of the differences; SpecError for floats beside integers, as in NumPy."""
+    end = ravel(as_values((middle, end))[1])
+    if end.type.is_float and not middle.type.is_float:
+        raise SpecError(f"np.ediff1d of {middle.type} needs integers for its ends, got {end.type}")
+    return as_dtype(end, middle.type.dtype)
 
 
 @implements(np.gradient)
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Central differences inside, one-sided ones of first or second order at the ends; spacings are numbers or coordinates."""
-    f = floats(f)
+    f = floats(no_truth("np.gradient", f))
     axes = (
         list(range(f.type.ndim))
         if axis is None
@@ -124,7 +132,7 @@ def _slope(f: Value, axis: int, h: Any, edge_order: int) -> Value:
 @implements(np.trapezoid, "scipy.integrate.trapezoid")
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Value:
     """Half the sum of neighbours, times the step between them."""
-    y = floats(y)
+    y = floats(no_truth("np.trapezoid", y))
     k = axis_of("np.trapezoid", y, axis)
     if x is None:
         step = dx
@@ -180,6 +188,8 @@ def _longer_first(what: str, a: Any, v: Any) -> tuple[Value, Value, bool]:
     if a.type.ndim > 1 or v.type.ndim > 1:
         raise ShapeError(f"{what} needs vectors, got {a.type} and {v.type}")
     a, v = reshape(a, -1), reshape(v, -1)
+    if v.type.dtype == "bool":
+        no_truth(what, a)  # and, or in NumPy
     trace = current_trace()
     for x in (a, v):
         if trace is not None:

@@ -19,7 +19,7 @@ from gradgen.ir import CONST, OPS, Op, define
 from gradgen.ops import calls, sorting_c  # noqa: F401  enters the routines
 from gradgen.ops.index import getitem, zeros
 from gradgen.ops.rearrange import axis_of, flip
-from gradgen.ops.reduce import as_value, as_values, axes_of
+from gradgen.ops.reduce import as_value, as_values, axes_of, no_truth
 from gradgen.ops.reductions import any_, count_nonzero, floats
 from gradgen.ops.selecting import along_places
 from gradgen.ops.shape import broadcast_to, moveaxis, reshape, stack, transpose
@@ -283,6 +283,7 @@ def _quantile(what: str, scale: float, skip_nan: bool) -> Any:
         a: Any, q: Any, axis: Any = None, out: None = None, overwrite_input: bool = False,
         method: str = "linear", keepdims: Any = False,
     ) -> Value:  # fmt: skip
+        a = no_truth(what, a)
         part = q / scale if isinstance(q, Value) else np.asarray(q, float) / scale
         return _quantiles(what, a, part, axis, method, keepdims, skip_nan)
 
