@@ -277,15 +277,89 @@ def test_second_derivatives_in_the_targets(name, f, at, want, target):
     held(fn([at, at], [1.0, 2.0]), [want, 2 * want])
 
 
-def test_second_derivatives_where_the_branch_is_not_taken():
-    for f in (
-        lambda x: np.where(x > 0, np.sqrt(x), x * x),
-        lambda x: np.where(x > 0, np.log(x), x * x),
-        lambda x: np.where(x <= 0, x * x, x**0.5 * x**-0.5),
-    ):
-        for at in (-1.0, 0.0):
-            held(gg.grad(gg.grad(f))(at), 2.0)
-            held(gg.hvp(lambda x, f=f: np.sum(f(x)))(np.array([at]), np.array([1.0])), [2.0])
+# -- branches not taken: each function is x*x where it stands
+def below(x):
+    u = np.sqrt(x - 1.0)
+    return np.where(x > 1, u * np.log(x - 1.0) / (x - 1.0), x * x)
+
+
+def ratio(x):
+    u = np.sqrt(3.0 * x)
+    return np.where(3.0 * x > 0, u / (3.0 * x), x * x)
+
+
+def nested(x):
+    low = np.where(x < -1, np.sqrt(-1.0 - x), x * x)
+    return np.where(x > 0, np.where(x > 1, np.log(x - 1.0), np.sqrt(x)), low)
+
+
+def denominator(x):
+    return x**3 / np.where(x > 0, np.sqrt(x), x)
+
+
+def product(x):
+    return np.where(x > 0, np.sqrt(x), x) * np.where(x > 0, np.log(x), x)
+
+
+def quotient(x):
+    return np.where(x < 700, np.exp(x) / (1.0 + np.exp(x)), x * x)
+
+
+def piecewise(x):
+    return np.piecewise(x, [x > 0], [lambda x: 1.0 / x, lambda x: x * x])
+
+
+NOT_TAKEN = [
+    ("sqrt", lambda x: np.where(x > 0, np.sqrt(x), x * x), -1.0),
+    ("sqrt at 0", lambda x: np.where(x > 0, np.sqrt(x), x * x), 0.0),
+    ("log", lambda x: np.where(x > 0, np.log(x), x * x), -1.0),
+    ("log at 0", lambda x: np.where(x > 0, np.log(x), x * x), 0.0),
+    ("powers", lambda x: np.where(x <= 0, x * x, x**0.5 * x**-0.5), 0.0),
+    ("log of sqrt", lambda x: np.where(x > 0, np.log(np.sqrt(x)), x) ** 2, -1.0),
+    ("sin of log", lambda x: np.where(x > 0, np.sin(np.log(np.sqrt(x) / x)), x * x), 0.0),
+    ("reciprocal", lambda x: np.where(x != 0, 1.0 / x, x * x), 0.0),
+    ("0**p", lambda x: np.where(x > 0, x**-1.5, x * x), 0.0),
+    ("arccos", lambda x: np.where(np.abs(x) < 1, np.arccos(x), x * x), 2.0),
+    ("arccosh", lambda x: np.where(x > 1, np.arccosh(x), x * x), 0.5),
+    ("exp", lambda x: np.where(x < 700, np.sinh(x) / np.cosh(x), x * x), 800.0),
+    ("select", lambda x: np.select([x > 1, x > 0], [np.log(x), np.sqrt(x)], x * x), -1.0),
+    ("condition on a part", ratio, 0.0),
+    ("nested", nested, -0.5),
+    ("quotient", quotient, 800.0),
+    ("chain", below, 1.0),
+    ("denominator", denominator, -1.0),
+    ("product", product, -1.0),
+    ("piecewise", piecewise, 0.0),
+]  # fmt: skip
+
+
+def derivatives_of_a_square(f, at):
+    """Transforms of x*x with arguments and results."""
+    yield "value_and_grad", gg.value_and_grad(f), (at,), (at * at, 2.0 * at)
+    yield "jvp", gg.jvp(f), (at, 3.0), (at * at, 6.0 * at)
+    yield "hvp", gg.hvp(f), (at, 3.0), 6.0
+    yield "grad_grad", gg.grad(gg.grad(f)), (at,), 2.0
+
+
+@pytest.mark.parametrize(("name", "f", "at"), NOT_TAKEN, ids=[s[0] for s in NOT_TAKEN])
+def test_branches_not_taken(name, f, at):
+    for _, g, args, want in derivatives_of_a_square(f, at):
+        held(g(*args), want)
+
+
+@pytest.mark.parametrize("optimize", ["lecture", "readable", "fast"])
+@pytest.mark.parametrize("target", ["numpy", "python", C])
+def test_branches_not_taken_in_the_targets(target, optimize):
+    """The python target does not evaluate them: its arithmetic would raise."""
+    rows = {
+        f"{kind}_{k}": (g, args, want)
+        for k, (_, f, at) in enumerate(NOT_TAKEN)
+        for kind, g, args, want in derivatives_of_a_square(f, at)
+    }
+    entries = {key: (g, [*map(spec, args)]) for key, (g, args, _) in rows.items()}
+    m = gg.module("edges", entries, target=target, options={"optimize": optimize})
+    for key, (_, args, want) in rows.items():
+        np.testing.assert_allclose(m[key](*args), want, rtol=1e-12, atol=1e-14, err_msg=key)
 
 
 # -- inside loops, branches and batches: a cotangent that may be zero keeps its guard across the border

@@ -2,7 +2,7 @@
 
     y = log(x);  z = where(x > 0, y, 0.0)        ->        c = x > 0.0;  y = log(x) if c else 0.0;  z = y if c else 0.0
 
-A value that is read only in one branch of a `where`, or only by a `mulz` whose other factor is zero in that branch, is
+A value that is read only in one branch of a `where`, or only by a `mulz` whose other factor is zero in the other branch, is
 needed under that branch's condition; conditions of values read in several places are what these have in common.
 Conditions are moved before what they guard. Without `where` in the Function there is nothing to do.
 """
@@ -10,6 +10,7 @@ Conditions are moved before what they guard. Without `where` in the Function the
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 
 from gradgen.ir import CONST, LEAVES, OPS, Function
 from gradgen.value import Value
@@ -27,31 +28,44 @@ SAFE = frozenset(
 )  # fmt: skip
 
 
-def guarded(fn: Function) -> tuple[list[Value], dict[Value, list[tuple[Value, bool]]]]:
-    """The statements with conditions moved up, and for each that may raise the conditions under which it is needed."""
+def guarded(
+    fn: Function, folded: Callable[[Value], bool]
+) -> tuple[list[Value], dict[Value, list[tuple[Value, bool]]]]:
+    """The statements with conditions moved up, and for each that may raise the conditions under which it is needed.
+
+    folded: whether a value may be part of the text of the one statement that reads it, which may raise then too.
+    """
     if not fn.has(OPS["where"]):
         return fn.body, {}
     guards = _needed(fn)
-    body = _ordered(fn.body, guards)
+    raising: set[Value] = set()
+    for node in fn.body:
+        if node.op.name not in SAFE or any(a in raising and folded(a) for a in node.args):
+            raising.add(node)
+    body = _ordered(fn.body, {n: g for n, g in guards.items() if n in raising})
     position = {n: k for k, n in enumerate(body)}
     found: dict[Value, list[tuple[Value, bool]]] = {}
     for node in body:
         guard = guards.get(node, NONE)
-        if guard and node.op.name not in SAFE:
-            ordered = sorted(guard, key=lambda cp: position.get(cp[0], -1))
-            found[node] = ordered
+        if guard and node in raising:
+            found[node] = sorted(guard, key=lambda cp: position.get(cp[0], -1))
     return body, found
 
 
 def _needed(fn: Function) -> dict[Value, Guard]:
     guards: dict[Value, Guard] = dict.fromkeys(fn.outputs, NONE)
     statements = set(fn.body)
+    vanishing = _vanishing(fn, statements)
     for node in reversed(fn.body):
         own = guards.get(node, NONE)
         for i, a in enumerate(node.args):
             if a.op in LEAVES:
                 continue
-            use = own | _extra(node, i, statements)
+            use = own
+            if node.op.name == "where" and i > 0 and node.args[0] in statements:
+                use = own | {(node.args[0], i == 1)}
+            elif node.op.name == "mulz" and i == 1:
+                use = own | vanishing.get(node.args[0], NONE)
             if len(use) > DEPTH:
                 use = own
             known = guards.get(a)
@@ -59,42 +73,34 @@ def _needed(fn: Function) -> dict[Value, Guard]:
     return guards
 
 
-def _extra(node: Value, i: int, statements: set[Value]) -> Guard:
-    """The condition that reading operand i of `node` adds."""
-    if node.op.name == "where" and i > 0:
-        c = node.args[0]
-        return frozenset([(c, i == 1)]) if c in statements else NONE
-    if node.op.name == "mulz" and i == 1:
-        return _zero_unless(node.args[0], statements)
-    return NONE
+def _vanishing(fn: Function, statements: set[Value]) -> dict[Value, Guard]:
+    """Conditions without each of which a value is a plain zero."""
+    found: dict[Value, Guard] = {}
 
+    def of(value: Value) -> Guard | None:
+        """None: it is always zero."""
+        return None if _is_zero(value) else found.get(value, NONE)
 
-def _zero_unless(value: Value, statements: set[Value]) -> Guard:
-    """Conditions without which `value` is a plain zero."""
-    found: Guard = NONE
-    for _ in range(64):  # through products with a select somewhere inside
-        name = value.op.name
-        if name == "where":
-            c, a, b = value.args
-            if c in statements:
-                if _is_zero(b):
-                    found |= {(c, True)}
-                    value = a
-                    continue
-                if _is_zero(a):
-                    found |= {(c, False)}
-                    value = b
-                    continue
-            return found
-        if name in ("neg", "div", "mulz"):
-            value = value.args[0]
-        elif name == "mul":
-            left = value.args[0]
-            value = (
-                left if left.op.name in ("where", "mul", "neg", "div", "mulz") else value.args[1]
-            )
-        else:
-            return found
+    for node in fn.body:
+        name, args = node.op.name, node.args
+        guard: Guard = NONE
+        if name == "where" and args[0] in statements:
+            taken, other = of(args[1]), of(args[2])
+            if other is None:
+                guard = (taken or NONE) | {(args[0], True)}
+            elif taken is None:
+                guard = other | {(args[0], False)}
+            else:
+                guard = taken & other
+        elif name in ("add", "sub"):
+            a, b = of(args[0]), of(args[1])
+            guard = (b or NONE) if a is None else a if b is None else a & b
+        elif name in ("neg", "div", "square", "abs"):
+            guard = of(args[0]) or NONE
+        elif name in ("mul", "mulz"):
+            guard = (of(args[0]) or NONE) | (of(args[1]) or NONE)
+        if guard and len(guard) <= DEPTH:
+            found[node] = guard
     return found
 
 
@@ -109,8 +115,7 @@ def _ordered(body: list[Value], guards: dict[Value, Guard]) -> list[Value]:
     followers: dict[Value, list[Value]] = {}
     for node in body:
         before = {a for a in node.args if a in number}
-        if node.op.name not in SAFE:
-            before |= {c for c, _ in guards.get(node, NONE) if c in number}
+        before |= {c for c, _ in guards.get(node, NONE) if c in number}
         waiting[node] = len(before)
         for b in before:
             followers.setdefault(b, []).append(node)

@@ -159,10 +159,14 @@ class Printer:
         )
         self._outputs = set(fn.outputs)
         self._plan_updates(counts)
-        body, self._guards = guarded(fn) if self.spelling == "python" else (fn.body, {})
-        for conditions in self._guards.values():
-            self._pinned.update(c for c, _ in conditions)
         self.unnamed |= filled_starts(fn, counts)
+        body = fn.body
+        self._guards: dict[Value, list[tuple[Value, bool]]] = {}
+        if self.spelling == "python":
+            folds = lambda v: self.fold and v.name is None and counts.get(v) == 1
+            body, self._guards = guarded(fn, folds)
+            for conditions in self._guards.values():
+                self._pinned.update(c for c, _ in conditions)
         kept = self._pinned | (set(self.roots) if self.is_region else self._outputs)
         kept |= self.buffers.alone
         into, done = self.buffers.into, self.buffers.done
