@@ -739,3 +739,23 @@ def test_weights_that_a_while_in_a_scan_reads(target):
         step = np.zeros((2, 2))
         step[i, j] = 1e-6
         assert slope[i, j] == pytest.approx((f(w + step, x) - f(w - step, x)) / 2e-6, rel=1e-7)
+
+
+@needs_c
+@pytest.mark.parametrize("optimize", ["lecture", "fast"])
+def test_the_steps_of_a_while_are_known_in_every_part_of_a_long_function(optimize):
+    def f(x, y):
+        v = x * 1.0
+        while np.sum(v * v) > 0.05:
+            v = 0.9 * np.tanh(v) * y
+        s = v
+        for _ in range(60):
+            s = np.sin(s * 1.1 + x) * 0.5 + y * s
+        return np.sum(s)
+
+    x, y = np.array([0.7, 1.0, 0.2]), np.array([0.9, 0.8, 1.0])
+    fn = gg.compile(
+        gg.grad(f, (0, 1)), "f64[3]", "f64[3]", target="c", options={"optimize": optimize}
+    )
+    assert "_part_1(" in fn.source
+    same(fn(x, y), gg.grad(f, (0, 1))(x, y), 1e-12)

@@ -80,6 +80,7 @@ class CFunction:
         self.parameters = self._parameters()
         body = self.body
         body.scope = {p.split()[-1].lstrip("*"): p for p in self.parameters}
+        body.scope |= {name: f"int64_t {name}" for name in self.steps}
         self.buffers = self.kernel.buffers()
         self._places = Counter(self.kernel.placement.get(id(b)) for b in self.buffers)
         for buffer in self.buffers:
