@@ -173,6 +173,23 @@ def test_running_ops_of_a_batch_have_no_loop_over_items(f):
     close(fn(X), np.stack([f(row) for row in X]))
 
 
+TABLE = np.array([0.0, 0.5, 1.0, 1.5, 9.0])
+
+
+def chosen_by_data(M, v):
+    """Places that depend on the item, along each axis, read and written; sums of products of parts."""
+    near = np.argsort(v)
+    along = M[:, near[:2]]
+    out = M @ M
+    out[near[0], 1:] = v[:2]
+    out[:, near[1]] = out[:, near[1]] * v
+    out[near[:2], near[1:]] += 1.0 + v[0]
+    np.add.at(out, (slice(None), near[2]), 0.5)
+    at = np.searchsorted(TABLE, np.abs(v))
+    mixed = np.einsum("ij,kj,k->i", M, along @ along.T, v)
+    return out * mixed + TABLE[at] + np.einsum("ij,ij", M, out) * v + np.tensordot(v, out, 1)
+
+
 LINEAR_ALGEBRA = [
     np.linalg.inv,
     np.linalg.pinv,
@@ -187,6 +204,11 @@ LINEAR_ALGEBRA = [
     lambda a: np.linalg.norm(a, 2),
     lambda a: np.abs(np.linalg.qr(a)[1]),
     lambda a: a[np.argmax(a[0])] * a[1],
+    lambda a: np.abs(np.fft.fft(a[0] * a[1])),
+    lambda a: np.fft.irfft(np.fft.rfft(a, axis=0) * 2.0, 3, axis=0),
+    lambda a: np.einsum("ij,kj->ik", a, a[:2]),
+    lambda a: np.trace(a @ a) * a[np.argsort(a[0]), 1],
+    lambda a: np.searchsorted(np.array([0.0, 1.0, 2.0]), a) * a,
 ]
 
 
@@ -202,7 +224,9 @@ def test_linear_algebra_of_a_batch_has_no_loop_over_items(f):
 
 
 @pytest.mark.parametrize(
-    "f", [matrix_ops, shape_ops, gather_ops, running_ops, loops], ids=lambda f: f.__name__
+    "f",
+    [matrix_ops, shape_ops, gather_ops, running_ops, chosen_by_data, loops],
+    ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
 def test_every_batching_rule(f, axes):
@@ -216,6 +240,26 @@ def test_every_batching_rule(f, axes):
     found = gg.compile(gg.grad(loss, (0, 1)), M, v, options={"verify": True})(M, v)
     close(found[0], numeric(lambda a: loss(a, v), M), 1e-6)
     close(found[1], numeric(lambda b: loss(M, b), v), 1e-6)
+
+
+def test_a_statement_without_a_form_over_a_batch_is_alone_in_a_loop():
+    """Each item searches a table of its own; all else is done for the whole batch."""
+    f = lambda v, x: np.sin(np.searchsorted(np.sort(v), x) * x) + np.tanh(v[0])
+    V, x = RNG.normal(size=(4, 5)), RNG.normal(size=4)
+    fn = gg.compile(gg.vmap(f), "f64[b,5]", "f64[b]")
+    loop = fn.source.partition("for i in range(b):")[2].partition("value =")[0]
+    assert "searchsorted" in loop and "np.sin" not in loop
+    close(fn(V, x), np.array([f(v, y) for v, y in zip(V, x, strict=True)]))
+
+
+def test_exponentials_of_matrices_of_very_different_size():
+    linalg = pytest.importorskip("scipy.linalg")
+    X = RNG.normal(size=(4, 3, 3)) * np.array([1e-3, 1.0, 30.0, 0.0])[:, None, None]
+    fn = gg.compile(gg.vmap(linalg.expm), "f64[b,3,3]")
+    assert "for i in range(b)" not in fn.source
+    expected = np.stack([linalg.expm(a) for a in X])
+    for found, want in zip(fn(X), expected, strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-12, atol=1e-13 * np.max(np.abs(want)))
 
 
 def test_bad_batches():

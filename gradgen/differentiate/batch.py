@@ -3,17 +3,18 @@
     batch(fn, operands, mapped, size)    the outputs of fn for operands of which those mapped have a leading axis of `size`
 
 What depends on no mapped operand is computed once. Elementwise ops align by axes of one; other ops have a rule below, by the
-name of their record; those that have none, and branches on a mapped condition whose branches cannot both be evaluated,
-raise Unbatchable: then the loop over items stays.
+name of their record; those that have none are alone in a loop over the items. Loops whose steps differ from item to item, and
+branches on a mapped condition that cannot both be evaluated, raise Unbatchable: then the loop over items stays whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from string import ascii_letters
 from typing import Any
 
 from gradgen.ir import LEAVES, OPS, PARAM, Function
-from gradgen.ops.contract import matmul
+from gradgen.ops.contract import matmul, terms
 from gradgen.ops.index import GATHER, SLICE
 from gradgen.ops.ranges import ARANGE
 from gradgen.ops.regions import CALL, COND, ITEM, SCAN, WHILE, Loop
@@ -57,9 +58,7 @@ def batch(fn: Function, operands: Sequence[Value], mapped: Sequence[bool], size:
             trace.body.append(made)
             env[node] = made, False
             continue
-        rule = _aligned if node.op.elementwise else RULES.get(node.op.name)
-        if rule is None:
-            raise Unbatchable(node.op.name)
+        rule = _aligned if node.op.elementwise else RULES.get(node.op.name, _looped)
         made = rule(node, values, flags, size)
         _named(made, node)
         env[node] = made, True
@@ -163,9 +162,8 @@ def _gather(node: Value, values: Any, flags: Any, size: Dim) -> Value:
         return apply(node.op, x, *indices, axis=axis + 1)
     indices, ndim = _indices(indices, flags[1:])
     if flags[0]:
-        if axis:
-            raise Unbatchable("gather")
-        return apply(GATHER, x, numbers(size, ndim), *indices, axis=0)
+        out = apply(GATHER, _first(x, axis, len(indices)), numbers(size, ndim), *indices, axis=0)
+        return _first(out, ndim - 1, axis) if axis else out
     out = apply(GATHER, x, *indices, axis=axis)
     if axis == 0:
         return out
@@ -173,17 +171,32 @@ def _gather(node: Value, values: Any, flags: Any, size: Dim) -> Value:
     return transpose(out, order)
 
 
-def _scatter_add(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+def _first(x: Value, axis: int, count: int) -> Value:
+    """`count` axes of each item, from `axis` on, before its others."""
+    if axis == 0:
+        return x
+    moved = range(1 + axis, 1 + axis + count)
+    rest = [k for k in range(1, x.type.ndim) if k not in moved]
+    return transpose(x, [0, *moved, *rest])
+
+
+def _scatter(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+    """Values added or put at integer indices, of a part of the axes."""
     acc, v, *indices = values
     axis = node.params["axis"]
     acc = spread(acc, flags[0], size)
-    v = spread(v, flags[1], size)
+    count = len(indices)
+    index_ndim = max(i.type.ndim for i in node.args[2:])
+    part = node.args[0].type.ndim - count + index_ndim  # axes of what an item writes
+    v = padded(v, part + 1) if flags[1] else v
     if not any(flags[2:]):
         return apply(node.op, acc, v, *indices, axis=axis + 1)
-    if axis:
-        raise Unbatchable("scatter_add")
     indices, ndim = _indices(indices, flags[2:])
-    return apply(node.op, acc, v, numbers(size, ndim), *indices, axis=0)
+    if axis:
+        full = v if flags[1] else reshape(v, (*(1,) * (part + 1 - v.type.ndim), *v.type.shape))
+        v = _first(full, axis, index_ndim)
+    out = apply(node.op, _first(acc, axis, count), v, numbers(size, ndim), *indices, axis=0)
+    return _first(out, count, axis) if axis else out
 
 
 def _matmul(node: Value, values: Any, flags: Any, size: Dim) -> Value:
@@ -211,7 +224,9 @@ def _matmul(node: Value, values: Any, flags: Any, size: Dim) -> Value:
         return matmul(padded(a, max(left, right) + 1) if left > 1 else a, b)
     if right == 1:
         if left > 2:
-            raise Unbatchable("matmul")
+            b = reshape(b, (size, *(1,) * (left - 2), b.type.shape[1], 1))
+            out = apply(node.op, a, b)
+            return reshape(out, out.type.shape[:-1])
         return matmul(b, transpose(a) if left == 2 else a)
     if left == 1:
         a = reshape(a, (1, a.type.shape[0]))
@@ -228,6 +243,44 @@ def _outer(node: Value, values: Any, flags: Any, size: Dim) -> Value:
     return spread(a * b, True, size)
 
 
+def _einsum(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+    """A letter more, on the mapped operands and the result."""
+    *operands, out = terms(node.params["text"])
+    item = next(letter for letter in ascii_letters if letter not in node.params["text"])
+    marked = [item + t if m else t for t, m in zip(operands, flags, strict=True)]
+    return apply(node.op, *values, text=f"{','.join(marked)}->{item}{out}")
+
+
+def _dft(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+    """The parts of complex numbers stay first."""
+    order = [1, 0, *range(2, node.type.ndim + 1)]
+    return transpose(apply(node.op, transpose(values[0], order), **node.params), order)
+
+
+def _searchsorted(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+    if flags[0]:  # each item in a vector of its own
+        return _looped(node, values, flags, size)
+    return apply(node.op, *values, **node.params)
+
+
+def _looped(node: Value, values: Any, flags: Any, size: Dim) -> Value:
+    """A statement that has no form over a batch, in a loop of its own."""
+    given = list(zip(node.args, flags, strict=True))
+    with Trace() as trace:
+        index = trace.input(I64, None)
+        items = [trace.input(a.type, a.name) for a, m in given if m]
+        consts = [trace.input(a.type, a.name) for a, m in given if not m]
+        sources = iter(items), iter(consts)
+        out = apply(node.op, *[next(sources[not m]) for m in flags], **node.params)
+    body = Function("body", [index, *items, *consts], [out], trace.body)
+    operands = [v for v, m in zip(values, flags, strict=True) if m]
+    operands += [v for v, m in zip(values, flags, strict=True) if not m]
+    made = apply(
+        SCAN, *operands, body=body, carries=0, items=len(items), length=size, reverse=False, kept=()
+    )
+    return apply(ITEM, made, k=0)
+
+
 RULES: dict[str, Callable[..., Value]] = {
     "sum": _axes, "prod": _axes, "reduce_max": _axes, "reduce_min": _axes, "logsumexp": _axes,
     "peak": _axes, "any": _axes, "all": _axes,
@@ -237,7 +290,9 @@ RULES: dict[str, Callable[..., Value]] = {
     "eigh": _plain, "eigvalsh": _plain, "svd": _plain, "svdvals": _plain, "pinv": _plain, "qr": _plain,
     "solve": _together, "solve_triangular": _together, "argmax": _plain, "argmin": _plain,
     "concatenate": _axis, "stack": _axis, "slice": _slice, "slice_add": _slice_update, "slice_set": _slice_update,
-    "gather": _gather, "scatter_add": _scatter_add, "matmul": _matmul, "outer": _outer,
+    "gather": _gather, "scatter_add": _scatter, "scatter_set": _scatter, "einsum": _einsum, "dft": _dft,
+    "searchsorted": _searchsorted, "expm": _plain,
+    "matmul": _matmul, "outer": _outer,
 }  # fmt: skip
 
 

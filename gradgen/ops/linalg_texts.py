@@ -46,9 +46,9 @@ enter(Helper(
     182.0,
     1.0,
 )
-norm = np.max(np.sum(np.abs(a), axis=-2), initial=0.0)
-squarings = int(max(0.0, np.ceil(np.log2(max(norm, 1e-300) / 5.371920351148152))))
-a = a / 2.0**squarings
+norm = np.max(np.sum(np.abs(a), axis=-2), axis=-1, initial=0.0)
+squarings = np.maximum(np.ceil(np.log2(np.maximum(norm, 1e-300) / 5.371920351148152)), 0.0)
+a = a * np.exp2(-squarings)[..., None, None].astype(a.dtype)
 eye = np.eye(a.shape[-1], dtype=a.dtype)
 a2 = a @ a
 a4 = a2 @ a2
@@ -58,8 +58,8 @@ odd = a @ (odd + a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2))
 even = b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * eye
 even = even + a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2)
 y = np.linalg.solve(even - odd, even + odd)
-for _ in range(squarings):
-    y = y @ y
+for k in range(int(np.max(squarings, initial=0.0))):
+    y = np.where(k < squarings[..., None, None], y @ y, y)
 return y
 """,
 ))  # fmt: skip
