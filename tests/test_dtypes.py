@@ -309,3 +309,22 @@ def test_integers_have_no_infinity_to_start_from():
 def test_ends_of_differences_of_integers_are_integers():
     with pytest.raises(gg.SpecError, match="needs integers for its ends"):
         gg.compile(lambda k: np.ediff1d(k, to_end=2.5), "i64[3]")
+
+
+def chosen(x, y):
+    a = x[0] if x[0] > 0 else 2.5
+    if x[1] > 0:
+        b = 0
+    else:
+        b = x[1]
+    return a, b, a * y
+
+
+def test_numbers_of_pythons_in_one_branch_widen_nothing():
+    x, y = np.float32([-1.5, -2.0]), np.float32([3.0])
+    for target in ("numpy", "c"):
+        for found, wanted in zip(
+            gg.compile(chosen, "f32[2]", "f32[1]", target=target)(x, y), chosen(x, y), strict=True
+        ):
+            assert np.asarray(found).dtype == np.float32
+            np.testing.assert_array_equal(found, wanted)

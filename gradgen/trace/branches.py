@@ -24,10 +24,10 @@ from gradgen.errors import ShapeError, TraceError, UnsupportedError
 from gradgen.handle import Handle, can_own
 from gradgen.ir import OPS
 from gradgen.ops.index import zeros
-from gradgen.ops.reduce import as_value
+from gradgen.ops.reduce import as_value, as_values
 from gradgen.trace.control import branch as cond_of
 from gradgen.trace.control import scalar_bool
-from gradgen.trace.effects import check_not_raised, check_unchanged, contents
+from gradgen.trace.effects import Frozen, check_not_raised, check_unchanged, contents
 from gradgen.trace.hooks import hook
 from gradgen.trace.regions import Region, trace_region
 from gradgen.tree import NONE, Tree, flatten, unflatten
@@ -241,7 +241,8 @@ class _Run:
             for handle in arrays:
                 handle.state = self.trace.operand(handle.resolve())
             try:
-                self.result = block()
+                with Frozen(held):
+                    self.result = block()
             except Exception as error:
                 check_not_raised(error)
                 raise
@@ -376,9 +377,14 @@ def is_number(x: Any) -> bool:
 
 
 def _add(regions: list[Region], *values: Any) -> int:
-    """One more result of both regions; its number."""
-    for region, value in zip(regions, values, strict=True):
+    """One more result of both regions; its number. A number of Python's has the dtype of what it stands in for."""
+    for region, value, other in zip(regions, values, reversed(values), strict=True):
         with region.trace as trace:
-            value = value.resolve() if isinstance(value, Handle) else as_value(value)
+            if isinstance(value, Handle):
+                value = value.resolve()
+            elif not isinstance(value, Value) and isinstance(other, Value):
+                _, value = as_values((other, value))
+            else:
+                value = as_value(value)
             region.outputs.append(trace.operand(value))
     return len(regions[0].outputs) - 1

@@ -2,7 +2,8 @@
 
 Looked at are the objects that a block reaches through its closure: cells, lists, dicts, sets and attributes of the user's
 objects; and the same of the globals that it names, functions left out. What a refused block has changed is put back.
-Arrays and traced values have their own rules (`branches`), and modules and classes are left alone. Nor can a block raise.
+Plain arrays are read-only meanwhile (`Frozen`). Traced values have their own rules (`branches`), and modules and classes are
+left alone. Nor can a block raise.
 """
 
 from __future__ import annotations
@@ -79,6 +80,38 @@ def check_unchanged(before: Contents) -> None:
             "It is traced, not run: assign to a local variable in it, or into an array made with np.zeros before it, "
             "and store that afterwards.",
         )
+
+
+class Frozen:
+    """The plain arrays among what a block reaches, read-only while it is traced: UnsupportedError where it writes into one."""
+
+    def __init__(self, held: Contents) -> None:
+        found = {id(v): v for _, values in held for v in values if _is_writable(v)}
+        # Those that own their memory come last: a view gets back what it shows.
+        self.arrays = sorted(found.values(), key=lambda a: a.base is None)
+
+    def __enter__(self) -> None:
+        for array in self.arrays:
+            array.flags.writeable = False
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        for array in reversed(self.arrays):
+            array.flags.writeable = True
+        if self.arrays and isinstance(error, ValueError) and "read-only" in str(error):
+            raise UnsupportedError(
+                "a captured branch writes into a plain array, which is traced, not run",
+                "Make the array with np.zeros, np.ones or np.full, or choose the value: a[i] = np.where(test, b, c).",
+                site=raised_at(error),
+            ) from error
+
+
+def _is_writable(obj: Any) -> bool:
+    """An array that can be made read-only and writable again."""
+    return (
+        isinstance(obj, np.ndarray)
+        and obj.flags.writeable
+        and (obj.base is None or type(obj.base) is np.ndarray and obj.base.flags.writeable)
+    )
 
 
 def _holds(obj: Any, held: tuple[Any, ...]) -> bool:

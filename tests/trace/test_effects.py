@@ -75,7 +75,33 @@ def in_cond(x):
     return x * y * len(found)
 
 
+def plain_array(x):
+    found = np.arange(3.0)
+    if x > 0.5:
+        found[0] = 2.0
+    else:
+        found[0] = 3.0
+    return x * found
+
+
+TABLE = np.array([1.0, 2.0])
+
+
+def global_array(x):
+    if x > 0.5:
+        np.multiply(TABLE[1:], 2.0, out=TABLE[1:])
+    return x * TABLE
+
+
+def filled(x):
+    found = [np.eye(2)]
+    return x * (found[0].fill(7.0) or 1.0 if x > 0.5 else 2.0)
+
+
 CHANGING = [
+    plain_array,
+    global_array,
+    filled,
     attribute,
     traced_attribute,
     entry,
