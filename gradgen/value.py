@@ -280,10 +280,10 @@ class Extent(Value):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        return str(self.params["size"])
+        return TracedText(self.params["size"])
 
     def __format__(self, spec: str) -> str:
-        return str(self.params["size"])
+        return TracedText(self.params["size"])
 
     def __index__(self) -> int:
         raise TraceError(

@@ -28,7 +28,7 @@ from gradgen.ops.reduce import as_value, as_values
 from gradgen.trace.control import branch as cond_of
 from gradgen.trace.control import scalar_bool
 from gradgen.trace.effects import Frozen, check_not_raised, check_unchanged, contents
-from gradgen.trace.hooks import hook
+from gradgen.trace.hooks import hook, key
 from gradgen.trace.regions import Region, trace_region
 from gradgen.tree import NONE, Tree, flatten, unflatten
 from gradgen.value import Trace, Value, apply, constant, current_trace
@@ -107,6 +107,8 @@ def contains(item: Any, container: Any) -> Any:
     if is_traced(container):
         return np.any(container == item)
     if not is_traced(item) or not isinstance(container, _CONTAINERS):
+        if isinstance(item, tuple) and isinstance(container, _HASHED):
+            key(item)  # a shape
         return item in container
     elements: Any = container.flat if isinstance(container, np.ndarray) else container
     found: Any = False
@@ -118,6 +120,7 @@ def contains(item: Any, container: Any) -> Any:
     return found
 
 
+_HASHED: tuple[type, ...] = (set, frozenset, dict, type({}.keys()))
 _CONTAINERS: tuple[type, ...] = (
     list, tuple, set, frozenset, dict, range, np.ndarray, type({}.keys()), type({}.values()),
 )  # fmt: skip

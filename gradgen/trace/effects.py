@@ -99,7 +99,7 @@ class Frozen:
             array.flags.writeable = True
         if self.arrays and isinstance(error, ValueError) and "read-only" in str(error):
             raise UnsupportedError(
-                "a captured branch writes into a plain array, which is traced, not run",
+                "a captured branch or loop changes more than its variables: a plain array",
                 "Make the array with np.zeros, np.ones or np.full, or choose the value: a[i] = np.where(test, b, c).",
                 site=raised_at(error),
             ) from error
@@ -110,7 +110,7 @@ def _is_writable(obj: Any) -> bool:
     return (
         isinstance(obj, np.ndarray)
         and obj.flags.writeable
-        and (obj.base is None or type(obj.base) is np.ndarray and obj.base.flags.writeable)
+        and (obj.base is None or (type(obj.base) is np.ndarray and obj.base.flags.writeable))
     )
 
 

@@ -29,7 +29,7 @@ from gradgen.ops.shape import as_dtype, broadcast_to, reshape, shape_of
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
 from gradgen.types import dtype_name
-from gradgen.value import Extent, Value, any_value, constant, current_trace, note_array_name
+from gradgen.value import Value, any_value, constant, current_trace, note_array_name
 
 _STDLIB = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 CALLS: dict[Any, Callable[..., Any]] = {}
@@ -188,12 +188,7 @@ def key(value: Any) -> Any:
     """`value` as a key of a dict or element of a set, which would look for its hash, not its value: no traced number."""
     parts = value if isinstance(value, tuple) else (value,)
     for v in parts:
-        if (
-            isinstance(v, Value)
-            and v._data is None
-            and not v.type.shape
-            and not isinstance(v, Extent)
-        ):
+        if isinstance(v, Value) and v._data is None and not v.type.shape:
             raise TraceError(
                 f"a dict or set needs a plain value for its key, got a traced {v.type}",
                 "Index an array with it, or write if and elif, which are captured.",

@@ -83,7 +83,21 @@ def _is_told(parts: Any) -> bool:
         parts = tuple(parts.values())
     if isinstance(parts, (tuple, list)):
         return any(_is_told(p) for p in parts)
-    return isinstance(parts, TracedText) or (is_traced(parts) and not isinstance(parts, Extent))
+    return isinstance(parts, TracedText) or is_traced(parts)
+
+
+def _written(make: Callable[..., str]) -> Callable[..., str]:
+    """str, repr or format, whose text of a list or tuple (a shape) would not know what is in it."""
+
+    def text_of(*args: Any, **kwargs: Any) -> str:
+        text = make(*args, **kwargs)
+        return TracedText(text) if args and _is_told(args[0]) else text
+
+    return text_of
+
+
+for _writer in (builtins.str, builtins.repr, builtins.format):
+    CALLS[_writer] = _written(_writer)
 
 
 def _of_text(fn: Any, *args: Any, **kwargs: Any) -> Any:

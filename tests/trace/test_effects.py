@@ -118,6 +118,7 @@ def test_refused(f):
     with pytest.raises(gg.UnsupportedError, match="changes more than its variables"):
         gg.compile(f, x="f64[]")
     assert SHARED == {"scale": 1.0} and LISTED == [1.0] and SEEN.value == 1.0  # put back
+    assert TABLE.flags.writeable and TABLE.tolist() == [1.0, 2.0]
 
 
 def test_objects_of_the_branch_may_change():

@@ -275,3 +275,51 @@ def test_an_error_of_the_program_is_caught_as_ever():
         return scale * a[0]
 
     assert gg.compile(f, "f64[3]")([3.0, 0.0, 0.0]) == 6.0
+
+
+def size_as_text(x):
+    return 2.0 * x if str(x.shape[0]) == "3" else x
+
+
+def size_in_words(x):
+    return 2.0 * x if f"n = {x.shape[0]}" == "n = 3" else x
+
+
+def shape_as_text(x):
+    return 2.0 * x if str(x.shape) == "(3,)" else x
+
+
+def size_as_key(x):
+    return x * {3: 1.0, 4: 2.0}.get(x.shape[0], 5.0)
+
+
+def size_in_set(x):
+    return x * len({x.shape[0], 3})
+
+
+def shape_among_keys(x):
+    return 2.0 * x if x.shape in {(3,): 1} else x
+
+
+@pytest.mark.parametrize(
+    "f",
+    [size_as_text, size_in_words, shape_as_text, size_as_key, size_in_set, shape_among_keys],
+    ids=lambda f: f.__name__,
+)
+def test_a_symbolic_size_is_not_read_as_its_letter(f):
+    with pytest.raises(gg.TraceError) as caught:
+        gg.compile(f, "f64[n]")
+    assert caught.value.site[1] == f.__code__.co_firstlineno + 1
+    assert np.array_equal(
+        gg.compile(f, "f64[3]")(np.ones(3)), f(np.ones(3))
+    )  # known, it is a number
+
+
+def test_symbolic_sizes_are_printed_and_compared():
+    def f(x):
+        text = f"{x.shape[0]} {x.shape}" + str(x.shape)
+        print(text, x.shape[0])
+        return 2.0 * x if x.shape[0] in {3: 1} and x.shape[0] in (3, 4) else x
+
+    fn = gg.compile(f, "f64[n]")
+    assert fn(np.ones(3)).tolist() == [2.0, 2.0, 2.0] and fn(np.ones(2)).tolist() == [1.0, 1.0]
