@@ -328,3 +328,20 @@ def test_numbers_of_pythons_in_one_branch_widen_nothing():
         ):
             assert np.asarray(found).dtype == np.float32
             np.testing.assert_array_equal(found, wanted)
+
+
+OF_F32_AND = [  # (the other operand's spec, its value, a function whose derivative has a helper of two operands)
+    ("f32[2]", np.float32([0.5, 2.0]), lambda x, y: np.logaddexp2(x, 1) + y),
+    ("bool[2]", np.array([True, False]), lambda x, y: np.logaddexp(x, y)),
+    ("i64[2]", np.array([1, 2]), lambda x, y: np.logaddexp(x, y.astype(np.float32))),
+]
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+@pytest.mark.parametrize(("spec", "y", "f"), OF_F32_AND, ids=lambda v: v if type(v) is str else "")
+def test_cotangents_and_tangents_of_f32_are_f32_whatever_stands_beside(spec, y, f, target):
+    x, one = np.float32([0.25, -1.5]), np.ones(2, np.float32)
+    _, x_bar = gg.compile(gg.vjp(f), "f32[2]", spec, "f32[2]", target=target)(x, y, one)
+    _, y_dot = gg.compile(gg.jvp(f), "f32[2]", spec, "f32[2]", target=target)(x, y, one)
+    assert x_bar.dtype == y_dot.dtype == np.float32
+    np.testing.assert_allclose(x_bar, y_dot, rtol=1e-6)

@@ -142,7 +142,8 @@ enter(Helper(
 ))  # fmt: skip
 enter(Helper(
     "gap", ("a", "b"), "a - b, and 0 where they are equal, infinities included.",
-    numpy="same = a == b\nreturn np.where(same, 0.0, a) - np.where(same, 0.0, b)\n",
+    numpy="same = a == b\ndifference = np.where(same, 0.0, a) - np.where(same, 0.0, b)\n"
+    "return difference.astype(np.result_type(a, b), copy=False)\n",
     python="return 0.0 if a == b else a - b\n",
     c="return a == b ? 0.0 : a - b;\n",
 ))  # fmt: skip
