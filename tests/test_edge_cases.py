@@ -113,6 +113,7 @@ EDGES = [
     Edge("log(sum(exp))", lambda x: np.log(np.sum(np.exp(x))), (arr(1000.0, 1000.0),), arr(0.5, 0.5),
          1000.0 + np.log(2.0), eager=False),
     Edge("logsumexp", lambda x: special.logsumexp(x), (arr(1000.0, 1000.0),), arr(0.5, 0.5), 1000.0 + np.log(2.0), eager=False),
+    Edge("logsumexp of -inf and a number", lambda x: special.logsumexp(x), (arr(-inf, 2.0),), arr(0.0, 1.0), 2.0, eager=False),
     Edge("logaddexp(-inf,-inf)", lambda x, y: np.logaddexp(x, y), (-inf, -inf), 0.5, -inf),
     Edge("gather repeated", lambda x: np.sum(x[np.array([0, 0, 2])] * arr(1.0, 2.0, 4.0)),
          (arr(1.0, 2.0, 3.0),), arr(3.0, 0.0, 4.0)),
@@ -431,6 +432,13 @@ def test_a_rewrite_can_be_turned_off():
     f = lambda x: np.log(1 + np.exp(x))
     fn = gg.compile(gg.grad(f), "f64[]", options={"rewrite": False})
     assert np.isnan(fn(1000.0)) or fn(1000.0) != 1.0
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize("size", ["2", "n"])
+def test_logsumexp_of_infinities_alone(target, size):
+    fn = gg.compile(special.logsumexp, f"f64[{size}]", target=target)
+    assert fn(arr(-inf, -inf)) == -inf and fn(arr(inf, 1.0)) == inf
 
 
 # -- the policy for ties

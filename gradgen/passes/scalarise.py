@@ -412,11 +412,11 @@ ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
 def _fold(node: Value, items: list[Value]) -> Value:
     name = node.op.name
     if name == "logsumexp":
-        top = functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items)
+        top = _peak(items)
         total = functools.reduce(lambda a, b: a + b, [apply(OPS["exp"], v - top) for v in items])
         return apply(OPS["log"], total) + top
     if name == "peak":
-        return functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items or [constant(0.0)])
+        return _peak(items)
     start = {"sum": 0, "prod": 1, "any": False, "all": True}.get(name)
     if not items:
         return constant(start, node.type.dtype)
@@ -424,6 +424,14 @@ def _fold(node: Value, items: list[Value]) -> Value:
         items = [apply(OPS["cast"], v, dtype=node.type.dtype) for v in items]
     binary = OPS[_FOLDS[name]]
     return functools.reduce(lambda a, b: scalar(binary, a, b), items)
+
+
+def _peak(items: list[Value]) -> Value:
+    """The largest item, 0 where that is not finite: from infinite ones nothing is taken off, which would make NaN."""
+    if not items:
+        return constant(0.0)
+    top = functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items)
+    return apply(OPS["where"], apply(OPS["isfinite"], top), top, constant(0.0, top.type.dtype))
 
 
 def _recurrence(blocks: list[Any], reverse: bool, lag: bool, initial: float) -> Any:
