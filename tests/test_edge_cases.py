@@ -441,6 +441,25 @@ def test_logsumexp_of_infinities_alone(target, size):
     assert fn(arr(-inf, -inf)) == -inf and fn(arr(inf, 1.0)) == inf
 
 
+ROOTS = [
+    ("var", lambda x: np.sqrt(np.var(x))),
+    ("mean by hand", lambda x: np.sqrt(np.sum((x - x.mean()) ** 2) / (len(x) - 1))),
+    ("a factor", lambda x: np.sqrt(1 / len(x) * np.sum((x - x.mean()) ** 2))),
+    ("a column's", lambda x: np.sqrt(np.var(np.stack([x, x], 1), axis=0)[0])),
+    ("to the half", lambda x: np.var(x) ** 0.5),
+]
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize("kind", ["f32[3]", "f32[n]", "f64[n]"])
+@pytest.mark.parametrize(("name", "f"), ROOTS, ids=[r[0] for r in ROOTS])
+def test_standard_deviations_by_hand_of_a_constant_vector(name, f, kind, target):
+    fn = gg.compile(gg.value_and_grad(f), kind, target=target, name="edge")
+    value, slope = fn(np.full(3, 2.0, np.float32 if kind[:3] == "f32" else float))
+    held(value, 0.0)
+    held(slope, np.zeros(3))
+
+
 # -- the policy for ties
 @pytest.mark.parametrize("target", ["numpy", "python", C])
 @pytest.mark.parametrize(

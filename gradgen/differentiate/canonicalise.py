@@ -218,7 +218,9 @@ def _addends(value: Value) -> list[Value] | None:
         return []
     if name in ("add", "sum", "reshape"):
         return list(args)
-    if name == "div" and (args[1].op is SIZE or _is_positive(args[1])):
+    if name == "slice":
+        return list(args[:1])
+    if name == "div" and _is_positive(args[1]):
         return [args[0]]
     if name == "mul" and any(map(_is_positive, args)):
         return [args[1] if _is_positive(args[0]) else args[0]]
@@ -236,7 +238,15 @@ def _is_square_of_vector(a: Value, b: Value) -> bool:
 
 
 def _is_positive(value: Value) -> bool:
-    return value.op is CONST and not value.type.shape and bool(value.params["value"] > 0)
+    """Whether it is a positive number, a count, or a quotient or product of two such."""
+    parts = value.args if value.op.name in ("div", "mul") else (value,)
+    for part in parts:
+        if part.op.name == "cast":  # a count in f32
+            part = part.args[0]
+        number = part.op is CONST and not part.type.shape and bool(part.params["value"] > 0)
+        if not number and part.op is not SIZE:
+            return False
+    return True
 
 
 def _is_square(value: Value) -> bool:
