@@ -345,3 +345,20 @@ def test_cotangents_and_tangents_of_f32_are_f32_whatever_stands_beside(spec, y, 
     _, y_dot = gg.compile(gg.jvp(f), "f32[2]", spec, "f32[2]", target=target)(x, y, one)
     assert x_bar.dtype == y_dot.dtype == np.float32
     np.testing.assert_allclose(x_bar, y_dot, rtol=1e-6)
+
+
+JOINED = [
+    lambda k, y: np.concatenate([k, y])[:-1] * np.concatenate([k, y])[1:],
+    lambda k, y: np.stack([k, y])[0] * np.stack([k, y], axis=1)[:, 0],
+    lambda k, y: np.stack([k > 1, y])[0] + np.array([k[0], y[0]])[0],
+    lambda k, y: np.append(y, k)[2] * np.append(y, k)[2] + y,
+]
+
+
+@pytest.mark.parametrize("target", ["numpy", "c", "python"])
+def test_joined_parts_are_computed_with_in_the_dtype_of_the_whole(target):
+    """Products that would wrap around as integers, sums that would be `or`."""
+    k, y = np.array([2**62, 3]), np.array([0.5, 2.0])
+    for f in JOINED:
+        found = gg.compile(f, "i64[2]", "f64[2]", name="joined", target=target)(k, y)
+        np.testing.assert_allclose(found, f(k, y), rtol=1e-15)

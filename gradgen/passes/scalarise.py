@@ -307,6 +307,18 @@ def _block(env: dict[int, Any], node: Value) -> Any:
 
 
 def _evaluate(node: Value, blocks: list[Any]) -> Any:
+    """The block of a statement's result, its elements in the result's dtype: parts that are joined may be of others."""
+    out = _elements(node, blocks)
+    dtype = node.type.dtype
+    if not node.op.elementwise and any(a.type.dtype != dtype for a in node.args):
+        out = out.copy()
+        for index, v in np.ndenumerate(out):
+            if v.type.dtype != dtype:
+                out[index] = scalar(OPS["cast"], v, dtype=dtype)
+    return out
+
+
+def _elements(node: Value, blocks: list[Any]) -> Any:
     op = node.op
     if op is EYE:
         dtype = node.params["dtype"]
