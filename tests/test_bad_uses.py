@@ -46,8 +46,13 @@ def test_a_keyword_only_parameter_without_a_value():
         return k * np.sum(x)
 
     message = refusal(gg.SpecError, lambda: gg.compile(scaled, "f64[n]"))
-    assert "scaled needs a value for its keyword-only parameter k" in message
-    assert "functools.partial" in message
+    assert "scaled needs a spec for k" in message
+
+    def behind(*xs, k):
+        return k * np.sum(xs[0])
+
+    message = refusal(gg.SpecError, lambda: gg.compile(behind, "f64[n]", k="f64[]"))
+    assert "no parameter k" in message and "*args" in message and "functools.partial" in message
 
 
 def test_the_range_of_a_spec():

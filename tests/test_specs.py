@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import pickle
 import threading
 from typing import Any
@@ -664,3 +665,35 @@ def test_checks_off_still_runs(target):
     fn = gg.compile(gg.grad(lambda x: np.sum(x * x)), "f64[n]", options=gg.Options(checks=False))
     np.testing.assert_array_equal(fn(np.ones(2)), [2.0, 2.0])
     assert "_arguments" not in fn.source
+
+
+def keyworded(w, *, X, scale=2.0, y, power=2):
+    """What a model's author wants called by name."""
+    return scale * np.mean((X @ w - y) ** power)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_keyword_only_parameters(target):
+    w, X, y = np.array([0.5, -1.0]), np.arange(6.0).reshape(3, 2), np.ones(3)
+    value, slope = gg.value_and_grad(keyworded)(w, X=X, y=y)
+    assert value == keyworded(w, X=X, y=y)
+    fn = gg.compile(
+        gg.value_and_grad(keyworded), w="f64[d]", X="f64[n,d]", y="f64[n]", target=target
+    )
+    found, gradient = fn(w, y=y, X=X)
+    assert found == pytest.approx(value, rel=1e-14)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-13)
+    fn = gg.compile(
+        gg.grad(keyworded, ("scale", "y")), w, X=X, scale="f64[]", y=y, power=3, target=target
+    )
+    by_scale, by_y = fn(w, X=X, scale=1.5, y=y)
+    assert by_scale == pytest.approx(np.mean((X @ w - y) ** 3), rel=1e-14)
+    np.testing.assert_allclose(by_y, -1.5 * (X @ w - y) ** 2, rtol=1e-14)
+    assert fn.check(w, X, 1.5, y).ok
+
+
+def test_what_a_partial_has_fixed_is_no_parameter():
+    f = functools.partial(keyworded, X=np.ones((3, 2)), power=1)
+    fn = gg.compile(gg.grad(f, "y"), w="f64[2]", y="f64[3]")
+    np.testing.assert_allclose(fn(np.ones(2), np.zeros(3)), -2.0 / 3.0 * np.ones(3))
+    assert gg.compile(gg.grad(lambda *, k: k * k), "f64[]")(3.0) == 6.0

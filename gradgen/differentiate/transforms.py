@@ -22,7 +22,7 @@ from gradgen.engine import interpret
 from gradgen.errors import ShapeError, SpecError
 from gradgen.ir import Function
 from gradgen.ops.index import is_zeros
-from gradgen.trace.spec import unused
+from gradgen.trace.spec import Static, default_of, takes, unused
 from gradgen.trace.stage import Staged, inline, is_dynamic, leaf_type, stage
 from gradgen.tree import Mismatch, Tree, fitted, flatten, leaf_names, subtree, unflatten
 from gradgen.types import DTYPES
@@ -32,14 +32,14 @@ Wrt = int | str | Sequence[int | str]
 
 
 def parameters(f: Any) -> list[str]:
-    """Names of the positional parameters of a function or transform."""
+    """Names of the parameters of a function or transform, keyword-only ones last."""
     if isinstance(f, Transform):
         return f.parameters()
     try:
-        found = inspect.signature(f).parameters.values()
+        positional, keywords = takes(f)
     except (TypeError, ValueError):
         raise SpecError(f"gradgen needs a Python function, got {f!r}") from None
-    return [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [*positional, *keywords]
 
 
 @dataclass
@@ -181,19 +181,24 @@ def base_name(f: Any) -> str:
 
 
 def bind(f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Arguments by position, keywords put where the parameters say, trailing defaults filled in."""
+    """Arguments by position, keywords put where the parameters say, defaults before them filled in."""
     if not kwargs:
         return tuple(args)
     names = parameters(f)
     out = list(args)
     for name in names[len(args) :]:
+        if not kwargs:
+            break
         if name in kwargs:
             out.append(kwargs.pop(name))
-        else:
+            continue
+        default = default_of(f, name)
+        if default is inspect.Parameter.empty:
             break
+        out.append(Static(default))
     if kwargs:
         raise SpecError(
-            f"{base_name(f)} has no free parameter {', '.join(kwargs)}; it takes {', '.join(names) or 'none by position'}"
+            f"{base_name(f)} has no free parameter {', '.join(kwargs)}; it takes {', '.join(names) or 'none'}"
         )
     return tuple(out)
 

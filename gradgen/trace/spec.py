@@ -12,6 +12,7 @@ A Signature is a compiled function's interface: its arguments with their leaves,
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Container, Mapping, Sequence
@@ -242,21 +243,14 @@ def arguments_of(
             raise SpecError(
                 f"{_label(f)} needs a spec for {name}", f'Add {name}="f64[]" or another spec.'
             )
-    keywords = [p for p in _parameters(f_inner) if p.kind is p.KEYWORD_ONLY]
-    needed = [p.name for p in keywords if p.default is p.empty and p.name not in given]
-    if needed:
-        raise SpecError(
-            f"{_label(f)} needs a value for its keyword-only parameter {needed[0]}, which takes no spec",
-            "Make it positional, or fix it with functools.partial.",
-        )
     if given:
-        remedy = ""
-        if any(p.name in given for p in keywords):
-            remedy = "Keyword-only parameters take no spec: make it positional, or fix it with functools.partial."
-        elif any(p.kind is p.VAR_KEYWORD for p in _parameters(f_inner)):
+        found, remedy = _parameters(f_inner), ""
+        if any(p.name in given for p in found if p.kind is p.KEYWORD_ONLY):
+            remedy = "Its *args come first: fix what is behind them with functools.partial."
+        elif any(p.kind is p.VAR_KEYWORD for p in found):
             remedy = "What **kwargs catches takes no spec: give it parameters of their own, or one dict of specs."
         raise SpecError(
-            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names) or 'none by position'}",
+            f"{_label(f)} has no parameter {', '.join(given)}; it takes {', '.join(names) or 'none'}",
             remedy,
         )
     _distinguish(out)
@@ -355,6 +349,26 @@ def _parameters(f: Any) -> list[inspect.Parameter]:
         return list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
         return []
+
+
+def takes(f: Any) -> tuple[list[str], list[str]]:
+    """Names of the parameters of a plain function: those that are passed by position, and the keyword-only ones behind them.
+
+    What functools.partial has fixed is none of them; nor is what stands behind *args, whose number nobody knows.
+    """
+    found = inspect.signature(f).parameters.values()
+    fixed = f.keywords if isinstance(f, functools.partial) else {}
+    positional = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind is p.VAR_POSITIONAL for p in found):
+        return positional, []
+    return positional, [p.name for p in found if p.kind is p.KEYWORD_ONLY and p.name not in fixed]
+
+
+def default_of(f: Any, name: str) -> Any:
+    """The default of a parameter, or inspect's `empty`."""
+    while hasattr(f, "derive"):
+        f = f.f
+    return next((p.default for p in _parameters(f) if p.name == name), inspect.Parameter.empty)
 
 
 def _label(f: Any) -> str:

@@ -6,6 +6,7 @@ perturbation confusion. What a function reads from an enclosing trace becomes an
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from gradgen.ops.reduce import as_value
 from gradgen.sites import raised_at
 from gradgen.sizes import letters
 from gradgen.trace.hooks import enter, is_unread
-from gradgen.trace.spec import Static
+from gradgen.trace.spec import Static, takes
 from gradgen.tree import Tree, flatten, paths, unflatten
 from gradgen.types import Type, type_of
 from gradgen.value import Extent, Trace, Value, apply, constant, current_trace, is_table
@@ -75,7 +76,7 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
         ]
         source = iter(inner)
         try:
-            result = enter(f)(*[unflatten(tree, source) for tree in trees])
+            result = _called(f, [unflatten(tree, source) for tree in trees])
         except RecursionError as error:
             raise TraceError(
                 f"{name} calls functions too deep: a recursion that ends by a test of traced values has no end while it is "
@@ -112,6 +113,18 @@ def stage(f: Any, args: Sequence[Any], names: Sequence[str] = (), name: str = "f
         for need in trace.requires:
             parent.requires.setdefault(need)
     return Staged(function, operands, tree)
+
+
+def _called(f: Any, args: list[Any]) -> Any:
+    """The result of `f`, whose keyword-only parameters are the last arguments."""
+    keywords: list[str] = []
+    if not hasattr(f, "derive"):
+        with contextlib.suppress(TypeError, ValueError):  # a builtin without a signature
+            positional, keywords = takes(f)
+    if not keywords:
+        return enter(f)(*args)
+    count = len(positional)
+    return enter(f)(*args[:count], **dict(zip(keywords, args[count:], strict=False)))
 
 
 def _letters(leaf: Any) -> Iterator[str]:
