@@ -74,7 +74,8 @@ def infix(
 def prefix(symbol: str, precedence: int = UNARY, through: Sequence[str] = ()) -> Spelling:
     """`-a`: a nested prefix is parenthesised, since `--a` is another token in C.
 
-    through: ops whose products need no brackets behind the sign, because (-a) * b and -(a * b) are the same number.
+    through: ops whose products need no brackets behind the sign, because (-a) * b and -(a * b) are the same number; but
+    not where a is an integer, which may be the smallest one, or a truth value.
     """
 
     def spell(operands: Sequence[Expr], node: Any, target: Any) -> Expr:
@@ -83,11 +84,19 @@ def prefix(symbol: str, precedence: int = UNARY, through: Sequence[str] = ()) ->
             inner.precedence == PRODUCT
             and not inner.text.startswith("-")
             and node.args[0].op.name in through
+            and _starts_with_float(node.args[0], through)
         ):
             return Expr(f"{symbol}{inner.text}", PRODUCT)
         return Expr(f"{symbol}{operands[0].at(precedence + 1)}", precedence)
 
     return spell
+
+
+def _starts_with_float(product: Any, through: Sequence[str]) -> bool:
+    """Whether the first factor of a product is a float; in an expression of a loop an operand has a type alone."""
+    while product.op is not None and product.op.name in through:
+        product = product.args[0]
+    return product.type is not None and product.type.dtype[0] == "f"
 
 
 def call(name: str) -> Spelling:

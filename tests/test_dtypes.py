@@ -362,3 +362,14 @@ def test_joined_parts_are_computed_with_in_the_dtype_of_the_whole(target):
     for f in JOINED:
         found = gg.compile(f, "i64[2]", "f64[2]", name="joined", target=target)(k, y)
         np.testing.assert_allclose(found, f(k, y), rtol=1e-15)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c", "python"])
+def test_a_sign_before_a_product_is_not_that_of_its_integer(target):
+    def f(k, m, y):
+        return -(k * y), -(k / 2), -(m * y)
+
+    k, m, y = np.array([-(2**63), 3]), np.array([True, False]), np.array([0.5, 2.0])
+    fn = gg.compile(f, "i64[2]", "bool[2]", "f64[2]", target=target)
+    for found, wanted in zip(fn(k, m, y), f(k, m, y), strict=True):
+        np.testing.assert_array_equal(found, wanted)
