@@ -11,6 +11,10 @@ Each rule carries its validity; results are never less accurate than the plain f
     log(exp(x) + exp(y))            ->  logaddexp(x, y)  all x, y
     log(exp(x) / sum(exp(x)))       ->  log_softmax(x)   all x: the logarithm of a softmax
     log(exp(x))                     ->  x                all x; the plain form over- and underflows
+    c / (1 + exp(-x))               ->  c * sigmoid(x)   all x; the plain form's derivative is nan where exp overflows
+    exp(x) / (1 + exp(x))           ->  sigmoid(x)       all x; the plain form is nan there; over the square of 1 + exp(x) too
+    1 - sigmoid(x)                  ->  sigmoid(-x)      all x; the plain form cancels to 0 above 37
+    log(sigmoid(x))                 ->  -softplus(-x)    all x; the plain form is -inf below -709
     square(root(x))                 ->  x                x a sum of squares: a norm squared
     square(abs(x))                  ->  square(x)        exact; its second derivative at 0 is 2, not 0
     square(hypot(x, y))             ->  square(x) + square(y)   likewise; all x, y but inf beside nan
@@ -107,7 +111,32 @@ def _log(node: Value, args: tuple[Value, ...]) -> Value | None:
         return apply(OPS["logaddexp"], *[a.args[0] for a in x.args])
     if x.op.name == "div" and x.args[0].op.name == "exp" and x.args[0].type is x.type:
         return _log_of_share(*x.args)
+    if x.op.name == "sigmoid":
+        return -apply(OPS["softplus"], _negated(x.args[0]))
     return None
+
+
+def _negated(x: Value) -> Value:
+    return x.args[0] if x.op.name == "neg" else -x
+
+
+def _logistic(node: Value, args: tuple[Value, ...]) -> Value | None:
+    """c / (1 + exp(u)), and exp(u) over it or over its square."""
+    c, whole = args if len(args) == 2 else (None, args[0])
+    below = whole.args[0] if whole.op.name == "square" else whole
+    rest = _one_plus(below)
+    if rest is None or rest.op.name != "exp" or rest.type.dtype != node.type.dtype:
+        return None
+    (u,) = rest.args
+    falling = apply(OPS["sigmoid"], _negated(u))
+    if c is rest:
+        rising = apply(OPS["sigmoid"], u)
+        return rising if below is whole else rising * falling
+    if below is not whole:
+        return None
+    if c is None or (is_number(c, 1.0) and rest.type is node.type):
+        return falling
+    return -falling if is_number(c, -1.0) and rest.type is node.type else c * falling
 
 
 def _log_of_share(share: Value, total: Value) -> Value | None:
@@ -184,6 +213,8 @@ def _logaddexp(node: Value, args: tuple[Value, ...]) -> Value | None:
 
 def _log1p(node: Value, args: tuple[Value, ...]) -> Value | None:
     (x,) = args
+    if x.op.name == "neg" and x.args[0].op.name == "sigmoid":
+        return -apply(OPS["softplus"], x.args[0].args[0])
     return apply(OPS["softplus"], x.args[0]) if x.op.name == "exp" else None
 
 
@@ -257,6 +288,8 @@ def _sub(node: Value, args: tuple[Value, ...]) -> Value | None:
     a, b = args
     if a.op.name == "exp" and is_number(b, 1.0) and a.type is node.type:
         return apply(OPS["expm1"], a.args[0])
+    if is_number(a, 1.0) and b.op.name == "sigmoid" and b.type is node.type:
+        return apply(OPS["sigmoid"], _negated(b.args[0]))
     if is_number(a, 1.0) and _is_square(b) and b.args[0].op.name == "tanh" and b.type is node.type:
         return apply(OPS["sech2"], b.args[0].args[0])
     return None
@@ -268,6 +301,7 @@ def _rules() -> dict[object, list[Rule]]:
         "logaddexp": [_logaddexp],
         "add": [exponentials.add_rule],
         "sub": [_sub, exponentials.sub_rule],
-        "div": [_div, exponentials.div_rule],
+        "div": [_div, _logistic, exponentials.div_rule],
+        "reciprocal": [_logistic],
     }  # fmt: skip
     return {OPS[name]: rules for name, rules in table.items()}

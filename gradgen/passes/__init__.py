@@ -9,7 +9,7 @@
     unchanging      what a loop carries though no step changes it becomes an operand
     invariant       what every step of a loop computes alike moves before the loop
     cse             one statement for equal computations; the user-named value wins
-    share           an exponential that several functions contain is computed once
+    share           an exponential that several functions contain is computed once; a sigmoid and its slope share one
     identities      sums over an axis of an identity matrix become what it picks, for NumPy
     products        sums of products become products of vectors, for NumPy
     rows            sums of products over short axes become einsum, for NumPy
@@ -38,7 +38,7 @@ from gradgen.passes.identities import identities
 from gradgen.passes.maps import vectorise
 from gradgen.passes.products import products
 from gradgen.passes.rows import rows
-from gradgen.passes.sharing import share, share_logistic
+from gradgen.passes.sharing import share, share_logistic, share_sigmoids
 from gradgen.passes.signs import differences, signs
 from gradgen.passes.simplify import simplify
 from gradgen.passes.sums import sums
@@ -52,14 +52,23 @@ Pass = Callable[[Function], Function]
 PASSES: dict[str, tuple[Pass, ...]] = {
     "lecture": (inline, dce),
     "readable": (inline, simplify, dce, sums, unchanging, invariant, cse, share),
-    "fast": (inline, simplify, dce, sums, unchanging, invariant, cse, share),
+    "fast": (inline, simplify, dce, sums, unchanging, invariant, cse, share, share_sigmoids),
 }
 
 WHOLE_ARRAYS = ("numpy",)
 # What only pays where each statement is a pass over memory.
 FOR_WHOLE_ARRAYS: dict[str, tuple[Pass, ...]] = {
-    "readable": (identities, products, rows, factors, differences),
-    "fast": (share_logistic, identities, products, rows, factors, differences, signs),
+    "readable": (share_sigmoids, identities, products, rows, factors, differences),
+    "fast": (
+        share_logistic,
+        share_sigmoids,
+        identities,
+        products,
+        rows,
+        factors,
+        differences,
+        signs,
+    ),
 }
 BY_COLUMNS: dict[str, tuple[Pass, ...]] = {"readable": (columns,), "fast": (columns,)}
 # What only pays where the elements of an array are read in loops, which know how it lies in memory.

@@ -3,6 +3,7 @@
     logsumexp(x), exp(x - logsumexp(x))   ->   e = exp(x - top), s = sum(e); log(s) + top, e / s      top: the peak of x
     logsumexp(u - max(u))                 ->   log(sum(exp(u - max(u)))): the peak is 0 already
     log(1 + exp(x)), 1 / (1 + exp(-x))    ->   t = exp(-|x|); max(x, 0) + log1p(t), where(x >= 0, 1, t) / (1 + t)
+    sigmoid(x), sigmoid(x) * sigmoid(-x)  ->   t = exp(-|x|); where(x >= 0, 1, t) / (1 + t), t / (1 + t)**2
 
 The second factor of a softmax's derivative, and the derivative of softplus, are what differentiation makes; the forms after are
 those that a person writes for both at once. As real numbers all are equal, for infinities and NaN too; e / s is the more
@@ -100,6 +101,7 @@ def share_logistic(fn: Function) -> Function:
     made: dict[Value, Value] = {}
 
     def decay(x: Value) -> Value:
+        x = x.args[0] if x.op is OPS["neg"] else x  # of one size
         if x not in made:
             made[x] = apply(OPS["exp"], -apply(OPS["abs"], x))
         return made[x]
@@ -125,6 +127,54 @@ def share_logistic(fn: Function) -> Function:
     return dce(rewrite(fn, rules))
 
 
+def share_sigmoids(fn: Function) -> Function:
+    """`fn` with sigmoid(x) and its slope sigmoid(x) * sigmoid(-x) over an array in terms of one exponential."""
+    slopes = {node: x for node in fn.body if (x := _slope_of(node)) is not None}
+    shared = set(slopes.values()) & {n.args[0] for n in fn.body if n.op is SIGMOID}
+    if not shared:
+        return fn
+    made: dict[Value, tuple[Value, Value]] = {}
+
+    def decay(old: Value, x: Value) -> tuple[Value, Value]:
+        """exp(-|x|), and 1 more."""
+        if old not in made:
+            t = apply(OPS["exp"], -apply(OPS["abs"], x))
+            made[old] = t, 1.0 + t
+        return made[old]
+
+    def sigmoid_rule(node: Value, args: Args) -> Value | None:
+        if node.args[0] not in shared:
+            return None
+        t, whole = decay(node.args[0], args[0])
+        return apply(OPS["where"], args[0] >= 0.0, 1.0, t) / whole
+
+    def slope_rule(node: Value, args: Args) -> Value | None:
+        old = slopes.get(node)
+        if old is None or old not in made:
+            return None
+        t, whole = made[old]
+        return t / apply(OPS["square"], whole)
+
+    return dce(rewrite(fn, {SIGMOID: [sigmoid_rule], OPS["mul"]: [slope_rule]}))
+
+
+SIGMOID = OPS["sigmoid"]
+
+
+def _slope_of(node: Value) -> Value | None:
+    """x, where node is sigmoid(x) * sigmoid(-x) over an array."""
+    if (
+        node.op is not OPS["mul"]
+        or not node.type.shape
+        or any(a.op is not SIGMOID for a in node.args)
+    ):
+        return None
+    a, b = (v.args[0] for v in node.args)
+    if b.op.name == "neg" and b.args[0] is a:
+        return a
+    return b if a.op.name == "neg" and a.args[0] is b else None
+
+
 def _softplus_of(node: Value) -> Value | None:
     """x, where node is log(1 + exp(x)) over an array."""
     if not node.type.shape:
@@ -138,4 +188,4 @@ def _softplus_of(node: Value) -> Value | None:
     return None
 
 
-__all__ = ["share", "share_logistic"]
+__all__ = ["share", "share_logistic", "share_sigmoids"]

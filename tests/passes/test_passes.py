@@ -255,6 +255,15 @@ CANONICAL = [
     ("log(softmax(x-max))", _log_of_shifted_softmax, "logsumexp"),
     ("norm(x)**2", lambda x, y: np.linalg.norm(x.reshape(4, -1), axis=0) ** 2, "sum"),
     ("abs(x)**2", lambda x, y: np.abs(x) ** 2, "square"),
+    ("1/(1+exp(-x))", lambda x, y: 1.0 / (1.0 + np.exp(-x)), "sigmoid"),
+    ("1/(1+exp(x))", lambda x, y: (1.0 + np.exp(x)) ** -1, "sigmoid"),
+    ("y/(1+exp(-x))", lambda x, y: y / (1.0 + np.exp(-x)), "sigmoid"),
+    ("exp(x)/(1+exp(x))", lambda x, y: np.exp(x) / (1.0 + np.exp(x)), "sigmoid"),
+    ("exp(x)/(1+exp(x))**2", lambda x, y: np.exp(x) / (1.0 + np.exp(x)) ** 2, "sigmoid"),
+    ("1-1/(1+exp(-x))", lambda x, y: 1.0 - 1.0 / (1.0 + np.exp(-x)), "sigmoid"),
+    ("log(1/(1+exp(-x)))", lambda x, y: np.log(1.0 / (1.0 + np.exp(-x))), "softplus"),
+    ("log(1-1/(1+exp(-x)))", lambda x, y: np.log(1.0 - 1.0 / (1.0 + np.exp(-x))), "softplus"),
+    ("log1p(-1/(1+exp(-x)))", lambda x, y: np.log1p(-1.0 / (1.0 + np.exp(-x))), "softplus"),
 ]
 
 
@@ -291,6 +300,15 @@ EXACT = {
     "log(softmax(x))": lambda x, y: x[0] - mp.log(sum(map(mp.exp, x))),
     "log(softmax(x-max))": lambda x, y: x[0] - mp.log(sum(map(mp.exp, x))),
     "norm(x)**2": lambda x, y: sum(v**2 for v in x),
+    "1/(1+exp(-x))": lambda x, y: 1 / (1 + mp.exp(-x[0])),
+    "1/(1+exp(x))": lambda x, y: 1 / (1 + mp.exp(x[0])),
+    "y/(1+exp(-x))": lambda x, y: y[0] / (1 + mp.exp(-x[0])),
+    "exp(x)/(1+exp(x))": lambda x, y: 1 / (1 + mp.exp(-x[0])),
+    "exp(x)/(1+exp(x))**2": lambda x, y: mp.exp(x[0]) / (1 + mp.exp(x[0])) ** 2,
+    "1-1/(1+exp(-x))": lambda x, y: 1 / (1 + mp.exp(x[0])),
+    "log(1/(1+exp(-x)))": lambda x, y: -mp.log1p(mp.exp(-x[0])),
+    "log(1-1/(1+exp(-x)))": lambda x, y: -mp.log1p(mp.exp(x[0])),
+    "log1p(-1/(1+exp(-x)))": lambda x, y: -mp.log1p(mp.exp(x[0])),
 }
 
 
@@ -333,6 +351,8 @@ def test_what_looks_alike_is_left_alone():
         lambda x, y: np.sqrt(np.square(x) - np.square(y)),
         lambda x, y: np.sqrt(np.sum(np.square(x)) * -1.0),
         lambda x, y: np.exp(x) - 2.0,
+        lambda x, y: 1.0 / (2.0 + np.exp(x)),
+        lambda x, y: np.exp(y) / (1.0 + np.exp(x)) ** 2,
         lambda x, y: 1.0 - np.exp(x),
     ):
         fn = traced(f, "f64[]", "f64[]") if f(1.0, 1.0).ndim == 0 else traced(f, n, n)

@@ -142,3 +142,37 @@ def test_softplus_and_sigmoid_share_an_exponential_in_fast_numpy():
         np.testing.assert_allclose(a, b, rtol=1e-15)
     value, z_bar = fast([np.inf, np.nan], [1.0, 0.0])
     assert np.isnan(value) and z_bar[0] == 0.0 and np.isnan(z_bar[1])
+
+
+@pytest.mark.parametrize("optimize", ["readable", "fast"])
+def test_a_sigmoid_and_its_slope_share_an_exponential_in_numpy(optimize):
+    def loss(z, w):
+        h = 1.0 / (1.0 + np.exp(-z))
+        return np.sum(h * w)
+
+    fn = gg.compile(gg.value_and_grad(loss), "f64[n]", "f64[n]", options={"optimize": optimize})
+    assert fn.source.count("np.exp(") == 1 and "_expit" not in fn.source
+    z = np.array([-np.inf, -1000.0, -700.0, -40.0, -1.0, -0.0, 0.0, 2.0, 40.0, 1000.0, np.inf])
+    _, slope = fn(z, np.ones(11))
+    with mpmath.workdps(50):
+        exact = [
+            float(mpmath.exp(-abs(mpmath.mpf(v))) / (1 + mpmath.exp(-abs(mpmath.mpf(v)))) ** 2)
+            for v in z
+        ]
+    np.testing.assert_allclose(slope, exact, rtol=1e-14)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_a_cross_entropy_of_probabilities_by_hand_has_no_overflow(target):
+    """What a textbook writes: p = 1 / (1 + exp(-z)), then log(p) and log(1 - p)."""
+
+    def loss(z, y):
+        p = 1 / (1 + np.exp(-z))
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+    fn = gg.compile(gg.value_and_grad(loss), "f64[n]", "f64[n]", target=target)
+    z, y = np.array([-1000.0, -40.0, 0.5, 40.0, 1000.0]), np.array([1.0, 0.0, 1.0, 0.0, 1.0])
+    value, slope = fn(z, y)
+    assert value == pytest.approx((1000.0 + np.exp(-40.0) + np.log1p(np.exp(-0.5)) + 40.0) / 5)
+    sigmoid = np.array([0.0, np.exp(-40.0), 1 / (1 + np.exp(-0.5)), 1.0, 1.0])
+    np.testing.assert_allclose(slope, (sigmoid - y) / 5, rtol=1e-14, atol=1e-17)
