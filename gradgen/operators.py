@@ -326,6 +326,15 @@ class Operators:
     def __round__(self, digits: int | None = None) -> Any:
         return FUNCTIONS[np.round](self, digits or 0)
 
+    def __floor__(self) -> Any:
+        return FUNCTIONS[np.floor](self)
+
+    def __ceil__(self) -> Any:
+        return FUNCTIONS[np.ceil](self)
+
+    def __trunc__(self) -> Any:
+        return FUNCTIONS[np.trunc](self)
+
     @property
     def flat(self) -> Any:
         """The elements in order."""

@@ -325,10 +325,38 @@ def _entry(e: Any) -> Any:
                 "indexing with a traced mask gives a shape that depends on data",
                 "Write np.where(mask, x, 0.0) and sum, or index with integers.",
             )
+        if e.type.is_float and not e.type.shape and _is_whole(e):
+            return apply(
+                OPS["cast"], e, dtype="i64"
+            )  # of Python's math.floor(x) and round(x), which are integers there
         if e.type.dtype not in ("i64", "i32"):
-            raise SpecError(f"an index needs integers, got {e.type}")
+            raise SpecError(
+                f"an index needs integers, got {e.type}",
+                "Write int(x), or x.astype(int) of an array.",
+            )
         return as_value(e)
     raise SpecError(f"an index needs integers, slices or integer arrays, got {type(e).__name__}")
+
+
+_ROUNDED = frozenset(("floor", "ceil", "trunc", "rint"))
+
+
+def _is_whole(value: Value) -> bool:
+    """Whether a float is a whole number as it is made: rounded, or sums and products of such."""
+    todo, seen = [value], 0
+    while todo:
+        v = todo.pop()
+        seen += 1
+        if v.op.name in ("add", "sub", "mul", "neg", "maximum", "minimum") and seen < 50:
+            todo += v.args
+        elif v.op is CONST:
+            if not np.all(v.params["value"] == np.rint(v.params["value"])):
+                return False
+        elif v.op.name not in _ROUNDED and not (
+            v.op.name == "cast" and not v.args[0].type.is_float
+        ):
+            return False
+    return True
 
 
 def _span(s: slice) -> Span:

@@ -88,6 +88,20 @@ def _of_math(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
     return compute
 
 
+def _of_floats(plain: Callable[..., Any], function: Any) -> Callable[..., Any]:
+    """A function of math that makes floats of integers, where NumPy's has integers for them."""
+
+    def compute(*args: Any) -> Any:
+        if not any(isinstance(a, Value) for a in args):
+            return plain(*args)
+        whole = all(
+            isinstance(a, int) or (isinstance(a, Value) and not a.type.is_float) for a in args
+        )
+        return dispatch(function, (call(builtins.float, args[0]), *args[1:]) if whole else args, {})
+
+    return compute
+
+
 def _hypot(*args: Any) -> Any:
     """The norm of any number of coordinates."""
     if not any_value(args):
@@ -110,11 +124,13 @@ for _name in _MATH.split():
     if hasattr(math, _name):
         CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(np, _name))
 for _name, _numpy in {
-    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "fmod": np.fmod, "copysign": np.copysign,
+    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "copysign": np.copysign,
     "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
 }.items():  # fmt: skip
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), _numpy)
+for _name, _numpy in {"fmod": np.fmod, "pow": np.power}.items():
+    CALLS[getattr(math, _name)] = _of_floats(getattr(math, _name), _numpy)
 for _name in ("erf", "erfc", "lgamma"):
     CALLS[getattr(math, _name)] = _of_math(getattr(math, _name), getattr(math, _name))
 
@@ -144,7 +160,10 @@ def _log(x: Any, *base: Any) -> Any:
 @calls(math.fsum)
 def _fsum(items: Any) -> Any:
     found = list(items)
-    return FUNCTIONS[np.sum](array_of(found)) if any_value(found) else math.fsum(found)
+    if not any_value(found):
+        return math.fsum(found)
+    total = FUNCTIONS[np.sum](array_of(found))
+    return total if total.type.is_float else call(builtins.float, total)
 
 
 # -- truth

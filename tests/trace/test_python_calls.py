@@ -96,11 +96,30 @@ def looked_up(x):
     return TABLE_OF_SQUARES[at] + (TABLE_OF_SQUARES[at + 1] - TABLE_OF_SQUARES[at]) * (x - at)
 
 
+def looked_up_by_math(x):
+    at = min(max(math.floor(x), 0), 3)
+    return TABLE_OF_SQUARES[at] + (TABLE_OF_SQUARES[at + 1] - TABLE_OF_SQUARES[at]) * (x - at)
+
+
+def looked_up_nearest(x):
+    return TABLE_OF_SQUARES[round(x)] + 2 * math.ceil(x) * x - 6 * x + (x - round(x)) * 3.0
+
+
 @pytest.mark.parametrize("target", ["numpy", "c"])
-def test_the_whole_part_of_a_traced_number_is_an_index(target):
-    fn = gg.compile(gg.value_and_grad(looked_up), "f64[]", target=target)
-    assert fn(2.25) == (looked_up(2.25), 5.0)
-    assert fn(1.5) == (looked_up(1.5), 3.0)
+@pytest.mark.parametrize(
+    ("f", "slope"), [(looked_up, 5.0), (looked_up_by_math, 5.0), (looked_up_nearest, 3.0)]
+)
+def test_the_whole_part_of_a_traced_number_is_an_index(f, slope, target):
+    fn = gg.compile(gg.value_and_grad(f), "f64[]", target=target)
+    assert fn(2.25) == (pytest.approx(f(2.25), rel=1e-15), slope)
+    assert fn(2.75)[0] == pytest.approx(f(2.75), rel=1e-15)
+    with pytest.raises(gg.SpecError, match=r"an index needs integers.*\n.*\n.*int\(x\)"):
+        gg.compile(lambda x: TABLE_OF_SQUARES[x * 1.5], "f64[]")
+
+
+def test_functions_of_math_make_floats_of_integers():
+    f = lambda x, k: (math.pow(k, -1) + math.fmod(k, 3) + math.fsum([k, k])) * x
+    assert gg.compile(f, "f64[]", "i64[]")(2.0, 5) == f(2.0, 5)
 
 
 @pytest.mark.parametrize("target", ["numpy", "python", "c"])
