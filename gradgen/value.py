@@ -384,7 +384,8 @@ class Trace:
         if owner is None:
             if value._data is not None:
                 return constant(value._data, value.type.dtype, value.name)
-            return value
+            if value.op is not PARAM:
+                return value
         outer = self.parent
         while outer is not None and outer is not owner and not outer.trusted:
             outer = outer.parent

@@ -101,3 +101,35 @@ def test_memory_is_logarithmic_and_no_step_is_computed_more_often_than_the_sched
 def test_the_remedy_for_another_word():
     with pytest.raises(gg.SpecError, match='a number of steps, "sqrt" or "binomial", got \'log\''):
         gg.compile(gg.grad(program("log", False), 1), W, H, X)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_inside_a_while_with_a_branch_on_what_does_not_change(target):
+    """What moves out of the loop before it is differentiated is an operand of the schedule as well."""
+
+    def program(checkpoint):
+        def f(x, y):
+            v = x * 1.0
+            c = 0
+            while np.sum(v * v) > 0.05 and c < 4:
+
+                def body(h, e):
+                    k = x * 1.0
+                    if k[0] > v[1]:
+                        k = np.maximum(v, x)
+                    return 0.5 * np.tanh(h) + 0.2 * h * e, k
+
+                s, ys = gg.scan(body, x * 1.0, y, checkpoint=checkpoint)
+                v = 0.6 * np.tanh(s + 0.1 * ys[-1])
+                c = c + 1
+            return np.sum(v)
+
+        return gg.grad(f, (0, 1))
+
+    x, y = np.array([0.5, 1.0, -0.3]), np.array([0.2, 0.1, 0.4, -0.2])
+    some, every = (
+        gg.compile(program(c), "f64[3]", "f64[n]", target=target, options={"verify": True})
+        for c in ("binomial", None)
+    )
+    for a, b in zip(some(x, y), every(x, y), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

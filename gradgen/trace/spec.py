@@ -354,12 +354,17 @@ def _parameters(f: Any) -> list[inspect.Parameter]:
 def takes(f: Any) -> tuple[list[str], list[str]]:
     """Names of the parameters of a plain function: those that are passed by position, and the keyword-only ones behind them.
 
-    What functools.partial has fixed is none of them; nor is what stands behind *args, whose number nobody knows.
+    What functools.partial has fixed is none of them; nor is what stands behind *args, whose number nobody knows, nor what a
+    library's function in C has (`where=`, `dtype=`).
     """
     found = inspect.signature(f).parameters.values()
     fixed = f.keywords if isinstance(f, functools.partial) else {}
     positional = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind is p.VAR_POSITIONAL for p in found):
+    inner = f
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    in_python = any(hasattr(part, "__code__") for part in (inner, type(inner).__call__))
+    if not in_python or any(p.kind is p.VAR_POSITIONAL for p in found):
         return positional, []
     return positional, [p.name for p in found if p.kind is p.KEYWORD_ONLY and p.name not in fixed]
 

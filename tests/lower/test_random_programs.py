@@ -52,7 +52,7 @@ def patched(m, c):
 # (takes, gives, function): v a vector, m a matrix, s a scalar; None where the shapes do not fit
 STEPS = [
     ("vs", "v", lambda v, s: np.sin(v) * s),
-    ("vv", "v", lambda v, u: v * u + 0.5 if str(v.shape) == str(u.shape) else None),
+    ("vv", "v", lambda v, u: v * u + 0.5 if v.type.shape == u.type.shape else None),
     ("v", "v", lambda v: v[::-1]),
     ("ms", "m", lambda m, s: np.tanh(m) * s),
     ("v", "s", lambda v: np.sum(v) * 0.1),
@@ -60,10 +60,10 @@ STEPS = [
     ("vs", "v", shifted),
     ("vs", "v", nudged),
     ("v", "v", lambda v: np.concatenate([v[1:], v[:1]])),
-    ("mv", "v", lambda m, v: m @ v if str(m.shape[1]) == str(v.shape[0]) else None),
-    ("mv", "v", lambda m, v: v @ m if str(m.shape[0]) == str(v.shape[0]) else None),
+    ("mv", "v", lambda m, v: m @ v if m.type.shape[1] == v.type.shape[0] else None),
+    ("mv", "v", lambda m, v: v @ m if m.type.shape[0] == v.type.shape[0] else None),
     ("m", "m", lambda m: m.T),
-    ("m", "m", lambda m: (m @ m) * 0.3 if str(m.shape[0]) == str(m.shape[1]) else None),
+    ("m", "m", lambda m: (m @ m) * 0.3 if m.type.shape[0] == m.type.shape[1] else None),
     ("m", "m", lambda m: m.T @ m * 0.2),
     ("v", "m", lambda v: np.outer(v, v) * 0.1),
     ("m", "v", lambda m: np.sum(m, axis=0)),
