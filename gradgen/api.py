@@ -218,7 +218,8 @@ def _optimised(
     signature.result_types = [v.type for v in fn.outputs]
     signature.flops = flops(fn)
     signature.captured_leaves = [Leaf(str(v.name), v.type) for v in lifted]
-    stages: dict[str, Any] = {"adjoint": adjoint, "optimized": fn}
+    # What differentiation makes and nothing reads is not part of what a person wants to see.
+    stages: dict[str, Any] = {"adjoint": lambda: optimise(adjoint, "lecture"), "optimized": fn}
     stages["trace"] = traced if traced is not None else adjoint
     laid = fn
     if target == "c":

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from gradgen.errors import GradgenError
-from gradgen.sites import Site, cite
+from gradgen.sites import Site
 from gradgen.sizes import Dim, letters
 from gradgen.spelling import Spelling
 from gradgen.types import Type
+from gradgen.written import written
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +216,7 @@ class Function:
         return list(found)
 
     def __str__(self) -> str:
-        return show(self)
+        return written(self)
 
 
 def use_counts(fn: Function) -> Counter[Any]:
@@ -276,43 +275,3 @@ def infer(op: Op, args: Iterable[Any], params: dict[str, Any]) -> Type:
             ty = memo[types] = op.infer(*types)
         return ty
     return op.infer(*types, **params)
-
-
-def show(fn: Function, indent: str = "") -> str:
-    """The Function as text, one statement a line: `%3 z : f64[n] = add %2 b    model.py:5`; regions below, indented."""
-    names: dict[Any, str] = {}
-    taken: dict[str, int] = {}
-
-    def name_of(node: Any) -> str:
-        known = names.get(node)
-        if known is not None:
-            return known
-        if node.op is CONST:
-            value = node.params["value"]
-            text = repr(value.item()) if np.ndim(value) == 0 else f"const {node.type}"
-            return text
-        if node.op is SIZE:
-            return str(node.params["size"])
-        base = node.name or "%"
-        count = taken.get(base, 0)
-        taken[base] = count + 1
-        text = f"{base}{count}" if base == "%" else base if not count else f"{base}.{count}"
-        names[node] = text
-        return text
-
-    lines = [
-        f"{fn.name}({', '.join(f'{name_of(v)}: {v.type}' for v in fn.inputs)})"
-        + (f"  requires {', '.join(map(str, fn.requires))}" if fn.requires else "")
-    ]
-    for node in fn.body:
-        args = " ".join(name_of(a) for a in node.args)
-        regions = node.op.regions
-        params = " ".join(f"{k}={v}" for k, v in node.params.items() if k not in regions)
-        text = f"  {name_of(node)}: {node.type} = {node.op}"
-        text += f" {args}" if args else ""
-        text += f" {params}" if params else ""
-        lines.append(f"{text:<60} {cite(node.site)}".rstrip())
-        for region in regions:
-            lines.append(f"    {region}: {show(node.params[region], '    ')}".rstrip())
-    lines.append(f"  return {', '.join(name_of(v) for v in fn.outputs)}")
-    return "\n".join(lines).replace("\n", f"\n{indent}")  # regions in regions are moved with them

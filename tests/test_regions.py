@@ -647,10 +647,12 @@ def test_a_branch_in_a_loop_is_listed_deeper_than_the_loop():
     depth = {
         word: len(line) - len(line.lstrip())
         for line in lines
-        for word in ("mul", "then:", "sin", "otherwise:", "cos")
-        if f" {word} " in line
+        for word in ("* 2.0", "then", "= sin(", "otherwise", "= cos(")
+        if word in line
     }
-    assert depth["mul"] < depth["then:"] == depth["otherwise:"] < depth["sin"] == depth["cos"]
+    assert (
+        depth["* 2.0"] == depth["then"] == depth["otherwise"] < depth["= sin("] == depth["= cos("]
+    )
 
 
 def turned(x):
