@@ -5,7 +5,8 @@ Slow and plain on purpose: emitted code is checked against it. No recursion; val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from gradgen.errors import GradgenError, ShapeError
 from gradgen.ir import CONST, SIZE, Function
 from gradgen.ops.regions import CALL, COND, SCAN, WHILE, Loop, out_of_steps
 from gradgen.sizes import Dim, Size, evaluate, letters
-from gradgen.types import DTYPES, Bundle, Type
+from gradgen.types import DTYPES, F64, Bundle, Type
 
 Poles = Literal["ignore", "raise"]
 
@@ -99,14 +100,24 @@ def interpret(
         ]
 
 
+# NumPy's scalars by Python's operators: the same numbers and the same poles in a tenth of a ufunc's time.
+_OF_NUMBERS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
+    "square": lambda x: x * x,
+}  # fmt: skip
+
+
 def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
     """The outputs of a Function or region on arrays of its inputs' types; a taped while enters its steps into `sizes`."""
     env: dict[int, Any] = {id(node): array for node, array in zip(fn.inputs, arrays, strict=True)}
-    dying = {} if fn.has_numbers_only else _last_reads(fn)
+    numbers = fn.has_numbers_only
+    dying = {} if numbers else _last_reads(fn)
+    if numbers:
+        env = {k: x[()] if isinstance(x, np.ndarray) else x for k, x in env.items()}
 
     def value_of(a: Any) -> Any:
         if a.op is CONST:
-            return a.params["value"]
+            return a.params["value"][()] if numbers else a.params["value"]
         if a.op is SIZE:
             return np.int64(evaluate(a.params["size"], sizes))
         return env[id(a)]
@@ -116,6 +127,11 @@ def run(fn: Function, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]
         for a in node.args:
             known = env.get(id(a))
             operands.append(value_of(a) if known is None else known)
+        if numbers and node.type is F64:
+            meaning = _OF_NUMBERS.get(node.op.name)
+            if meaning is not None:
+                env[id(node)] = meaning(*operands)
+                continue
         params = node.params
         if node.op.regions:
             env[id(node)] = _REGIONS[node.op](node, operands, sizes)
