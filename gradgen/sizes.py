@@ -118,9 +118,14 @@ class Size:
                         yield from letters(arg)
 
 
+def of_atom(atom: Atom) -> Size:
+    """The size that is one atom."""
+    return Size((((atom,), 1),))
+
+
 def letter(name: str) -> Size:
     """The size that is the letter (or word) `name`."""
-    return Size((((name,), 1),))
+    return of_atom(name)
 
 
 def letters(dim: Dim) -> Iterator[str]:
@@ -163,7 +168,7 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if isinstance(b, int) and b and all(c % b == 0 for _, c in _terms(a)):
         return Size.make({m: c // b for m, c in _terms(a)})
     quotient = _exact(a, b)
-    return quotient if quotient is not None else Size(((((Opaque("floordiv", a, b)),), 1),))
+    return quotient if quotient is not None else of_atom(Opaque("floordiv", a, b))
 
 
 def _exact(a: Dim, b: Dim) -> Dim | None:
@@ -197,12 +202,12 @@ def max0(a: Dim) -> Dim:
         atom = atoms[0][0][0]
         if isinstance(atom, Opaque) and atom.kind == "max0":
             return max0(add(atom.args[0], constant))
-    return Size((((Opaque("max0", a),), 1),))
+    return of_atom(Opaque("max0", a))
 
 
 def isqrt(a: Dim) -> Dim:
     """The whole part of the square root of a, which is not negative."""
-    return math.isqrt(a) if isinstance(a, int) else Size((((Opaque("isqrt", a),), 1),))
+    return math.isqrt(a) if isinstance(a, int) else of_atom(Opaque("isqrt", a))
 
 
 def nonnegative(a: Dim) -> bool:
@@ -213,7 +218,7 @@ def nonnegative(a: Dim) -> bool:
         for atom in m:
             if c < 0 and isinstance(atom, Opaque) and atom.kind == "floordiv":
                 b, k = atom.args
-                quotient = Size((((atom,), 1),))
+                quotient = of_atom(atom)
                 if isinstance(k, int) and k > 0 and m == (atom,) and c % k == 0:
                     return nonnegative(add(add(a, mul(-c, quotient)), mul(c // k, b)))
                 rest = add(a, mul(quotient, k))  # a = b - k * (b // k) + what is left
@@ -256,38 +261,31 @@ def evaluate(dim: Dim, env: Mapping[str, int]) -> int:
     return total
 
 
+def with_atoms(dim: Dim, instead: Callable[[Atom], Dim]) -> Dim:
+    """`dim` with a size in the place of each of its atoms."""
+    if isinstance(dim, int):
+        return dim
+    total: Dim = 0
+    for monomial, coefficient in dim.terms:
+        value: Dim = coefficient
+        for atom in monomial:
+            value = mul(value, instead(atom))
+        total = add(total, value)
+    return total
+
+
+_MADE: dict[str, Callable[..., Dim]] = {"max0": max0, "isqrt": isqrt, "floordiv": floordiv}
+
+
 def substitute(dim: Dim, env: Mapping[str, Dim]) -> Dim:
     """`dim` with letters replaced by sizes."""
-    if isinstance(dim, int):
-        return dim
-    total: Dim = 0
-    for monomial, coefficient in dim.terms:
-        value: Dim = coefficient
-        for atom in monomial:
-            if isinstance(atom, str):
-                value = mul(value, env.get(atom, letter(atom)))
-            elif atom.kind == "max0":
-                value = mul(value, max0(substitute(atom.args[0], env)))
-            elif atom.kind == "isqrt":
-                value = mul(value, isqrt(substitute(atom.args[0], env)))
-            else:
-                value = mul(value, floordiv(*(substitute(arg, env) for arg in atom.args)))
-        total = add(total, value)
-    return total
 
+    def instead(atom: Atom) -> Dim:
+        if isinstance(atom, str):
+            return env.get(atom, letter(atom))
+        return _MADE[atom.kind](*[substitute(arg, env) for arg in atom.args])
 
-def with_atoms(dim: Dim, instead: Callable[[Opaque], Dim | None]) -> Dim:
-    """`dim` with other sizes in the place of those of its opaque atoms for which there is one."""
-    if isinstance(dim, int):
-        return dim
-    total: Dim = 0
-    for monomial, coefficient in dim.terms:
-        value: Dim = coefficient
-        for atom in monomial:
-            other = letter(atom) if isinstance(atom, str) else instead(atom)
-            value = mul(value, Size((((atom,), 1),)) if other is None else other)
-        total = add(total, value)
-    return total
+    return with_atoms(dim, instead)
 
 
 def spell(

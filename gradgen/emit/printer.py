@@ -23,7 +23,7 @@ from gradgen.ir import CONST, LEAVES, OPS, SIZE, Function, shows, use_counts
 from gradgen.ops.regions import ITEM
 from gradgen.ops.spans import index_text
 from gradgen.sites import cite
-from gradgen.sizes import Dim, Opaque, Size, letter, letters, spell, with_atoms
+from gradgen.sizes import Atom, Dim, Opaque, letters, of_atom, spell, with_atoms
 from gradgen.spelling import ATOM, TERNARY, Expr
 from gradgen.types import DTYPES, promote
 from gradgen.value import Value
@@ -115,21 +115,18 @@ class Printer:
         short = with_atoms(dim, self._part_of_size)
         return Expr(spell(short, self.letter, isqrt_text=ROOT), size_precedence(short))
 
-    def _part_of_size(self, atom: Opaque) -> Dim | None:
-        if not (
-            atom.kind == "isqrt"
-            or any(isinstance(a, Size) and "isqrt" in str(a) for a in atom.args)
-        ):
-            return None
+    def _part_of_size(self, atom: Atom) -> Dim:
+        if isinstance(atom, str) or "isqrt" not in atom.key:
+            return of_atom(atom)
         if any(letter in self.local_letters for arg in atom.args for letter in letters(arg)):
-            return None
+            return of_atom(atom)
         if atom.key not in self.part_names:
             args = [with_atoms(arg, self._part_of_size) for arg in atom.args]
-            text = spell(Size((((Opaque(atom.kind, *args),), 1),)), self.letter, isqrt_text=ROOT)
+            text = spell(of_atom(Opaque(atom.kind, *args)), self.letter, isqrt_text=ROOT)
             name = self.names.fresh("root" if atom.kind == "isqrt" else "count")
             self.part_names[atom.key] = name
             self.parts_of_sizes[name] = text
-        return letter(self.part_names[atom.key])
+        return of_atom(self.part_names[atom.key])
 
     def letter(self, name: str) -> str:
         if name in self.parts_of_sizes:
