@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from gradgen.ir import Function
 
 WIDTH = 48
-_INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "floor_divide": "//", "remainder": "%", "power": "**",
-    "powc": "**", "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
-    "logical_and": "and", "logical_or": "or",
-}  # fmt: skip
 
 
 def written(fn: Function) -> str:
@@ -115,13 +110,10 @@ class _Writer:
     # -- statements
     def statement(self, node: Any) -> str:
         op, params, args = node.op.name, node.params, [self.name(a) for a in node.args]
-        if op in _INFIX:
-            return f"{args[0]} {_INFIX[op]} {args[1]}"
+        symbol = "@" if op == "matmul" else node.op.symbol
+        if symbol:
+            return f"{args[0]} {symbol} {args[1]}" if len(args) == 2 else f"{symbol}{args[0]}"
         match op:
-            case "neg":
-                return f"-{args[0]}"
-            case "logical_not":
-                return f"not {args[0]}"
             case "square":
                 return f"{args[0]}**2"
             case "reciprocal":

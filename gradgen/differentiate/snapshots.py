@@ -39,7 +39,15 @@ def pull_from_snapshots(
     moved = [k for k in range(loop.carries) if carried[k]]
     summed = [j for j in range(len(loop.consts)) if active[loop.carries + loop.items + j]]
     y_numbers = [k for k in range(loop.carries, outputs) if seeds[k] is not None]
-    slots = node.params["snapshots"]
+    slots, zero = node.params["snapshots"], constant(0, "i64")
+    names = [v.name or "state" for v in loop.carry_inputs]
+    kept_names = [f"{name}_kept" for name in names]
+    bars_of_inputs = dict(zip(wrt, joint.outputs[outputs:], strict=True))
+    first = 1 + loop.carries + loop.items  # of the body's inputs, those that all steps read
+    pulled_items = [
+        j for j in range(loop.items)
+        if (slope := bars_of_inputs.get(1 + loop.carries + j)) is not None and not is_zeros(slope)
+    ]  # fmt: skip
 
     def number_of(step: Value) -> Value:
         """The index of a step, which is the number of steps before it unless the scan runs backwards."""
@@ -57,7 +65,7 @@ def pull_from_snapshots(
         states = [apply(GATHER, s, top, axis=0) for s in stacks]
         steps = _distance(goal - place + 1, slots - 1 - top)
         _, states = while_traced(
-            lambda c: c[0] < steps, lambda c: (c[0] + 1, stepped(place + c[0], c[1])), (ZERO, states),
+            lambda c: c[0] < steps, lambda c: (c[0] + 1, stepped(place + c[0], c[1])), (zero, states),
             words=(["step", *names],),
         )  # fmt: skip
         top = top + 1
@@ -86,7 +94,6 @@ def pull_from_snapshots(
             value = in_bars.get(position)
             return zeros(like.type) if value is None or is_zeros(value) else value
 
-        first = 1 + loop.carries + loop.items
         new_sums = [
             apply(OPS["add"], total, bar(first + j, loop.consts[j]))
             for j, total in zip(summed, sums, strict=True)
@@ -95,27 +102,19 @@ def pull_from_snapshots(
         item_bars = [in_bars[1 + loop.carries + j] for j in pulled_items]
         return (stacks, places, top - 1, states, new_sums), item_bars
 
-    ZERO = constant(0, "i64")
-    names = [v.name or "state" for v in loop.carry_inputs]
-    kept_names = [f"{name}_kept" for name in names]
     at_start = [
-        apply(SCATTER_SET, zeros(v.type.with_shape((slots, *v.type.shape))), v, ZERO, axis=0)
+        apply(SCATTER_SET, zeros(v.type.with_shape((slots, *v.type.shape))), v, zero, axis=0)
         for v in loop.init
     ]
     for v, name in zip(at_start, kept_names, strict=True):
         v.name = name
-    ends = [bars.get(loop.first_final + k, None) for k in moved]
+    ends = [bars.get(loop.first_final + k) for k in moved]
     starts = [
         zeros(loop.init[k].type) if bar is None else bar for k, bar in zip(moved, ends, strict=True)
     ]
-    positions = dict(zip(wrt, joint.outputs[outputs:], strict=True))
-    pulled_items = [
-        j for j in range(loop.items)
-        if (slope := positions.get(1 + loop.carries + j)) is not None and not is_zeros(slope)
-    ]  # fmt: skip
     y_bars = [bars[loop.first_y + k - loop.carries] for k in y_numbers]
     xs, tree = flatten((list(loop.xs), y_bars))
-    init = (at_start, zeros(ZERO.type.with_shape((slots,))), ZERO, starts,
+    init = (at_start, zeros(zero.type.with_shape((slots,))), zero, starts,
             [zeros(loop.consts[j].type) for j in summed])  # fmt: skip
     bar_names = [f"{loop.carry_inputs[k].name or 'state'}_bar" for k in moved]
     item_names = [v.name or "" for v in loop.item_inputs]
@@ -128,13 +127,8 @@ def pull_from_snapshots(
     found = [(k, v) for k, v in zip(moved, state_bars, strict=True) if active[k]]
     found += [(loop.carries + j, v) for j, v in zip(pulled_items, item_bars, strict=True)]
     found += [(loop.carries + loop.items + j, v) for j, v in zip(summed, sums, strict=True)]
-    return Pulled(
-        node,
-        {k: k for k in range(loop.first_state)},
-        [],
-        found,
-        frozenset([k - 1 for k in guarded]),
-    )
+    numbers = {k: k for k in range(loop.first_state)}
+    return Pulled(node, numbers, [], found, frozenset([k - 1 for k in guarded]))
 
 
 def _distance(steps: Value, free: Value) -> Value:

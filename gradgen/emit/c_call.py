@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradgen.emit.c_structures import NUMBERS, Structures, joined, unless
+from gradgen.emit.c_text import ROOT
 from gradgen.emit.files import render, verbatim
 from gradgen.sizes import Dim, Size, letters, spell
 from gradgen.trace.spec import Leaf, Signature, SizeSpec, Static
@@ -273,9 +274,8 @@ class CallFile:
         return [f"({' | '.join(self.sizes.values())}) < (int64_t)1 << {bits}"]
 
     def _size(self, dim: Dim) -> str:
-        root = "(int64_t)sqrt((double)({0}))"
         return spell(
-            dim, lambda n: self.sizes[n], "gg_larger0({0})", "gg_floor_div({0}, {1})", root
+            dim, lambda n: self.sizes[n], "gg_larger0({0})", "gg_floor_div({0}, {1})", ROOT
         )
 
     def _made(self) -> list[str]:

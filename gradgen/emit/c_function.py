@@ -24,7 +24,7 @@ from gradgen.emit.c_body import CBody
 from gradgen.emit.c_call import TAPE_FULL
 from gradgen.emit.c_gemm import stack_bytes
 from gradgen.emit.c_selftest import selftest_text
-from gradgen.emit.c_text import fold_line, literal, parameter_lines
+from gradgen.emit.c_text import ROOT, fold_line, literal, parameter_lines
 from gradgen.emit.entry import Entry
 from gradgen.emit.header import header_lines, wrap
 from gradgen.emit.names import Names, c_prefix, c_routines, owned_in_c
@@ -32,7 +32,7 @@ from gradgen.ir import entry_checks
 from gradgen.lower import compile_loops
 from gradgen.lower.kernel import TAPE_STEPS, Buffer, Kernel, Loop, walk
 from gradgen.options import Options
-from gradgen.sizes import Dim, Opaque, add, letters, nonnegative, spell
+from gradgen.sizes import Dim, add, nonnegative, spell
 from gradgen.spelling import COMPARE, Expr
 from gradgen.types import BYTES, C_NAMES
 
@@ -236,9 +236,8 @@ class CFunction:
             positive = nonnegative(add(divisor, -1))
             return "(({0}) / ({1}))" if positive else "(({1}) != 0 ? ({0}) / ({1}) : 0)"
 
-        root = "(int64_t)sqrt((double)({0}))"
         text = spell(
-            self.kernel.work_bytes, lambda n: f"(int64_t)({self.sizes[n]})", clip, quotient, root
+            self.kernel.work_bytes, lambda n: f"(int64_t)({self.sizes[n]})", clip, quotient, ROOT
         )
         return " \\\n".join(fold_line("    ", f"((size_t)({text}))", 98))
 
@@ -300,16 +299,3 @@ def _count(buffer: Buffer) -> int:
     size = buffer.size
     assert isinstance(size, int)
     return size
-
-
-def _divisors(dim: Dim) -> set[str]:
-    """Letters in the divisors of a size."""
-    found: set[str] = set()
-    atoms = [
-        a for monomial, _ in getattr(dim, "terms", ()) for a in monomial if isinstance(a, Opaque)
-    ]
-    for atom in atoms:  # nested as deep as a user writes //
-        found.update(*[_divisors(a) for a in atom.args])
-        if atom.kind == "floordiv":
-            found.update(letters(atom.args[1]))
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Any
 
+from gradgen.emit.c_text import ROOT
 from gradgen.emit.names import Names
 from gradgen.lower.kernel import (
     IOTA,
@@ -81,7 +82,7 @@ class CPlaces(abc.ABC):
         if atom.kind == "max0":
             text = f"{args[0].at(COMPARE + 1)} > 0 ? {args[0].at(TERNARY + 1)} : 0"
         elif atom.kind == "isqrt":
-            text = f"(int64_t)sqrt((double){args[0].at(UNARY)})"
+            text = ROOT.format(args[0].at(UNARY))
         elif nonnegative(atom.args[0]) and isinstance(atom.args[1], int) and atom.args[1] > 0:
             text = f"{args[0].at(PRODUCT)} / {args[1].at(PRODUCT + 1)}"
         else:

@@ -16,6 +16,7 @@ from gradgen.sites import PLACES, cite
 from gradgen.spelling import ATOM, UNARY, Expr
 
 WIDTH = 100
+ROOT = "(int64_t)sqrt((double){0})"  # of a size, one that binds as tightly as a name
 
 
 def summary(loop: Loop) -> str:
