@@ -441,16 +441,6 @@ def test_stop_gradient():
     np.testing.assert_allclose(f(X), X @ X)
 
 
-def test_a_checkpointed_scan_keeps_one_carry_a_block():
-    def f(x, w):
-        return gg.scan(lambda h, v: (np.tanh(w * h + v), None), 0.1, x, checkpoint=100)[0]
-
-    fn = gg.compile(gg.value_and_grad(f, (0, 1)), x="f64[10000]", w="f64[]")
-    forward, reverse = fn.source.split("# reverse")
-    assert "np.empty(101)" in forward and "np.empty(10001" not in fn.source
-    assert "np.empty(101)" in reverse
-
-
 def test_a_rule_of_the_wrong_shape():
     f = gg.custom_vjp(lambda a, b: a * b, lambda y_bar, y, a, b: (y_bar * b,))
     with pytest.raises(gg.ShapeError, match="one cotangent for each of 2 arguments"):
@@ -467,89 +457,6 @@ def test_a_while_loop_that_does_not_end_on_the_samples_of_the_self_test(target):
     fn = gg.compile(grow, "f64[]", target=target)
     assert fn(2.0) == 128.0
     assert "self_test" not in fn.source and "_selftest" not in fn.source
-
-
-@pytest.mark.parametrize("target", ["numpy", "c"])
-@pytest.mark.parametrize("reverse", [False, True])
-def test_checkpoints_of_a_scan_of_symbolic_length(target, reverse):
-    """Blocks of three steps, or of about the square root of n, and what is left of n steps."""
-
-    def f(x, w, every):
-        h, ys = gg.scan(
-            lambda h, v: (np.tanh(w * h + v), h * v), 0.1, x, reverse=reverse, checkpoint=every
-        )
-        return h + np.sum(ys * x)
-
-    fns = [
-        gg.compile(
-            gg.value_and_grad(lambda x, w, every=every: f(x, w, every), (0, 1)),
-            "f64[n]", "f64[]", target=target,
-        )
-        for every in (None, 3, "sqrt")
-    ]  # fmt: skip
-    longer = np.resize(X, 26)
-    for n in (0, 1, 2, 3, 4, 5, 8, 9, 10, 24, 25, 26):
-        expected, gradient = fns[0](longer[:n], W)
-        for fn in fns[1:]:
-            value, bars = fn(longer[:n], W)
-            assert value == pytest.approx(expected, rel=1e-14)
-            same(bars, gradient, 1e-13)
-
-
-@pytest.mark.parametrize("target", ["numpy", "c"])
-def test_a_scan_over_what_is_left_of_an_argument(target):
-    """Items of a slice that begins at a symbolic size, read where they lie."""
-
-    def f(w, x):
-        h, ys = gg.scan(lambda h, v: (np.tanh(w * h + v), h * h), 0.5 * w, x, checkpoint=3)
-        return np.sum(ys) + h
-
-    fn = gg.compile(gg.value_and_grad(f, (0, 1)), "f64[]", "f64[n]", target=target)
-    for n in (0, 1, 3, 5):
-        value, bars = fn(W, X[:n])
-        expected, gradient = gg.value_and_grad(f, (0, 1))(W, X[:n])
-        assert value == pytest.approx(expected, rel=1e-14)
-        same(bars, gradient, 1e-13)
-
-
-@needs_c
-@pytest.mark.parametrize("math", ["strict", "default"])
-def test_the_memory_of_a_checkpointed_scan(math):
-    """T = 10,000 steps: the states of about 2 sqrt(T) of them are held, not of T; the results are the same.
-
-    To the bit where products are not fused with additions; by default that is the compiler's choice, loop by loop.
-    """
-    steps, wide = 10_000, 8
-    rng = np.random.default_rng(0)
-    x, A = rng.normal(size=(steps, wide)), 0.3 * rng.normal(size=(wide, wide))
-
-    def loss(x, A, every):
-        step = lambda h, v: (np.tanh(A @ h + v), None)
-        return np.sum(gg.scan(step, np.zeros(wide), x, checkpoint=every)[0] ** 2)
-
-    found, held = [], []
-    for every in (None, "sqrt"):
-        f = lambda x, A, every=every: loss(x, A, every)
-        fn = gg.compile(gg.value_and_grad(f, (0, 1)), x, A, target="c", options={"math": math})
-        held.append(fn.cost().workspace)
-        found.append(fn(x, A))
-    one = 8 * wide
-    any_length = gg.compile(
-        gg.value_and_grad(lambda x, A: loss(x, A, "sqrt"), 1), "f64[n,8]", A, target="c"
-    )
-    held.append(any_length.cost(n=steps).workspace)
-    assert held[0] >= steps * one
-    assert max(held[1:]) <= 4.2 * np.sqrt(steps) * one
-    np.testing.assert_allclose(any_length(x, A)[0], found[0][0], rtol=1e-14)
-    (value, bars), (expected, gradient) = found
-    if math == "strict":
-        assert value == expected
-        for a, b in zip(bars, gradient, strict=True):
-            np.testing.assert_array_equal(a, b)
-    else:
-        np.testing.assert_allclose(value, expected, rtol=1e-14)
-        for a, b in zip(bars, gradient, strict=True):
-            np.testing.assert_allclose(a, b, rtol=0.0, atol=1e-14 * np.max(np.abs(b)))
 
 
 def test_loops_of_numbers_stay_loops_where_arrays_are_taken_apart():
@@ -595,31 +502,6 @@ def test_loops_of_arrays_are_refused_by_the_python_target():
 
     with pytest.raises(gg.EmitError, match="while loops"):
         gg.compile(f, "f64[2]", target="python")
-
-
-@needs_c
-@pytest.mark.parametrize("steps", [0, 1, 9, 10, 11, 137])
-def test_a_checkpointed_scan_keeps_a_state_a_block_and_no_copy_of_its_items(steps):
-    """The tape of C: one state for each block and those within one, whatever the weights; items are read where they are."""
-
-    def last(checkpoint, wrt):
-        def f(h, W, X):
-            step = lambda h, x: (np.tanh(W @ h + x), None)
-            h, _ = gg.scan(step, h, X, checkpoint=checkpoint)
-            return np.sum(h * h)
-
-        return gg.compile(gg.value_and_grad(f, wrt), "f64[4]", "f64[4,4]", "f64[T,4]", target="c")
-
-    for T in (1_000, 10_000):
-        assert last(10, (0, 1)).cost(T=T).workspace < 8 * 4 * (T // 10 + 100) + 1000
-        assert last(None, (0, 1)).cost(T=T).workspace > 8 * 4 * T
-    fn, plain = last(10, (0, 1, 2)), last(None, (0, 1, 2))
-    rng = np.random.default_rng(steps)
-    args = rng.normal(size=4), rng.normal(size=(4, 4)) / 2, rng.normal(size=(steps, 4))
-    found, expected = fn(*args), plain(*args)
-    assert found[0] == expected[0]
-    for a, b in zip(found[1], expected[1], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
 
 
 def in_while(a):
