@@ -1,6 +1,7 @@
 """Scans that keep some of their states for reverse mode, by blocks of steps or as snapshots on a binomial schedule: the same
 derivatives as with all of them kept, in little memory."""
 
+import re
 from math import comb
 
 import numpy as np
@@ -219,6 +220,14 @@ def test_memory_is_logarithmic_and_no_step_is_computed_more_often_than_the_sched
     expected, gradient = fns[1](x)
     assert value == pytest.approx(expected, rel=1e-13)
     np.testing.assert_allclose(slope, gradient, rtol=1e-9, atol=1e-300)
+
+
+def test_the_schedule_stands_at_the_line_of_the_scan():
+    fn = gg.compile(gg.grad(program("binomial", False), 1), WEIGHTS, START, ROWS)
+    first = program.__code__.co_firstlineno
+    own = range(first, first + 16)
+    cited = [int(k) for k in re.findall(r"# test_checkpoints\.py:(\d+)", fn.source)]
+    assert cited and all(k in own for k in cited)
 
 
 def test_the_remedy_for_another_word():

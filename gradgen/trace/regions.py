@@ -43,7 +43,9 @@ def trace_region(
     types: Sequence[Sequence[Type]] = (),
 ) -> Region:
     """Trace `f` at arguments of these structures and types, whose leaves are named after the labels, or one by one."""
-    with Trace(region=True) as trace:
+    outer = current_trace()
+    # What a derivative's rule traces stands at the line that it differentiates.
+    with Trace(region=True, site=outer.site if outer is not None else None) as trace:
         args = []
         for k, (tree, tys) in enumerate(zip(trees, types, strict=True)):
             label = labels[k] if k < len(labels) else ""
