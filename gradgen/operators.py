@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +11,6 @@ from gradgen.errors import TraceError, UnsupportedError
 from gradgen.functions import FUNCTIONS, dispatch
 from gradgen.ir import OPS
 from gradgen.types import Type
-
-_PROPERTIES: dict[str, Any] = {"real": np.real, "imag": np.imag, "mT": np.matrix_transpose}
 
 
 class Operators:
@@ -375,19 +373,9 @@ class Operators:
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         FUNCTIONS[np.put](self, indices, values, mode)
 
-    def __getattr__(self, name: str) -> Any:
-        """An array's method that is not written out above is NumPy's function of the same name."""
-        if name in _PROPERTIES:
-            return FUNCTIONS[_PROPERTIES[name]](self)
-        if not name.startswith("_") and hasattr(np.ndarray, name):
-            function = getattr(np, name, None)
-            if function is not None:
-                return lambda *args, **kwargs: dispatch(function, (self, *args), kwargs)
-            raise UnsupportedError(
-                f"the method {name} of an array is not differentiated by gradgen",
-                "Write it with the functions in `gradgen ops`.",
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:  # the methods that are installed below
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def item(self, *at: Any) -> Any:
         """While a function is traced: the one element, or the one at an index into the axes (or into all, in order)."""
@@ -408,3 +396,44 @@ class Operators:
         if getattr(value, "_data", None) is not None:
             return self._refuse("tolist()", "")
         return [part.tolist() for part in value] if value.type.shape else self
+
+
+def _function_of(name: str) -> Any:
+    """The method `name` that calls NumPy's function of the same name."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return dispatch(function, (self, *args), kwargs)
+
+    function = getattr(np, name)
+    method.__name__, method.__doc__ = name, f"NumPy's {name} of this array."
+    return method
+
+
+def _value_of(function: Any) -> property:
+    return property(lambda self: FUNCTIONS[function](self))
+
+
+def _refused(name: str) -> property:
+    def refuse(self: Any) -> Any:
+        raise UnsupportedError(
+            f"the method {name} of an array is not differentiated by gradgen",
+            "Write it with the functions in `gradgen ops`.",
+        )
+
+    return property(refuse)
+
+
+def _install() -> None:
+    """Give Operators what else an array has. No `__getattr__` does it: where a class has one, each read of a slot is slow."""
+    values = {"real": np.real, "imag": np.imag, "mT": np.matrix_transpose}
+    for name in dir(np.ndarray):
+        if name.startswith("_") or hasattr(Operators, name):
+            continue
+        if name in values:
+            setattr(Operators, name, _value_of(values[name]))
+        else:
+            found = _function_of(name) if hasattr(np, name) else _refused(name)
+            setattr(Operators, name, found)
+
+
+_install()

@@ -198,3 +198,8 @@ def test_public_names_are_documented():
         assert getattr(gradgen, name) is not None
         if name != "__version__":
             assert getattr(gradgen, name).__doc__, name
+
+
+def test_a_slot_of_a_value_is_read_at_full_speed():
+    """Where a class has `__getattr__`, CPython specialises no read of its slots: passes took a fifth longer."""
+    assert not hasattr(gradgen.Value, "__getattr__")

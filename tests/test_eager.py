@@ -282,3 +282,21 @@ def test_backward_while_a_trace_is_open():
     np.testing.assert_allclose(w.grad, expected, rtol=1e-14)
     with pytest.raises(gg.TraceError, match="needs an eager Value, got a traced one"):
         gg.compile(inside, "f64[2]")
+
+
+def test_every_method_of_an_array_is_there_or_refused_by_name():
+    x = Value(np.array([[3.0, 1.0, 2.0]]))
+    for name in dir(np.ndarray):
+        if name.startswith("_"):
+            continue
+        try:
+            getattr(x, name)
+        except gg.GradgenError as error:
+            assert name in str(error)
+    np.testing.assert_array_equal(x.cumsum().data, [3.0, 4.0, 6.0])
+    np.testing.assert_array_equal(x.mT.data, x.data.T)
+    np.testing.assert_array_equal(x.real.data, x.data)
+    with pytest.raises(gg.UnsupportedError, match="the method tobytes of an array"):
+        x.tobytes()
+    with pytest.raises(AttributeError, match="nonsense"):
+        x.nonsense()
