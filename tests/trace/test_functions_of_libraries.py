@@ -102,3 +102,14 @@ def test_a_default_that_is_followed_by_what_is_given():
 def test_what_has_no_parameters_to_name_is_refused(f):
     with pytest.raises(gg.GradgenError):
         gg.compile(f, "f64[3]")
+
+
+def test_a_ufunc_takes_its_operands():
+    """Whether or not it has a signature, which NumPy's have since 2.4 (with `out` among the parameters)."""
+    special = pytest.importorskip("scipy.special")
+    x, y = np.array([0.3, 4.0]), np.array([0.4, 3.0])
+    pulled = gg.compile(gg.vjp(np.hypot, wrt=("x1", "x2")), "f64[2]", "f64[2]", "f64[2]")
+    value, (x_bar, y_bar) = pulled(x, y, np.ones(2))
+    np.testing.assert_allclose(value, np.hypot(x, y))
+    np.testing.assert_allclose([x_bar, y_bar], [x / value, y / value])
+    np.testing.assert_allclose(gg.compile(special.erf, x="f64[2]")(x), special.erf(x), rtol=1e-15)
