@@ -114,18 +114,23 @@ enter(Helper(
     "gammainc", ("a", "x"), "The share of the gamma integral below x, to a relative error of 1e-15 * max(10, a, x).",
     numpy="""\
 good = (a > 0.0) & np.isfinite(a) & (x >= 0.0)
+end = np.where((a == 0.0) & (x > 0.0), 1.0, np.nan)
 a = np.where(good, a, np.ones_like(a + x))
 low = x < a + 1.0
 below = _gamma_lower(a, np.where(low & good, x, 0.0))
 above = _gamma_upper(a, np.where(low | ~good, a + 1.0, x))
-return np.where(good, np.where(low, below, 1.0 - above), np.nan)
+return np.where(good, np.where(low, below, 1.0 - above), end)
 """,
     python="""\
+if a == 0.0 and x > 0.0:
+    return 1.0
 if not (0.0 < a < math.inf and x >= 0.0):
     return math.nan
 return _gamma_lower(a, x) if x < a + 1.0 else 1.0 - _gamma_upper(a, x)
 """,
     c="""\
+if (a == 0.0 && x > 0.0)
+    return 1.0;
 if (!(a > 0.0 && a - a == 0.0 && x >= 0.0))
     return NAN;
 return x < a + 1.0 ? gamma_lower(a, x) : 1.0 - gamma_upper(a, x);
@@ -136,18 +141,23 @@ enter(Helper(
     "gammaincc", ("a", "x"), "1 - gammainc(a, x), to a relative error of 1e-15 * max(10, a, x).",
     numpy="""\
 good = (a > 0.0) & np.isfinite(a) & (x >= 0.0)
+end = np.where((a == 0.0) & (x > 0.0), 0.0, np.nan)
 a = np.where(good, a, np.ones_like(a + x))
 low = x < a + 1.0
 below = _gamma_lower(a, np.where(low & good, x, 0.0))
 above = _gamma_upper(a, np.where(low | ~good, a + 1.0, x))
-return np.where(good, np.where(low, 1.0 - below, above), np.nan)
+return np.where(good, np.where(low, 1.0 - below, above), end)
 """,
     python="""\
+if a == 0.0 and x > 0.0:
+    return 0.0
 if not (0.0 < a < math.inf and x >= 0.0):
     return math.nan
 return 1.0 - _gamma_lower(a, x) if x < a + 1.0 else _gamma_upper(a, x)
 """,
     c="""\
+if (a == 0.0 && x > 0.0)
+    return 0.0;
 if (!(a > 0.0 && a - a == 0.0 && x >= 0.0))
     return NAN;
 return x < a + 1.0 ? 1.0 - gamma_lower(a, x) : gamma_upper(a, x);

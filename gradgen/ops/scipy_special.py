@@ -46,7 +46,7 @@ def _op(name: str) -> Callable[..., Any]:
 
 
 for _name, _of in {
-    "expit": "sigmoid", "erf": "erf", "erfc": "erfc", "gammaln": "gammaln", "loggamma": "gammaln", "psi": "digamma",
+    "expit": "sigmoid", "erf": "erf", "erfc": "erfc", "gammaln": "gammaln", "psi": "digamma",
     "digamma": "digamma", "exp2": "exp2", "expm1": "expm1", "log1p": "log1p", "cbrt": "cbrt",
 }.items():  # fmt: skip
     _special(f"scipy.special.{_name}")(_op(_of))
@@ -86,12 +86,31 @@ def entr(x: Any) -> Any:
 
 @_special("scipy.special.rel_entr")
 def rel_entr(x: Any, y: Any) -> Any:
-    return xlogy(x, x / y)
+    """x log(x / y), 0 where x is 0, and inf where x or y is below 0."""
+    x, y = floats_alike("rel_entr", x, y)
+    return _of_shares(x, y, xlogy(x, x / y))
 
 
 @_special("scipy.special.kl_div")
 def kl_div(x: Any, y: Any) -> Any:
-    return xlogy(x, x / y) - x + y
+    """x log(x / y) - x + y, and inf where x or y is below 0."""
+    x, y = floats_alike("kl_div", x, y)
+    return _of_shares(x, y, xlogy(x, x / y) - x + y)
+
+
+def _of_shares(x: Value, y: Value, value: Any) -> Any:
+    """`value` where neither x nor y is below 0, else inf."""
+    below = [calls.less(part, 0.0) for part in (x, y) if literal(part) is None or literal(part) < 0]
+    if not below:
+        return value
+    return calls.where(functools.reduce(calls.logical_or, below), math.inf, value)
+
+
+@_special("scipy.special.loggamma")
+def loggamma(x: Any) -> Any:
+    """log(gamma(x)), and nan for x < 0, where it is complex; gammaln is log|gamma(x)|."""
+    x = as_value(x)
+    return calls.where(calls.less(x, 0.0), math.nan, calls.gammaln(x))
 
 
 @_special("scipy.special.gamma", math.gamma)
@@ -143,19 +162,35 @@ def factorial(n: Any) -> Any:
 
 @_special("scipy.special.binom")
 def binom(n: Any, k: Any) -> Any:
-    """The binomial coefficient of real n and k, by the beta function."""
+    """The binomial coefficient of real n and k, by the beta function; nan for n = -1, -2, ... unless k is an integer."""
     n, k = as_values((n, k))
-    return 1.0 / ((n + 1.0) * beta(n - k + 1.0, k + 1.0))
+    value = 1.0 / ((n + 1.0) * beta(n - k + 1.0, k + 1.0))
+    poles = calls.logical_and(calls.less(n, 0.0), _is_integer(n))
+    return calls.where(
+        calls.logical_and(poles, calls.not_equal(k, calls.floor(k))), math.nan, value
+    )
 
 
 @_special("scipy.special.poch")
 def poch(z: Any, m: Any) -> Any:
-    """z (z + 1) ... (z + m - 1) = gamma(z + m) / gamma(z) for real m, by logarithms as `beta`."""
+    """z (z + 1) ... (z + m - 1) = gamma(z + m) / gamma(z) for real m, by logarithms as `beta`.
+
+    Where z, z + m and m are integers and none of them passes 0, the factors are counted from the other end:
+    (-1)**m poch(1 - z - m, m) (NIST DLMF 5.2.6).
+    """
     z, m = as_values((z, m))
-    size = calls.exp(calls.gammaln_rise(z, m))
-    return calls.where(
-        calls.not_equal(_is_gamma_negative(z + m), _is_gamma_negative(z)), -size, size
+    turned = calls.logical_and(
+        calls.logical_and(calls.less_equal(z, 0.0), calls.less_equal(z + m, 0.0)),
+        calls.logical_and(_is_integer(z), _is_integer(m)),
     )
+    odd = calls.not_equal(m, 2.0 * calls.floor(0.5 * m))
+    signs = calls.not_equal(_is_gamma_negative(z + m), _is_gamma_negative(z))
+    size = calls.exp(calls.gammaln_rise(calls.where(turned, 1.0 - z - m, z), m))
+    return calls.where(calls.where(turned, odd, signs), -size, size)
+
+
+def _is_integer(x: Value) -> Any:
+    return calls.equal(x, calls.floor(x))
 
 
 def _exprel_series(x: Value) -> Any:
@@ -230,8 +265,13 @@ def _is_nonnegative(x: Any) -> bool:
 
 @_special("scipy.special.pseudo_huber")
 def pseudo_huber(delta: Any, r: Any) -> Any:
+    """delta**2 (sqrt(1 + (r / delta)**2) - 1), by a form that cancels nothing; inf for delta < 0."""
     r, d = as_values((r, delta))
-    return d * d * calls.expm1(0.5 * calls.log1p(calls.square(r / d)))
+    total = calls.hypot(d, r) + d
+    if literal(d) is not None and literal(d) > 0:
+        return d * r * (r / total)
+    ratio = r / calls.where(calls.equal(total, 0.0), 1.0, total)
+    return calls.where(calls.less(d, 0.0), math.inf, d * r * ratio)
 
 
 @_special("scipy.special.multigammaln")

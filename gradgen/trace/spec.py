@@ -345,7 +345,9 @@ def _variadic(f: Any) -> bool:
 
 
 def _parameters(f: Any) -> list[inspect.Parameter]:
-    if isinstance(f, np.ufunc):  # only NumPy's own have a signature, since 2.4, and there `out` is a parameter
+    if isinstance(
+        f, np.ufunc
+    ):  # only NumPy's own have a signature, since 2.4, and there `out` is a parameter
         names = ["x"] if f.nin == 1 else [f"x{k + 1}" for k in range(f.nin)]
         return [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
     try:

@@ -1,0 +1,42 @@
+"""scipy.special's functions at the ends of their domains: what SciPy says there, in every target and in the gradient."""
+
+import numpy as np
+import pytest
+from compilers import ARRAY_TARGETS
+
+import gradgen as gg
+
+sp = pytest.importorskip("scipy.special")
+
+FEW = np.array([0.0, 1.0, -1.0, 0.5, -0.5, -2.0, -7.0, 2.0, 3.0, 30.0, 3.7, -3.7, -0.25])
+A, B = (v.ravel() for v in np.meshgrid(FEW, FEW))
+ONE = ["exprel", "gammaln", "loggamma", "ndtr", "log_ndtr", "entr", "logit", "expit", "rgamma"]
+TWO = ["binom", "poch", "rel_entr", "kl_div", "gammainc", "gammaincc", "pseudo_huber", "huber", "xlogy",
+       "xlog1py", "boxcox", "inv_boxcox"]  # fmt: skip
+CASES = dict.fromkeys(ONE, (FEW,)) | dict.fromkeys(TWO, (A, B))
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_values_are_scipys(target):
+    entries = {
+        f"of_{name}": (getattr(sp, name), ["f64[n]"] * len(arrays))
+        for name, arrays in CASES.items()
+    }
+    made = gg.module("special", entries, target=target)
+    for name, arrays in CASES.items():
+        with np.errstate(all="ignore"):
+            found, expected = getattr(made, f"of_{name}")(*arrays), getattr(sp, name)(*arrays)
+        if name == "poch":  # at a pole SciPy has no sign
+            found = np.where(np.isinf(found), np.inf, found)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-300, err_msg=name)
+
+
+def test_slopes_next_to_what_is_left_out():
+    """A finite value where only a neighbour has none: its slope is finite too."""
+    slopes = gg.grad(lambda d, r: np.sum(sp.pseudo_huber(d, r)), wrt=(0, 1))
+    d, r = slopes(np.array([0.0, 1.5]), np.array([2.0, 2.0]))
+    np.testing.assert_allclose(d, [2.0, 0.4])
+    np.testing.assert_allclose(r, [0.0, 1.2])
+    by_z = gg.grad(lambda z: np.sum(sp.poch(z, 3.0)))(np.array([-7.0, -6.5]))
+    z = np.array([-7.0, -6.5])
+    np.testing.assert_allclose(by_z, 3 * z**2 + 6 * z + 2, rtol=1e-9)
