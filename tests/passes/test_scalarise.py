@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from compilers import needs_c
+from compilers import TARGETS, needs_c
 
 import gradgen as gg
 from gradgen.toolchain import flags_for
@@ -66,3 +66,12 @@ def test_choices_by_one_condition_are_vectorised(tmp_path):
     words = ["gcc", *flags, "-c", f"{fn.name}.c", "-o", "out.o"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "control flow in loop" not in done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_truth_values_are_counted_along_a_short_axis(target):
+    mask = np.array([True, False, True, True])
+    for f in (np.cumsum, np.cumprod, lambda m: m.cumsum() * np.sum(m)):
+        found = np.asarray(gg.compile(f, "bool[4]", target=target)(mask))
+        np.testing.assert_array_equal(found, f(mask))
+        assert found.dtype == np.int64
