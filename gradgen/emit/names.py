@@ -121,15 +121,22 @@ class Names:
         base = self._bases.get(hint)
         if base is None:
             base = self._bases[hint] = self._base(hint)
-        taken = self._taken
-        name = base
-        count = self._next.get(base, 2)
-        while name in taken or name in self._reserved:
+        count = self._next.get(base)
+        if count is None:
+            name, count = base, 2
+        else:
+            name, count = f"{base}_{count}", count + 1
+        while name in self._reserved or not self._take(name):
             name = f"{base}_{count}"
             count += 1
         self._next[base] = count
-        taken.add(name)
         return name
+
+    def _take(self, name: str) -> bool:
+        """Take a name; False where it is taken already. One search of a set that may hold millions."""
+        before = len(self._taken)
+        self._taken.add(name)
+        return len(self._taken) > before
 
     def _base(self, hint: str) -> str:
         base = ascii_identifier(hint)
@@ -147,13 +154,12 @@ class Names:
 
     def temporary(self) -> str:
         """t1, t2, ... for values that the user gave no name."""
-        count = self._next.get("t", 1)
+        count = self._next.get("", 1)
         name = f"t{count}"
-        while name in self._taken:
+        while not self._take(name):
             count += 1
             name = f"t{count}"
-        self._next["t"] = count + 1
-        self._taken.add(name)
+        self._next[""] = count + 1
         return name
 
 

@@ -43,11 +43,9 @@ def split(function: Any, printed: Printed, inputs: list[str]) -> tuple[list[str]
     reads: list[dict[str, None]] = []
     for k, chunk in enumerate(chunks):
         seen = dict.fromkeys(chain.from_iterable([s.reads for s in chunk]))
-        reads.append(dict.fromkeys([n for n in seen if n in entry or n in home]))
-        for s in chunk:
-            home.setdefault(s.target, k)
-            for name in s.more:
-                home.setdefault(name, k)
+        targets = [s.target for s in chunk] + [name for s in chunk for name in s.more]
+        own = {name for name in targets if home.setdefault(name, k) == k} - entry
+        reads.append(dict.fromkeys([n for n in seen if n not in own and (n in entry or n in home)]))
     letters_used = [*printed.letters.values(), *printed.sizes]
     exported: list[dict[str, int]] = [{} for _ in chunks]
     for read in reads:
