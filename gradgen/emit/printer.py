@@ -297,9 +297,8 @@ class Printer:
         for k, ty in enumerate(types):
             if ty.dtype == "f32" and node.op.name != "cast":
                 x = operands[k]
-                operands[k] = Expr(
-                    f"{x.at(ATOM)}.astype(np.float64)" if ty.shape else f"np.float64({x.text})"
-                )
+                text = f"{x.at(ATOM)}.astype(np.float64)" if ty.shape else f"np.float64({x.text})"
+                operands[k] = Expr(text, ATOM, x.reads)
 
     def _settle(self, node: Value, k: int, operands: list[Expr]) -> None:
         """Give a folded operand a variable after all."""

@@ -146,8 +146,13 @@ def forward(kernel: Kernel) -> Kernel:
 
 
 def _is_placed(stmt: Load | Store) -> bool:
-    """Whether the place is known as a number, so that stores to other such places leave it alone."""
-    return stmt.buffer is stmt.buffer.memory and not any(a.terms for a in stmt.index)
+    """Whether the place is known as a number, so that stores to other such places leave it alone.
+
+    A place n - 1 is not: it is also 0 where n is 1.
+    """
+    return stmt.buffer is stmt.buffer.memory and not any(
+        a.terms or not isinstance(a.constant, int) for a in stmt.index
+    )
 
 
 def _is_zero(known: tuple[Any, Any] | None, now: Any) -> bool:

@@ -331,6 +331,15 @@ def test_numbers_beside_float32_keep_float64_results():
     np.testing.assert_allclose(y_bar, 0.1 * x.astype(np.float64), rtol=1e-15)
 
 
+def test_a_converted_carry_is_read_before_it_changes():
+    def total(x):
+        body = lambda c: (c[0] * 0.5, c[1] + np.sum(c[0]))
+        return gg.while_loop(lambda c: c[0][0] > 0.3, body, (x, np.float64(0.0)))[1]
+
+    fn = gg.compile(total, "f32[n]")
+    assert fn(np.float32([1.0, 2.0])) == 4.5
+
+
 def test_reductions_of_variables_are_methods():
     def f(x):
         z = np.exp(x)

@@ -182,6 +182,21 @@ def test_assignments_into_an_array_happen_in_place():
     assert len(stores) <= 51
 
 
+def test_the_last_place_may_be_the_first():
+    def ends(x):
+        v = x.copy()
+        v[::-1][0] *= 2.0
+        v[-1] += v[0]
+        return np.sum(np.sin(v))
+
+    fn, signature = make(ends, ("f64[n]",), 0)
+    for name, kernel in stages(fn, signature.results):
+        for x in ([0.3], [0.3, 0.5]):
+            bar = run(kernel, [np.array(x)], {"n": len(x)})[1]
+            slope = 2.0 * np.cos(2.0 * x[-1] + x[0]) if x[1:] else 4.0 * np.cos(4.0 * x[0])
+            assert bar[-1] == pytest.approx(slope), name
+
+
 def test_the_adjoint_of_slices_is_stored_once_per_place():
     fn, signature = make(rosenbrock, ("f64[n]",), 0)
     kernel = compile_loops(fn, signature.results)
