@@ -70,7 +70,7 @@ def test_a_carry_that_grows_in_every_step():
         return gg.scan(lambda c, v: (np.stack([c, c]), None), 0.0, x)[0]
 
     message = refusal(gg.ShapeError, lambda: gg.compile(f, "f64[n]"))
-    assert "got carry: f64[] in and f64[2, 2, 2] after three steps" in message
+    assert "got carry: f64[] in and f64[2, 2, 2] after 3 steps" in message
 
 
 # -- blocks that raise

@@ -373,3 +373,40 @@ def test_a_sign_before_a_product_is_not_that_of_its_integer(target):
     fn = gg.compile(f, "i64[2]", "bool[2]", "f64[2]", target=target)
     for found, wanted in zip(fn(k, m, y), f(k, m, y), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def carried(body, starts):
+    """The last carries of a loop over x, as a gg.scan and as plain NumPy."""
+
+    def found(x, y):
+        return gg.scan(lambda c, u: (body(c, u, y), None), starts, x)[0]
+
+    def plain(x, y):
+        c = starts
+        for u in x:
+            c = body(c, u, y)
+        return c
+
+    return found, plain
+
+
+@pytest.mark.parametrize(
+    ("body", "starts"),
+    [
+        (
+            lambda c, u, y: (np.tanh(c[0] + u), c[1] * 0.5 + 1),
+            (0.2, 0.3),
+        ),  # the second meets no f32
+        (lambda c, u, y: (c[1] + u, c[0]), (0.1, 0)),
+        (lambda c, u, y: (c[1], c[2], c[0] + u * y[0]), (0.1, 0.0, 0.7)),  # f64 goes round
+        (lambda c, u, y: (np.where(u > 0, c[0], 0.7) + 0.1, c[1] + u * y), (0.1, 0.1)),
+    ],
+)
+def test_a_number_of_pythons_that_a_loop_carries_does_not_widen_f32(body, starts):
+    x, y = np.float32([0.5, -0.25, 0.75]), np.array([0.3, 0.6])
+    found, plain = carried(body, starts)
+    for got, want in zip(gg.compile(found, "f32[n]", "f64[m]")(x, y), plain(x, y), strict=True):
+        assert np.asarray(got).dtype == np.asarray(want).dtype
+        np.testing.assert_allclose(
+            got, want, rtol=1e-6 if np.asarray(got).dtype == np.float32 else 1e-14
+        )

@@ -31,7 +31,7 @@ from gradgen.trace.regions import (
 )
 from gradgen.trace.steady import check_steady
 from gradgen.tree import LEAF, NONE, Tree, flatten, leaf_names, unflatten
-from gradgen.types import BOOL, I64, Type, promote
+from gradgen.types import BOOL, I64, Bundle, Type, promote
 from gradgen.value import (
     Extent,
     Trace,
@@ -59,14 +59,23 @@ def _settle(
     weak: list[bool], tree: Tree,
 ) -> tuple[list[Value], Any]:  # fmt: skip
     """Trace with the carry's types; a weak literal takes the type that the body gives it. ShapeError names both types."""
-    first = [v.type for v in init]
-    for _ in range(3):
+    first = list(init)
+    changed, attempt, most = 0, 0, 3
+    while attempt < most:
+        attempt += 1
         outputs, found, made = build([v.type for v in init])
         if found != tree:
             raise ShapeError(
                 f"{what} needs a body that returns its carry with one structure, "
                 f"got {tree} in and {found} out"
             )
+        if attempt == 1 and any(weak):
+            single = _meet_f32(made[0], outputs, weak)
+            most += len(single)
+            for k in single:  # f32 unless the body makes f64 of f32 too
+                init[k] = _cast(first[k], Type.of("f32", first[k].type.shape))
+            if single:
+                continue
         if all(a.type is b.type for a, b in zip(init, outputs, strict=True)):
             check_steady(what, made[0], lambda: build([v.type for v in init])[2][0])
             return init, made
@@ -75,19 +84,42 @@ def _settle(
                 continue
             widened = promote(a.type.dtype, b.type.dtype)
             if weak[k] and (b.type.shape or widened == b.type.dtype or b.type.is_float):
-                init[k] = _cast(a, b.type)
+                init[k], changed = _cast(first[k], b.type), k
                 continue
             label = made[0].trace.inputs[1 + k].name or leaf_names("carry", tree)[k]
             raise ShapeError(
                 f"{what} needs a carry of one type, got {label}: {a.type} in and {b.type} out",
                 "Start from an array of the final shape and dtype, or cast in the body.",
             )
-    k = next(k for k, v in enumerate(outputs) if v.type is not first[k])
     raise ShapeError(
-        f"{what} needs a carry whose type settles, got {leaf_names('carry', tree)[k]}: {first[k]} in and "
-        f"{outputs[k].type} after three steps",
+        f"{what} needs a carry whose type settles, got {leaf_names('carry', tree)[changed]}: {first[changed].type} in and "
+        f"{outputs[changed].type} after {attempt} steps",
         "Start from an array of the final shape.",
     )
+
+
+def _meet_f32(region: Region, outputs: Sequence[Value], weak: Sequence[bool]) -> list[int]:
+    """Which weak carries become f64 only by themselves: their next values are f64 and made of f32 ones.
+
+    A number of Python's would not have widened these.
+    """
+    met: dict[Value, int] = {}  # bit 0: f32; bit 1 + k: weak carry k
+    for k, v in enumerate(region.trace.inputs):
+        is_weak = 0 < k <= len(weak) and weak[k - 1]
+        met[v] = 1 << k if is_weak else int(v.type.dtype == "f32")
+    for v in region.trace.body:
+        bits = int(v.type.dtype == "f32")
+        for a in v.args:
+            bits |= met.get(a, 0)
+        met[v] = bits if v.type.is_float or type(v.type) is Bundle else 0
+    found = {k: met.get(v, 0) for k, v in enumerate(outputs) if weak[k] and v.type.dtype == "f64"}
+    single: list[int] = []
+    while True:
+        reached = 1 | sum(1 << (1 + k) for k in single)
+        more = [k for k, bits in found.items() if k not in single and bits & reached]
+        if not more:
+            return single
+        single += more
 
 
 def _cast(value: Value, ty: Type) -> Value:
