@@ -52,9 +52,9 @@ from gradgen.options import Options
 
 Pass = Callable[[Kernel], Kernel]
 
-# lecture: one nest per statement of the Function.
+# lecture: one nest per statement of the Function; an index that is known as a place has no statement.
 PASSES: dict[str, tuple[Pass, ...]] = {
-    "lecture": (split, storage),
+    "lecture": (sweep, split, storage),
     "readable": (fuse, forward, sweep, contract, hoist, forward, sweep, split, storage),
     "fast": (
         fuse, interchange, fuse, forward, sweep, contract, hoist, forward, sweep, unroll, write_out, firsts, gather, forward,
