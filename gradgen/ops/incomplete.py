@@ -114,12 +114,13 @@ enter(Helper(
     "gammainc", ("a", "x"), "The share of the gamma integral below x, to a relative error of 1e-15 * max(10, a, x).",
     numpy="""\
 good = (a > 0.0) & np.isfinite(a) & (x >= 0.0)
-end = np.where((a == 0.0) & (x > 0.0), 1.0, np.nan)
+end = (a == 0.0) & (x > 0.0)
 a = np.where(good, a, np.ones_like(a + x))
 low = x < a + 1.0
 below = _gamma_lower(a, np.where(low & good, x, 0.0))
 above = _gamma_upper(a, np.where(low | ~good, a + 1.0, x))
-return np.where(good, np.where(low, below, 1.0 - above), end)
+value = np.where(good, np.where(low, below, 1.0 - above), np.nan)
+return np.where(end, 1.0, value)
 """,
     python="""\
 if a == 0.0 and x > 0.0:
@@ -141,12 +142,13 @@ enter(Helper(
     "gammaincc", ("a", "x"), "1 - gammainc(a, x), to a relative error of 1e-15 * max(10, a, x).",
     numpy="""\
 good = (a > 0.0) & np.isfinite(a) & (x >= 0.0)
-end = np.where((a == 0.0) & (x > 0.0), 0.0, np.nan)
+end = (a == 0.0) & (x > 0.0)
 a = np.where(good, a, np.ones_like(a + x))
 low = x < a + 1.0
 below = _gamma_lower(a, np.where(low & good, x, 0.0))
 above = _gamma_upper(a, np.where(low | ~good, a + 1.0, x))
-return np.where(good, np.where(low, 1.0 - below, above), end)
+value = np.where(good, np.where(low, 1.0 - below, above), np.nan)
+return np.where(end, 0.0, value)
 """,
     python="""\
 if a == 0.0 and x > 0.0:
