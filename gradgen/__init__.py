@@ -6,7 +6,7 @@ How the house is built, floor by floor; imports go one way, upwards:
 
     errors sites texts sizes types spelling options version written    what everything speaks in
     ir                                                   Op record, Node, Function, verifier
-    value  operators  functions  handle  inplace  scalars  cotangents  eager  ops/   Value and apply; arrays; one record per op
+    value  operators  functions  selection  handle  inplace  scalars  cotangents  eager  ops/   Value, apply, arrays; the ops
     rewriting  cse  invariant  tree  graph  trace/  engine     front end; interpreter
     differentiate/  symbolic                             reverse, forward, batch, transforms; SymPy at the border
     passes/                                              Function -> Function

@@ -82,8 +82,18 @@ def _dotted(function: Any) -> str:
     return f"{'.'.join(module.split('.')[:2])}.{name}"
 
 
+class Elements:
+    """What is no array and decides itself what a call with it makes: see `selection`."""
+
+    __slots__ = ()
+    called: Callable[..., Any]
+
+
 def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call gradgen's implementation of a NumPy function; UnsupportedError names function and argument if there is none."""
+    for a in args:
+        if isinstance(a, Elements):
+            return a.called(function, args, kwargs)
     implementation = lookup(function)
     if implementation is None:
         raise UnsupportedError(

@@ -35,6 +35,7 @@ from gradgen.ir import (
     shows,
 )
 from gradgen.operators import Operators
+from gradgen.selection import Selection
 from gradgen.sites import Site, user_site
 from gradgen.sizes import Dim, Size, add, floordiv, mul, nonnegative
 from gradgen.texts import TracedText
@@ -690,6 +691,9 @@ def apply(op: Op, *args: Any, **params: Any) -> Value:
         return _eager(op, args, params)
     for a in args:
         if a.__class__ is not Value or (a.owner is not trace and not trace.trusted):
+            for b in args:
+                if b.__class__ is Selection:
+                    return b.apply(op, args, params)  # type: ignore[return-value]
             args = tuple([trace.operand(a) for a in lift(op, args)])
             break
     if trace.stale:

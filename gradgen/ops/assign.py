@@ -3,7 +3,7 @@
     scatter_set(acc, v, *indices, axis=)   acc with v put at integer arrays; of repeated indices the last one counts
 
 A write makes a new value of the array; writing in place is a pass's business. A traced mask keeps the shape: a[mask] = v is a
-select, for a v that does not depend on how many elements the mask takes.
+select, for a v that does not depend on how many elements the mask takes, and so is a[mask] = f(z[mask]) for an elementwise f.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradgen.cotangents import unbroadcast
-from gradgen.errors import ShapeError, SpecError, UnsupportedError
+from gradgen.errors import SpecError, UnsupportedError
 from gradgen.functions import FUNCTIONS, implements
 from gradgen.handle import Handle
 from gradgen.ir import CONST, Op, define
@@ -27,6 +27,8 @@ from gradgen.ops.index import (
     check_constants,
     entries_of,
     getitem,
+    is_traced_mask,
+    require_mask_of,
     scatter_type,
 )
 from gradgen.ops.ranges import iota
@@ -34,6 +36,7 @@ from gradgen.ops.reduce import as_value
 from gradgen.ops.selecting import along_places
 from gradgen.ops.shape import broadcast_to, ravel, reshape
 from gradgen.ops.spans import Span, resolve
+from gradgen.selection import Selection, refuse_selection, require_alike
 from gradgen.sizes import product
 from gradgen.spelling import Expr
 from gradgen.types import broadcast, promote
@@ -148,6 +151,8 @@ def _fitted(x: Value, v: Any) -> Value:
 def setitem(x: Value, index: Any, v: Any) -> Value:
     """`x` after `x[index] = v`."""
     x = as_value(x)
+    if isinstance(v, Selection):
+        return _rewritten(x, index, v)
     value = _fitted(x, v)
     if is_traced_mask(index):
         return _selected(x, index, value)
@@ -166,14 +171,9 @@ def setitem(x: Value, index: Any, v: Any) -> Value:
     return apply(SLICE_SET, x, value, index=places)
 
 
-def is_traced_mask(index: Any) -> bool:
-    return isinstance(index, Value) and index.type.dtype == "bool"
-
-
 def _selected(x: Value, mask: Value, value: Value) -> Value:
     lead = mask.type.ndim
-    if mask.type.shape != x.type.shape[:lead]:
-        raise ShapeError(f"a mask needs the shape of {x.type}, got {mask.type}")
+    require_mask_of(x, mask)
     if value.type.ndim > x.type.ndim - lead:
         raise UnsupportedError(
             f"assignment through a traced mask needs one value for all of its places, got {value.type}",
@@ -181,6 +181,15 @@ def _selected(x: Value, mask: Value, value: Value) -> Value:
         )
     wide = reshape(mask, (*mask.type.shape, *(1,) * (x.type.ndim - lead)))
     return broadcast_to(calls.where(wide, value, x), x.type.shape)
+
+
+def _rewritten(x: Value, index: Any, elements: Selection) -> Value:
+    """`x` after `x[mask] = f(z[mask])`."""
+    if not is_traced_mask(index) or elements.whole.type.shape != x.type.shape:
+        refuse_selection()
+    require_mask_of(x, index)
+    require_alike(as_value(index), elements.mask)
+    return masked_update(x, index, elements.whole)
 
 
 @implements("masked_update")

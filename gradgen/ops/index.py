@@ -6,7 +6,7 @@
     scatter_add(acc, v, *indices, axis=)   acc with v added there, repeated indices adding up
 
 A slice of symbolic size n may need a fact about n (`x[:3]` needs n >= 3): it becomes an entry check of the function.
-Assignment is in `assign`. Not supported: reading through boolean masks that are traced.
+Assignment is in `assign`. What is read through a traced mask is there to be written through the same one (`selection`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from gradgen.ops.spans import (
     require_length,
     resolve,
 )
+from gradgen.selection import Selection
 from gradgen.sizes import Dim, Size
 from gradgen.spelling import PRODUCT, UNARY, Expr
 from gradgen.types import Type, broadcast
@@ -378,10 +379,22 @@ def _span(s: slice) -> Span:
     return Span(start, stop, by)
 
 
+def is_traced_mask(index: Any) -> bool:
+    return isinstance(index, Value) and index.type.dtype == "bool"
+
+
+def require_mask_of(x: Value, mask: Value) -> None:
+    if mask.type.shape != x.type.shape[: mask.type.ndim]:
+        raise ShapeError(f"a mask needs the shape of {x.type}, got {mask.type}")
+
+
 @implements("getitem")
 def getitem(x: Value, index: Any) -> Value:
-    """`x[index]` for basic and integer-array indices, NumPy's rules for where the indexed axes go."""
+    """`x[index]` for basic and integer-array indices, NumPy's rules for where the indexed axes go; a Selection for a mask."""
     x = as_value(x)
+    if is_traced_mask(index) and current_trace() is not None:
+        require_mask_of(x, index)
+        return Selection(x, as_value(index))  # type: ignore[return-value]
     entries = entries_of(x, index)
     trace = current_trace()
     check_constants(x, entries, trace)
@@ -468,6 +481,8 @@ def view(handle: Handle, index: Any) -> Any:
     """`handle[index]`: a view for a basic index, as in NumPy, so that writes to it reach the parent."""
     whole = handle.resolve()
     part = getitem(whole, index)
+    if isinstance(part, Selection):
+        return part
     if part.type.shape and (part is whole or part.op is SLICE):
         return Handle(None, handle, index)
     trace = current_trace()

@@ -26,6 +26,7 @@ from gradgen.inplace import PLAIN, write_over
 from gradgen.ir import CONST, PARAM
 from gradgen.ops.shape import array as array_of
 from gradgen.ops.shape import as_dtype, broadcast_to, reshape, shape_of
+from gradgen.selection import Selection
 from gradgen.sites import is_internal
 from gradgen.trace.rewrite import rewrite
 from gradgen.types import dtype_name
@@ -227,7 +228,8 @@ def aug_setitem(obj: Any, index: Any, symbol: str, value: Any) -> None:
     if isinstance(obj, Value):
         obj = obj.own()
         old = obj.resolve()
-        if isinstance(index, Value) and index.type.dtype == "bool" and np.ndim(value) == 0:
+        whole = isinstance(value, Selection) or np.ndim(value) != 0
+        if isinstance(index, Value) and index.type.dtype == "bool" and not whole:
             obj.become(FUNCTIONS["masked_update"](old, index, PLAIN[symbol](old, value)))
         else:
             obj[index] = PLAIN[symbol](FUNCTIONS["getitem"](old, index), value)

@@ -18,6 +18,7 @@ from gradgen.errors import SpecError, TraceError
 from gradgen.handle import Handle
 from gradgen.ir import CONST, LEAVES, PARAM, Function
 from gradgen.ops.reduce import as_value
+from gradgen.selection import Selection, refuse_selection
 from gradgen.sites import raised_at
 from gradgen.sizes import letters
 from gradgen.trace.hooks import enter, is_unread
@@ -153,6 +154,8 @@ def as_result(f: Any, leaf: Any) -> Value:
         if trace is not None and trace.stale:
             trace.refuse_stale((value,))
         return trace.operand(value) if trace is not None else value
+    if isinstance(leaf, Selection):
+        refuse_selection()
     name = getattr(f, "__name__", "the function")
     raise SpecError(
         f"{name} needs to return Values (or a structure of them), got {type(leaf).__name__}",
