@@ -164,9 +164,11 @@ def _is_zero(known: tuple[Any, Any] | None, now: Any) -> bool:
 
 def sweep(kernel: Kernel) -> Kernel:
     """`kernel` without stores that nothing reads, scalars that nothing reads, and empty loops."""
+    wanted = {id(a) for s in walk(kernel.body) for a in operands(s)}
     loaded = {
         id(buffer.memory)
         for s in walk(kernel.body)
+        if type(s) is not Load or id(s) in wanted
         for buffer, _, mode in accessed(s)
         if mode == READ
     }

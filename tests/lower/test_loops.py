@@ -11,7 +11,7 @@ from gradgen.engine import interpret
 from gradgen.errors import GradgenError
 from gradgen.lower import compile_loops, show, stages
 from gradgen.lower.inspect import verify
-from gradgen.lower.kernel import Declare, Let, Load, Loop, Store, operands, walk
+from gradgen.lower.kernel import Declare, Let, Load, Loop, Store, accessed, operands, walk
 from gradgen.lower.run import run
 from gradgen.options import Options
 
@@ -181,6 +181,16 @@ def test_an_index_that_is_a_place_is_no_statement_of_a_lecture():
     read = {id(a) for s in walk(kernel.body) for a in operands(s)}
     assert scalars
     assert all(id(s) in read for s in scalars)  # a C compiler warns of variables that nothing reads
+
+
+def test_a_count_of_steps_that_nothing_reads_is_not_kept():
+    def least(u):
+        return gg.fixed_point(lambda t: 0.5 * np.cos(t) * u, 0.1)
+
+    fn, signature = make(least, ("f64[]",), None, "lecture")
+    kernel = compile_loops(fn, signature.results, Options(optimize="lecture"))
+    buffers = [buffer for s in walk(kernel.body) for buffer, _, _ in accessed(s)]
+    assert "steps" not in [buffer.name for buffer in buffers]
 
 
 def test_assignments_into_an_array_happen_in_place():
