@@ -253,3 +253,15 @@ def test_an_infinite_partial_leaves_no_entry_finite_and_wrong(function, mode):
     known = ~np.isnan(found.data)
     np.testing.assert_allclose(found.data[known], exact[known], rtol=1e-12)
     assert known.all() == (mode == "reverse")  # 0 * inf, where the columns of a colour meet
+
+
+@pytest.mark.parametrize("sparse", ["coo", "csr"])
+def test_checkpoints_within_loops(sparse):
+    def f(x):
+        step = gg.checkpoint(lambda h: np.sin(h) * 0.5)
+        return gg.scan(lambda h, u: (step(h) + u, h * u), 0.0, x)[1]
+
+    x = np.array([0.1, 0.4, -0.3, 0.8])
+    found = gg.compile(gg.jacobian(f, sparse=sparse), "f64[4]")(x).toarray()
+    np.testing.assert_allclose(found, gg.jacobian(f)(x), rtol=1e-12)
+    assert not np.triu(found, 1).any()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradgen.ir import Function
 from gradgen.ops.regions import CALL, ITEM
-from gradgen.rewriting import splice, with_args
+from gradgen.rewriting import splice, with_args, within
 from gradgen.value import Trace, Value
 
 
@@ -28,3 +28,8 @@ def inline(fn: Function) -> Function:
             else:
                 trace.body.append(node)
     return fn.with_body(trace.body, [new.get(v, v) for v in fn.outputs])
+
+
+def inline_everywhere(fn: Function) -> Function:
+    """`fn` without calls, in its loops and branches too."""
+    return inline(within(fn, inline))

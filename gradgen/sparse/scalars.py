@@ -8,7 +8,7 @@ from gradgen.errors import EmitError
 from gradgen.ir import Function
 from gradgen.ops.index import SLICE, zeros
 from gradgen.ops.shape import STACK
-from gradgen.passes.calls import inline
+from gradgen.passes.calls import inline_everywhere
 from gradgen.passes.dce import dce
 from gradgen.passes.scalarise import scalarise
 from gradgen.rewriting import splice
@@ -20,7 +20,7 @@ MOST = 150  # statements; more are no longer read with ease
 
 def by_scalars(dense: Function, row: np.ndarray, col: np.ndarray, columns: int) -> Function | None:
     """A Function of one Jacobian, returning its entries at (row, col); None where that takes more than MOST statements."""
-    fn = dce(inline(dense))
+    fn = dce(inline_everywhere(dense))
     try:
         scalars, _, slots = scalarise(fn, unrolled=MOST)
     except EmitError:

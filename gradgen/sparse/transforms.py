@@ -23,7 +23,7 @@ from gradgen.ir import PARAM, Function
 from gradgen.ops.index import GATHER, zeros
 from gradgen.ops.regions import CALL
 from gradgen.ops.shape import reshape, transpose
-from gradgen.passes.calls import inline
+from gradgen.passes.calls import inline_everywhere
 from gradgen.passes.dce import dce
 from gradgen.passes.maps import vectorise
 from gradgen.rewriting import splice
@@ -187,7 +187,7 @@ class SparseJacobian(Jacobian):
             if found is not None:
                 return found
         ruled = has_rules(fn)
-        found_set = pattern(fn if ruled else vectorise(dce(inline(fn))), i, 0)
+        found_set = pattern(fn if ruled else vectorise(dce(inline_everywhere(fn))), i, 0)
         rows, columns = int(fn.outputs[0].type.size), int(fn.inputs[i].type.size)
         row, col = ordered(found_set.row, found_set.indices, self.format, self.part)
         plan = None
