@@ -723,3 +723,18 @@ def test_a_copied_diagonal_is_an_array_of_its_own():
         return np.sum(d) + np.sum(out) + np.trace(out) + np.sum(np.diagonal(out))
 
     assert gg.compile(f, "f64[]")(2.0) == f(2.0)
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_a_copy_of_a_copy_is_an_array_of_its_own(target):
+    def f(x):
+        a = x.copy()
+        b = a.copy()
+        c, d = b.copy(), b.flatten()
+        kept = c.copy() * 2.0
+        b[0] = 5.0
+        c[1] = 7.0
+        d[2] = 9.0
+        return a + 10.0 * b + 100.0 * c + 1000.0 * d + kept
+
+    np.testing.assert_allclose(gg.compile(f, "f64[4]", target=target)(POINT), f(POINT), rtol=1e-12)

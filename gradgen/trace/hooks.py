@@ -276,7 +276,9 @@ def call(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     elif cls is types.MethodType or isinstance(fn, functools.partial):
         made = enter(fn)(*args, **kwargs)
         if isinstance(getattr(fn, "__self__", None), Value) and fn.__name__ in _COPIES:
-            return Handle(made, fresh=fn.__name__ == "copy")  # the user's own to assign into
+            copied = fn.__name__ == "copy"
+            # The user's own to assign into, as the copy of a Handle is already.
+            return made if copied and type(made) is Handle else Handle(made, fresh=copied)
         return made
     elif isinstance(fn, functools._lru_cache_wrapper) and any_value((args, tuple(kwargs.values()))):
         return call(
