@@ -532,3 +532,21 @@ def test_means_of_nothing_are_nan_or_inf_and_their_gradients_are_computed(f, n, 
         value, bar = fn(np.ones(n))
         np.testing.assert_equal(value, f(np.ones(n)))
     np.testing.assert_array_equal(bar, np.full(n, np.inf))
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+@pytest.mark.parametrize(
+    ("f", "at", "want"),
+    [
+        (lambda x: np.log(np.maximum(x, 0.0)), -1.0, 0.0),
+        (lambda x: np.log(3.0 * np.maximum(x, 0.0)), -1.0, 0.0),
+        (lambda x: np.where(x > 0, 2.0 * np.log(np.where(x > 0, x, 0.0)), x), -1.0, 1.0),
+        (lambda x: 0.0 * np.sqrt(x), 0.0, 0.0),
+        (lambda x: np.log(np.maximum(x, 0.0) + 0.0 * x), 2.0, 0.5),
+    ],
+)
+def test_tangents_of_branches_not_taken_are_zero(f, at, want, target):
+    """What reverse mode says there."""
+    fn = gg.compile(gg.jvp(f), "f64[]", "f64[]", target=target)
+    assert fn(at, 1.0)[1] == want
+    assert gg.grad(f)(at) == want

@@ -5,11 +5,13 @@ An op that is linear in an operand is its own tangent there. A missing tangent i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from gradgen.differentiate.reverse import reverse
 from gradgen.differentiate.tangents import push
-from gradgen.ir import LEAVES, OPS, Function
+from gradgen.ir import CONST, LEAVES, OPS, Function
 from gradgen.ops.index import zeros
 from gradgen.ops.regions import ITEM
 from gradgen.rewriting import with_args
@@ -23,6 +25,7 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
         trace.inputs = list(fn.inputs)
         trace.requires = dict.fromkeys(fn.requires)
         dots: dict[Value, Value] = {}
+        masked: set[Value] = set()
         for i in wrt:
             p = fn.inputs[i]
             dots[p] = trace.input(p.type, f"{p.name}_dot" if p.name else None)
@@ -58,8 +61,10 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
                 continue
             site = node.site
             trace.site = (site[0], site[1], "forward") if site else ("", 0, "forward")
-            dot = tangent(node, dots)
+            dot = tangent(node, dots, masked)
             if dot is not None:
+                if node.op.masks or all(a in masked for a in node.args if a in dots):
+                    masked.add(node)
                 if node.name and dot.name is None and dot.op not in LEAVES:
                     dot.name = f"{node.name}_dot"
                 dots[node] = dot
@@ -71,8 +76,11 @@ def forward(fn: Function, wrt: Sequence[int]) -> Function:
     return result
 
 
-def tangent(node: Value, dots: dict[Value, Value]) -> Value | None:
-    """The tangent of one statement from those of its operands; None if none of them has one."""
+def tangent(node: Value, dots: dict[Value, Value], masked: Collection[Value] = ()) -> Value | None:
+    """The tangent of one statement from those of its operands; None if none of them has one.
+
+    masked: the operands whose tangents may hold exact zeros of a branch not taken (rule 9 of DESIGN).
+    """
     op, args = node.op, node.args
     if not any(a in dots for a in args):
         return None
@@ -83,7 +91,7 @@ def tangent(node: Value, dots: dict[Value, Value]) -> Value | None:
         dot = dots.get(a)
         if dot is None:
             continue
-        part = _part(node, i, dot)
+        part = _part(node, i, dot, a in masked)
         if part is not None:
             total = part if total is None else apply(OPS["add"], total, part)
     if total is not None and total.type is not node.type:
@@ -111,13 +119,13 @@ def _moved(node: Value, dots: dict[Value, Value]) -> list[Value]:
     return moved
 
 
-def _part(node: Value, i: int, dot: Value) -> Value | None:
+def _part(node: Value, i: int, dot: Value, masked: bool) -> Value | None:
     op, args = node.op, node.args
     if op.partials is not None and op.jvp is None:
         partial = op.partials[i]
         if partial is None:
             return None
-        return times(dot, partial(node, *args), op.unbounded[i])
+        return times(dot, partial(node, *args), op.unbounded[i] or (masked and not op.bounded[i]))
     rules = op.jvp
     if not isinstance(rules, tuple):
         return None
@@ -129,11 +137,15 @@ def _part(node: Value, i: int, dot: Value) -> Value | None:
     return rule(dot, node, *args, **node.params)
 
 
-def times(dot: Value, p: Value | int, unbounded: bool) -> Value:
-    """The tangent `dot` of an operand times the op's partial `p` by it."""
+def times(dot: Value, p: Value | int, guard: bool) -> Value:
+    """The tangent `dot` of an operand times the op's partial `p` by it; `guard`: p may be infinite where dot is 0."""
     if p.__class__ is int and p == 1:
         return dot
     if p.__class__ is int and p == -1:
         return apply(OPS["neg"], dot)
-    # 0 times an infinite partial (a constant direction through sqrt at 0) is no motion at all.
-    return apply(OPS["mulz"] if unbounded else OPS["mul"], dot, p)
+    # A constant 0 times what moves infinitely fast stands still, and so does what does not move (a constant direction through
+    # sqrt at 0, a branch not taken), whatever the partial is there.
+    if isinstance(p, Value) and p.op is CONST:
+        moves = np.any(p.params["value"])
+        return apply(OPS["mul"], dot, p) if moves else apply(OPS["mulz"], p, dot)
+    return apply(OPS["mulz"] if guard else OPS["mul"], dot, p)
