@@ -226,7 +226,7 @@ _gamma(
     far="log(t) - 0.5 / t - v * S",
     step="s - 1.0 / t",
     pole="pi / tan(r)",
-    turn="s + 1.0 / t + k",
+    turn="s + 1.0 / t + (k + 0.0 * k)",  # at a pole NaN: its sides have infinities of both signs
 )  # fmt: skip
 _gamma(
     "trigamma", "The second derivative of log gamma(x), to a relative error of 1e-15 for x > 0.",

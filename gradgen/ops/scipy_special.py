@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gradgen.functions import implements
-from gradgen.ir import OPS
+from gradgen.ir import CONST, OPS
 from gradgen.ops import calls
 from gradgen.ops.elementwise import literal
 from gradgen.ops.reduce import as_value, as_values
@@ -69,13 +71,24 @@ def logit(x: Any) -> Any:
 def xlogy(x: Any, y: Any) -> Any:
     """x * log(y), and 0 where x is 0: the product in `mulz`."""
     x, y = floats_alike("xlogy", x, y)
-    return calls.mulz(x, calls.log(y))
+    return calls.mulz(_nan_of(y, x), calls.log(y))
 
 
 @_special("scipy.special.xlog1py")
 def xlog1py(x: Any, y: Any) -> Any:
     x, y = floats_alike("xlog1py", x, y)
-    return calls.mulz(x, calls.log1p(y))
+    return calls.mulz(_nan_of(y, x), calls.log1p(y))
+
+
+def _nan_of(y: Value, x: Value) -> Any:
+    """x, but NaN where y is: 0 times what depends on y is 0 for a pole of y, not for a NaN."""
+    if (
+        y is x
+        or literal(x) not in (None, 0.0)
+        or (y.op is CONST and np.all(y.params["value"] == y.params["value"]))
+    ):
+        return x
+    return calls.where(calls.isnan(y), y, x)
 
 
 @_special("scipy.special.entr")
@@ -88,14 +101,19 @@ def entr(x: Any) -> Any:
 def rel_entr(x: Any, y: Any) -> Any:
     """x log(x / y), 0 where x is 0, and inf where x or y is below 0."""
     x, y = floats_alike("rel_entr", x, y)
-    return _of_shares(x, y, xlogy(x, x / y))
+    return _of_shares(x, y, _relative(x, y))
 
 
 @_special("scipy.special.kl_div")
 def kl_div(x: Any, y: Any) -> Any:
     """x log(x / y) - x + y, and inf where x or y is below 0."""
     x, y = floats_alike("kl_div", x, y)
-    return _of_shares(x, y, xlogy(x, x / y) - x + y)
+    return _of_shares(x, y, _relative(x, y) - x + y)
+
+
+def _relative(x: Value, y: Value) -> Any:
+    """x log(x / y), 0 where x is 0, whatever the quotient is there."""
+    return calls.mulz(_nan_of(y, x), calls.log(x / y))
 
 
 def _of_shares(x: Value, y: Value, value: Any) -> Any:

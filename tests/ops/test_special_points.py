@@ -40,3 +40,16 @@ def test_slopes_next_to_what_is_left_out():
     by_z = gg.grad(lambda z: np.sum(sp.poch(z, 3.0)))(np.array([-7.0, -6.5]))
     z = np.array([-7.0, -6.5])
     np.testing.assert_allclose(by_z, 3 * z**2 + 6 * z + 2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_zero_times_nan_is_nan_and_digamma_has_no_value_at_its_poles(target):
+    x, y = np.array([0.0, 0.0, 0.0, 2.0]), np.array([np.nan, 0.0, -2.0, np.nan])
+    for f in (sp.xlogy, sp.xlog1py, sp.rel_entr, sp.kl_div):
+        with np.errstate(all="ignore"):
+            found = gg.compile(f, "f64[n]", "f64[n]", target=target)(x, y)
+            np.testing.assert_array_equal(found, f(x, y), err_msg=f.__name__)
+    poles = np.array([-7.0, -1.0, -np.inf, 0.0, np.inf])
+    with np.errstate(all="ignore"):
+        found = gg.compile(sp.digamma, "f64[n]", target=target)(poles)
+    np.testing.assert_array_equal(found, sp.digamma(poles))
