@@ -410,3 +410,27 @@ def test_a_number_of_pythons_that_a_loop_carries_does_not_widen_f32(body, starts
         np.testing.assert_allclose(
             got, want, rtol=1e-6 if np.asarray(got).dtype == np.float32 else 1e-14
         )
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_functions_that_numpy_computes_in_f64_whatever_they_are_given(target):
+    calls = {
+        "cov": (np.cov, np.array([[0.3, 1.7, 0.9], [2.0, 0.1, 0.4]])),
+        "corrcoef": (np.corrcoef, np.array([[0.3, 1.7, 0.9], [2.0, 0.1, 0.4]])),
+        "vander": (lambda x: np.vander(x, 3), np.array([0.1, 3.0])),
+        "bincount": (lambda w: np.bincount([0, 2, 0], w), np.array([0.3, 1.7, 0.9])),
+    }
+    for name, (f, x) in calls.items():
+        f32 = x.astype(np.float32)
+        fn = gg.compile(f, f32, name=name, target=target)
+        np.testing.assert_allclose(fn(f32), f(f32), rtol=1e-14, err_msg=name)
+        assert fn(f32).dtype == np.float64, name
+        bar = gg.compile(gg.grad(lambda x, f=f: np.sum(f(x) ** 2)), f32, name=name, target=target)
+        assert bar(f32).dtype == np.float32, name
+
+
+def test_vander_of_truth_values_counts():
+    x = np.array([True, False])
+    found = gg.compile(lambda x: np.vander(x, 3), x)(x)
+    np.testing.assert_array_equal(found, np.vander(x, 3))
+    assert found.dtype == np.int64

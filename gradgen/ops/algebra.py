@@ -29,6 +29,7 @@ from gradgen.ops.shape import (
 )
 from gradgen.ops.signal import convolve
 from gradgen.sizes import mul
+from gradgen.types import promote
 from gradgen.value import Extent, Value, dim_or_none
 
 implements(np.linalg.matmul)(matmul)
@@ -182,6 +183,7 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Value:
     n = x.type.shape[0] if N is None else dim_or_none(N)
     if n is None:
         raise SpecError(f"np.vander needs a number of columns, got {N!r}")
+    x = calls.cast(x, dtype=promote(x.type.dtype, "i64"))  # as NumPy makes its columns
     if isinstance(n, int):
         columns = [x**k for k in range(n)]
         return stack(columns if increasing else columns[::-1], 1)
@@ -278,7 +280,8 @@ def cov(
     m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None,
     fweights: Any = None, aweights: Any = None, *, dtype: Any = None,
 ) -> Value:  # fmt: skip
-    """Covariances of variables in rows (or columns), over n - 1 unless told."""
+    """Covariances of variables in rows (or columns), over n - 1 unless told; in f64 unless told, as NumPy's."""
+    dtype = np.float64 if dtype is None else dtype
     x = floats(m, dtype)
     if x.type.ndim > 2:
         raise ShapeError(f"np.cov needs a vector or a matrix, got {x.type}")

@@ -340,7 +340,7 @@ def bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Value:
     if weights is None:
         w = broadcast_to(constant(1, "i64"), at.type.shape)
     else:
-        w = floats(weights)
+        w = calls.cast(as_value(weights), dtype="f64")  # NumPy's sums are, whatever the weights
         if w.type.shape != at.type.shape:
             raise ShapeError(f"np.bincount needs a weight per bin, got {at.type} and {w.type}")
     start = zeros(Type.of(w.type.dtype, (n,)))  # type: ignore[arg-type]
