@@ -13,7 +13,7 @@ from gradgen.errors import SpecError, UnsupportedError
 from gradgen.functions import FUNCTIONS, implements
 from gradgen.ops import calls
 from gradgen.ops.rearrange import along, count_of, flip
-from gradgen.ops.reduce import as_value, as_values
+from gradgen.ops.reduce import as_value, as_values, no_truth
 from gradgen.ops.reductions import as_dtype
 from gradgen.ops.shape import broadcast_to, concatenate
 from gradgen.value import Value

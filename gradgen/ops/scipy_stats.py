@@ -9,6 +9,7 @@ density is -inf and has no slope. Formulas: Johnson, Kotz and Balakrishnan, "Con
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,9 +42,31 @@ LOG_2_PI = math.log(2.0 * math.pi)
 Formula = Callable[..., Any]
 
 
-def _on(inside: Any, value: Any) -> Any:
-    """`value` where the condition holds, -inf elsewhere."""
-    return calls.where(inside, value, -math.inf)
+def _off(outside: Any, value: Any) -> Any:
+    """-inf where the condition holds, else `value`; no condition holds for NaN, which so is passed on."""
+    return calls.where(outside, -math.inf, value)
+
+
+def _outside(x: Any, low: float, high: float) -> Any:
+    return calls.logical_or(calls.less(x, low), calls.greater(x, high))
+
+
+def _within(parts: Sequence[Any], names: str, value: Any) -> Any:
+    """`value`, and NaN where a parameter is one that the distribution does not have, as SciPy says it."""
+    wrong = []
+    for part, name in zip(parts, names.split(), strict=True):
+        number = literal(part)
+        if name == "p":
+            if number is None or not 0 <= number <= 1:
+                wrong.append(_outside(part, 0.0, 1.0))
+        elif name in ("mu", "n"):
+            if number is None or number < 0:
+                wrong.append(calls.less(part, 0.0))
+        elif number is None or number <= 0:
+            wrong.append(calls.less_equal(part, 0.0))
+    return (
+        calls.where(functools.reduce(calls.logical_or, wrong), math.nan, value) if wrong else value
+    )
 
 
 def _parameters(name: str, names: str, args: Sequence[Any], named: dict[str, Any]) -> list[Any]:
@@ -69,7 +92,9 @@ def _continuous(name: str, log_density: Formula, shapes: str = "", **more: Formu
             x, *parts = (floats(v) for v in as_values((x, *given)))
             loc, scale = parts[-2:]
             found = f((x - loc) / scale, *parts[:-2])
-            return found - calls.log(scale) if density else found
+            if density:  # the logarithm is NaN where the scale is negative
+                return _within(parts[:-2], shapes, found - calls.log(scale))
+            return _within([*parts[:-2], scale], f"{shapes} scale", found)
 
         return method
 
@@ -91,7 +116,9 @@ def _discrete(name: str, shapes: str, log_mass: Formula, **more: Formula) -> Non
             k, *parts = (floats(v) for v in (k, *parts))
             at = k - parts[-1]
             value = f(at, *parts[:-1])
-            return value if whole or not masses else _on(calls.equal(at, calls.floor(at)), value)
+            if masses and not whole:
+                value = _off(calls.greater(at, calls.floor(at)), value)
+            return _within(parts[:-1], shapes, value)
 
         return method
 
@@ -141,15 +168,15 @@ _continuous(
 )
 _continuous(
     "expon",
-    lambda z: _on(calls.greater_equal(z, 0), -z),
+    lambda z: _off(calls.less(z, 0), -z),
     cdf=lambda z: calls.where(calls.less(z, 0), 0.0, -calls.expm1(-z)),
-    logcdf=lambda z: _on(calls.greater_equal(z, 0), calls.log(-calls.expm1(-z))),
+    logcdf=lambda z: _off(calls.less(z, 0), calls.log(-calls.expm1(-z))),
     sf=lambda z: calls.where(calls.less(z, 0), 1.0, calls.exp(-z)),
     logsf=lambda z: calls.where(calls.less(z, 0), 0.0, -z),
 )
 _continuous(
     "uniform",
-    lambda z: _on(calls.logical_and(calls.greater_equal(z, 0), calls.less_equal(z, 1)), 0.0 * z),
+    lambda z: _off(_outside(z, 0.0, 1.0), 0.0 * z),
     cdf=lambda z: calls.clip(z, 0.0, 1.0),
 )
 _continuous(
@@ -173,16 +200,14 @@ _continuous(
 )
 _continuous(
     "halfnorm",
-    lambda z: _on(
-        calls.greater_equal(z, 0), -0.5 * calls.square(z) + 0.5 * math.log(2.0 / math.pi)
-    ),
+    lambda z: _off(calls.less(z, 0), -0.5 * calls.square(z) + 0.5 * math.log(2.0 / math.pi)),
 )
 
 
 def _lognorm(z: Value, s: Value) -> Any:
     log = calls.log(z)
-    return _on(
-        calls.greater(z, 0), -0.5 * calls.square(log / s) - log - calls.log(s) - 0.5 * LOG_2_PI
+    return _off(
+        calls.less_equal(z, 0), -0.5 * calls.square(log / s) - log - calls.log(s) - 0.5 * LOG_2_PI
     )
 
 
@@ -193,22 +218,21 @@ def _t(z: Value, df: Value) -> Any:
 
 
 def _gamma(z: Value, a: Value) -> Any:
-    return _on(calls.greater_equal(z, 0), xlogy(a - 1.0, z) - z - calls.gammaln(a))
+    return _off(calls.less(z, 0), xlogy(a - 1.0, z) - z - calls.gammaln(a))
 
 
 def _invgamma(z: Value, a: Value) -> Any:
-    return _on(calls.greater(z, 0), -(a + 1.0) * calls.log(z) - 1.0 / z - calls.gammaln(a))
+    return _off(calls.less_equal(z, 0), -(a + 1.0) * calls.log(z) - 1.0 / z - calls.gammaln(a))
 
 
 def _chi2(z: Value, df: Value) -> Any:
     half = 0.5 * df
     value = xlogy(half - 1.0, z) - 0.5 * z - half * math.log(2.0) - calls.gammaln(half)
-    return _on(calls.greater_equal(z, 0), value)
+    return _off(calls.less(z, 0), value)
 
 
 def _beta(z: Value, a: Value, b: Value) -> Any:
-    inside = calls.logical_and(calls.greater_equal(z, 0), calls.less_equal(z, 1))
-    return _on(inside, xlogy(a - 1.0, z) + xlog1py(b - 1.0, -z) - betaln(a, b))
+    return _off(_outside(z, 0.0, 1.0), xlogy(a - 1.0, z) + xlog1py(b - 1.0, -z) - betaln(a, b))
 
 
 def _f(z: Value, d1: Value, d2: Value) -> Any:
@@ -216,12 +240,12 @@ def _f(z: Value, d1: Value, d2: Value) -> Any:
     value = (
         xlogy(a, d1 / d2) + xlogy(a - 1.0, z) - (a + b) * calls.log1p(z * d1 / d2) - betaln(a, b)
     )
-    return _on(calls.greater_equal(z, 0), value)
+    return _off(calls.less(z, 0), value)
 
 
 def _weibull(z: Value, c: Value) -> Any:
     value = calls.log(c) + xlogy(c - 1.0, z) - calls.power(z, c)
-    return _on(calls.greater_equal(z, 0), value)
+    return _off(calls.less(z, 0), value)
 
 
 def _below(z: Value, f: Formula) -> Any:
@@ -241,20 +265,18 @@ _continuous("chi2", _chi2, "df", **_by_both_tails(lambda z, df: _gamma_tails(0.5
 _continuous("beta", _beta, "a b", **_by_both_tails(_beta_tails))
 _continuous("f", _f, "dfn dfd")
 _continuous("weibull_min", _weibull, "c")
-_continuous(
-    "rayleigh", lambda z: _on(calls.greater_equal(z, 0), calls.log(z) - 0.5 * calls.square(z))
-)
+_continuous("rayleigh", lambda z: _off(calls.less(z, 0), calls.log(z) - 0.5 * calls.square(z)))
 _continuous("gumbel_r", lambda z: -z - calls.exp(-z))
 _continuous("gumbel_l", lambda z: z - calls.exp(z))
 _continuous(
     "pareto",
-    lambda z, b: _on(calls.greater_equal(z, 1), calls.log(b) - (b + 1.0) * calls.log(z)),
+    lambda z, b: _off(calls.less(z, 1), calls.log(b) - (b + 1.0) * calls.log(z)),
     "b",
 )
 _continuous(
     "halfcauchy",
-    lambda z: _on(
-        calls.greater_equal(z, 0), math.log(2.0 / math.pi) - 2.0 * calls.log(calls.hypot(1.0, z))
+    lambda z: _off(
+        calls.less(z, 0), math.log(2.0 / math.pi) - 2.0 * calls.log(calls.hypot(1.0, z))
     ),
 )
 
@@ -328,7 +350,7 @@ def multinomial_logpmf(x: Any, n: Any, p: Any) -> Any:
     """Counts x that add up to n; their last axis is that of the shares p."""
     x, n, p = (floats(v) for v in as_values((x, n, p)))
     value = calls.gammaln(n + 1.0) + sum_(xlogy(x, p) - calls.gammaln(x + 1.0), -1)
-    return _on(calls.equal(sum_(x, -1), n), value)
+    return calls.where(calls.equal(sum_(x, -1), n), value, -math.inf)
 
 
 @implements("scipy.stats.multinomial.pmf")
@@ -338,27 +360,29 @@ def multinomial_pmf(x: Any, n: Any, p: Any) -> Any:
 
 # -- on the integers
 def _poisson(k: Value, mu: Value) -> Any:
-    return _on(calls.greater_equal(k, 0), xlogy(k, mu) - mu - calls.gammaln(k + 1.0))
+    return _off(calls.less(k, 0), xlogy(k, mu) - mu - calls.gammaln(k + 1.0))
 
 
 def _binom(k: Value, n: Value, p: Value) -> Any:
     choose = -calls.log1p(n) - betaln(k + 1.0, n - k + 1.0)
-    inside = calls.logical_and(calls.greater_equal(k, 0), calls.less_equal(k, n))
-    return _on(inside, choose + xlogy(k, p) + xlog1py(n - k, -p))
+    outside = calls.logical_or(calls.less(k, 0), calls.greater(k, n))
+    return _off(outside, choose + xlogy(k, p) + xlog1py(n - k, -p))
 
 
 def _bernoulli(k: Value, p: Value) -> Any:
-    inside = calls.logical_or(calls.equal(k, 0), calls.equal(k, 1))
-    return _on(inside, xlogy(k, p) + xlog1py(1.0 - k, -p))
+    outside = calls.logical_or(
+        calls.less(k, 0), calls.greater(k, 1)
+    )  # and between them `_discrete`
+    return _off(outside, xlogy(k, p) + xlog1py(1.0 - k, -p))
 
 
 def _geom(k: Value, p: Value) -> Any:
-    return _on(calls.greater_equal(k, 1), xlog1py(k - 1.0, -p) + calls.log(as_value(p)))
+    return _off(calls.less(k, 1), xlog1py(k - 1.0, -p) + calls.log(as_value(p)))
 
 
 def _nbinom(k: Value, n: Value, p: Value) -> Any:
     choose = -calls.log(k + n) - betaln(k + 1.0, n)
-    return _on(calls.greater_equal(k, 0), choose + xlogy(n, p) + xlog1py(k, -p))
+    return _off(calls.less(k, 0), choose + xlogy(n, p) + xlog1py(k, -p))
 
 
 def _poisson_tails(k: Value, mu: Value) -> tuple[Any, Any]:

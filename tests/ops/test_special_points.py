@@ -53,3 +53,27 @@ def test_zero_times_nan_is_nan_and_digamma_has_no_value_at_its_poles(target):
     with np.errstate(all="ignore"):
         found = gg.compile(sp.digamma, "f64[n]", target=target)(poles)
     np.testing.assert_array_equal(found, sp.digamma(poles))
+
+
+@pytest.mark.parametrize("target", ARRAY_TARGETS)
+def test_distributions_at_nan_and_with_parameters_they_do_not_have(target):
+    """SciPy's answer is NaN, not the density of another distribution, nor none at all."""
+    st = pytest.importorskip("scipy.stats")
+    x = np.array([0.3, np.nan, 1.4, -0.5])
+    k = np.array([1.0, np.nan, 0.0, 3.0])
+    a = np.array([-0.4, 2.0, 0.0, -1.5])
+    p = np.array([1.3, 0.5, -0.2, 1.1])
+    good = np.full(4, 0.4)
+    calls = {
+        st.expon.logpdf: (x,), st.uniform.logpdf: (x,), st.halfnorm.logpdf: (x,), st.norm.cdf: (good, x, a),
+        st.gamma.logpdf: (x, good), st.gamma.pdf: (good, a), st.invgamma.logpdf: (good, a), st.chi2.logpdf: (good, a),
+        st.beta.logpdf: (x, good, good), st.beta.pdf: (good, a, good), st.lognorm.cdf: (good, a),
+        st.poisson.logpmf: (k, good), st.poisson.pmf: (np.zeros(4), a), st.bernoulli.logpmf: (k, p),
+        st.binom.pmf: (k, np.full(4, 5.0), p), st.binom.logpmf: (k, 0.0 * good, good), st.geom.logpmf: (k, p),
+    }  # fmt: skip
+    entries = {f"of_{i}": (f, ["f64[n]"] * len(args)) for i, (f, args) in enumerate(calls.items())}
+    made = gg.module("distributions", entries, target=target)
+    for i, (f, args) in enumerate(calls.items()):
+        with np.errstate(all="ignore"):
+            found = getattr(made, f"of_{i}")(*args)
+            np.testing.assert_allclose(found, f(*args), rtol=1e-12, err_msg=str(i))
