@@ -434,3 +434,22 @@ def test_vander_of_truth_values_counts():
     found = gg.compile(lambda x: np.vander(x, 3), x)(x)
     np.testing.assert_array_equal(found, np.vander(x, 3))
     assert found.dtype == np.int64
+
+
+def test_truth_values_and_integers_in_series_and_products():
+    k, m = np.array([3, 1, 2]), np.array([True, False, True])
+    for f in (
+        np.polynomial.polynomial.polyval,
+        np.polynomial.chebyshev.chebval,
+        np.polynomial.legendre.legval,
+    ):
+        for x in (k, m):
+            found = gg.compile(f, x, x)(x, x)
+            np.testing.assert_array_equal(found, f(x, x))
+            assert found.dtype == np.float64
+    rows = np.stack([m, ~m])
+    found = gg.compile(np.vecdot, rows, rows)(rows, rows)
+    np.testing.assert_array_equal(found, np.vecdot(rows, rows))
+    assert found.dtype == np.bool_
+    with pytest.raises(gg.SpecError, match="needs numbers"):
+        gg.compile(lambda x: np.pad(x, 1, mode="reflect", reflect_type="odd"), m)

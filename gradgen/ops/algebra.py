@@ -87,6 +87,8 @@ def linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Value:
 def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Value:
     a, b = as_values((x1, x2))
     a, b = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
+    if a.type.dtype == b.type.dtype == "bool":
+        return FUNCTIONS[np.any](a * b, -1)
     return sum_(a * b, -1) if max(a.type.ndim, b.type.ndim) > 1 else matmul(a, b)
 
 

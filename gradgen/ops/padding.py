@@ -52,7 +52,13 @@ def pad(
         if mode in _STATISTICS or mode == "linear_ramp":
             x = _with_ends(x, axis, before, after, mode, fill)
         elif reflect_type == "odd" and mode in ("reflect", "symmetric"):
-            x = _turned(x, axis, before, after, int(mode == "reflect"))
+            x = _turned(
+                no_truth("np.pad with reflect_type 'odd'", x),
+                axis,
+                before,
+                after,
+                int(mode == "reflect"),
+            )
         else:
             x = _padded(x, axis, before, after, mode, fill)
     return x

@@ -13,6 +13,7 @@ import numpy as np
 
 from gradgen.errors import UnsupportedError
 from gradgen.functions import implements
+from gradgen.ir import CONST
 from gradgen.ops import calls
 from gradgen.ops.algebra import polyval
 from gradgen.ops.ranges import iota
@@ -35,10 +36,16 @@ def _coefficients(what: str, c: Any, counted: bool = False) -> Value:
     return reshape(c, -1)
 
 
+def _as_floats(c: Value, x: Value) -> Value:
+    """Coefficients that are integers are f64 to these functions; numbers beside a float x have its dtype anyway."""
+    return c if x.type.is_float and c.op is CONST else floats(c)
+
+
 @implements(np.polynomial.polynomial.polyval)
 def series(x: Any, c: Any, tensor: bool = True) -> Value:
     """Horner's rule, the lowest power first."""
-    return polyval(flip(_coefficients("polyval", c)), x)
+    x = as_value(x)
+    return polyval(flip(_as_floats(_coefficients("polyval", c), x)), x)
 
 
 def _plain(what: str, order: Any, axis: Any, *others: bool) -> None:
@@ -74,7 +81,8 @@ def polyint(c: Any, m: int = 1, k: Any = (), lbnd: Any = 0, scl: Any = 1, axis: 
 
 def _clenshaw(what: str, x: Any, c: Any, factors: Callable[[int], tuple[float, float]]) -> Value:
     """The sum over k of c[k] p[k](x), where p[0] = 1, p[1] = x and p[k+1] = b x p[k] - a p[k-1] with (a, b) = factors(k)."""
-    x, c = as_value(x), _coefficients(what, c, counted=True)
+    x = as_value(x)
+    c = _as_floats(_coefficients(what, c, counted=True), x)
     n = c.type.lengths[0]
     if n < 2:
         return broadcast_to(c[0], x.type.shape)
