@@ -103,6 +103,11 @@ def _sample_at(compiled: Any, sizes: dict[str, int], rng: np.random.Generator) -
     from gradgen.trace.spec import Leaf, SizeSpec
     from gradgen.tree import unflatten
 
+    decomposed = {
+        str(node.args[0].name)
+        for node in compiled.ir.body
+        if node.op.symmetric and node.args[0] in set(compiled.ir.inputs)
+    }
     out = []
     for argument in compiled.signature.passed:
         leaves: list[Any] = []
@@ -115,10 +120,17 @@ def _sample_at(compiled: Any, sizes: dict[str, int], rng: np.random.Generator) -
                 leaves.append(entry.example)
             else:
                 shape = tuple(evaluate(d, sizes) for d in entry.type.shape)
-                leaves.append(_draw(entry, shape, sizes, rng))
+                drawn = _draw(entry, shape, sizes, rng)
+                leaves.append(_definite(drawn) if entry.label in decomposed else drawn)
         out.append(unflatten(argument.tree, leaves))
     compiled.arrays(tuple(out), {})
     return out
+
+
+def _definite(x: np.ndarray) -> np.ndarray:
+    """A symmetric positive definite matrix made of a square one: the diagonal outweighs its row."""
+    weight = np.sum(np.abs(x), axis=-1, keepdims=True) + np.sum(np.abs(x), axis=-2, keepdims=True)
+    return (x + np.swapaxes(x, -1, -2) + np.max(weight) * np.eye(x.shape[-1])).astype(x.dtype)
 
 
 def _draw(
@@ -201,7 +213,8 @@ def _numeric_rows(
     weights = _weights(compiled.signature)
     single = any(v.type.dtype == "f32" for v in (*compiled.ir.inputs, *compiled.ir.body))
     if compiled.signature.moved:
-        _tangent_row(compiled.signature, function, cases, rng, report, single)
+        mirrored = taken_as_symmetric(compiled.ir)
+        _tangent_row(compiled, function, cases, rng, report, single, mirrored)
         return
     scalar = results and results[0] == "value" and not compiled.ir.outputs[0].type.shape
     if not scalar and not weights:
@@ -217,6 +230,7 @@ def _numeric_rows(
     if not pairs:
         return
     rough = 0
+    mirrored = taken_as_symmetric(compiled.ir)
     for k, out in pairs:
         worst, compared = 0.0, 0
         for arrays, sizes in cases:
@@ -233,7 +247,7 @@ def _numeric_rows(
                 value = sum(np.sum(made[j] * arrays[w]) for j, w in weights) if weights else made[0]
                 return value, made[out]
 
-            found = _slope(at, arrays[k], rng, single)
+            found = _slope(at, arrays[k], rng, single, compiled.ir.inputs[k] in mirrored)
             if found is not None:
                 worst, compared = max(worst, found), compared + 1
         if compared:
@@ -254,20 +268,29 @@ def _numeric_rows(
 
 
 def _tangent_row(
-    signature: Any,
+    compiled: Any,
     function: Any,
     cases: Any,
     rng: np.random.Generator,
     report: Report,
     single: bool,
+    mirrored: set[Any],
 ) -> None:
-    """The tangents of a jvp against Richardson differences of its values along the directions given."""
+    """The tangents of a jvp against Richardson differences of its values along the directions given.
+
+    mirrored: inputs whose directions are made symmetric.
+    """
+    signature = compiled.signature
     before = sum(len(a.leaves) for a in signature.arguments[:-1])
     half = len(signature.slots) // 2
     slots = zip(signature.slots[:half], signature.slots[half:], strict=True)
     pairs = [(value, dot) for value, dot in slots if value is not None and dot is not None]
     worst, compared = 0.0, 0
-    for arrays, sizes in cases:
+    for given, sizes in cases:
+        arrays = list(given)
+        for seed, k in enumerate(signature.moved, before):
+            if compiled.ir.inputs[k] in mirrored:
+                arrays[seed] = 0.5 * (arrays[seed] + np.swapaxes(arrays[seed], -1, -2))
         outputs = function(arrays, sizes)
         weights = [np.asarray(rng.standard_normal(np.shape(outputs[j]))) for _, j in pairs]
         exact = sum(float(np.sum(w * outputs[j])) for w, (_, j) in zip(weights, pairs, strict=True))
@@ -305,14 +328,28 @@ def _weights(signature: Any) -> list[tuple[int, int]]:
     ]
 
 
-def _slope(at: Any, x: Any, rng: np.random.Generator, single: bool) -> float | None:
+def taken_as_symmetric(fn: Any) -> set[Any]:
+    """Inputs that are square matrices, where the function has a decomposition that reads one triangle of such a matrix."""
+    if not any(node.op.symmetric for node in fn.body):
+        return set()
+    shapes = {v: v.type.shape for v in fn.inputs if v.type.ndim >= 2}
+    return {v for v, shape in shapes.items() if shape[-1] == shape[-2]}
+
+
+def _slope(
+    at: Any, x: Any, rng: np.random.Generator, single: bool, mirrored: bool = False
+) -> float | None:
     """Relative error of one gradient along a random unit direction; None where the value is not smooth (or finite) nearby.
+
+    mirrored: along symmetric matrices only, as which a decomposition of x takes it.
 
     The step shrinks until differences at several steps agree with one another: beyond a kink they do not.
     """
     gradient = np.asarray(at(x)[1], dtype=np.float64)
     for _ in range(4):
         direction = np.asarray(rng.standard_normal(x.shape))
+        if mirrored:
+            direction = direction + np.swapaxes(direction, -1, -2)
         direction /= max(float(np.linalg.norm(direction)), 1e-300)
         exact = float(np.sum(gradient * direction))
         along = lambda t, d=direction: float(at(x + t * d)[0])

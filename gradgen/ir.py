@@ -50,6 +50,7 @@ class Op:
     shows       the same where it depends on the statement: see `shows` below
     store       ops that return operand 0 with a part of it changed: the NumPy statement that does it in place
     nest        (lowering, node) -> None: builds the loop nest of a structured op
+    symmetric   reads one triangle of a matrix that it takes as symmetric, as its derivative is
     regions     names of the params that are closed Functions: what loops and branches run (gradgen.ops.regions)
     """
 
@@ -79,6 +80,7 @@ class Op:
     shows: Callable[[Any], bool] | None = None
     store: Spelling | None = None
     nest: Callable[..., None] | None = None
+    symmetric: bool = False
     regions: tuple[str, ...] = ()
     memo: dict[tuple[Type, ...], Type] | None = None
 

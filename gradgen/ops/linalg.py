@@ -242,7 +242,7 @@ def _cholesky_jvp(a_dot: Value, y: Value, a: Value) -> Value:
 CHOLESKY = _enter(
     "cholesky", _same("np.linalg.cholesky"), np.linalg.cholesky,
     "The lower l with l @ l.T = a, for a symmetric positive definite a.",
-    (_cholesky_vjp,), (_cholesky_jvp,), _spell("cholesky"),
+    (_cholesky_vjp,), (_cholesky_jvp,), _spell("cholesky"), symmetric=True,
 )  # fmt: skip
 
 
@@ -331,7 +331,7 @@ def _eigh_type(a: Type) -> Type:
 EIGH = _enter(
     "eigh", _eigh_type, lambda a: run("eigh")(a),
     "Eigenvalues, rising, above the eigenvectors (columns) of a symmetric matrix.",
-    (_eigh_vjp,), (_eigh_jvp,), _spell("_eigh"),
+    (_eigh_vjp,), (_eigh_jvp,), _spell("_eigh"), symmetric=True,
 )  # fmt: skip
 
 
@@ -348,7 +348,7 @@ def _eigvalsh_jvp(a_dot: Value, y: Value, a: Value) -> Value:
 EIGVALSH = _enter(
     "eigvalsh", lambda a: square("np.linalg.eigvalsh", a).with_shape(a.shape[:-1]), np.linalg.eigvalsh,
     "Eigenvalues, rising, of a symmetric matrix.",
-    (_eigvalsh_vjp,), (_eigvalsh_jvp,), _spell("eigvalsh"),
+    (_eigvalsh_vjp,), (_eigvalsh_jvp,), _spell("eigvalsh"), symmetric=True,
 )  # fmt: skip
 
 

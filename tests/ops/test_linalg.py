@@ -189,3 +189,17 @@ def test_symbolic_sizes(target):
 def test_refused_by_name(f, specs, words):
     with pytest.raises(gg.GradgenError, match=words.replace("[", ".")):
         gg.compile(f, *specs)
+
+
+@pytest.mark.parametrize("f", [
+    lambda A: np.sum(np.linalg.cholesky(A) ** 3),
+    lambda A: np.linalg.eigvalsh(A)[0],
+    lambda A: np.linalg.eigh(A)[1][0, 0] ** 2,
+    lambda A: np.sum(np.linalg.cholesky(A @ A.T)),
+])  # fmt: skip
+def test_checks_of_what_takes_a_matrix_as_symmetric(f):
+    """Sampled as one, and moved along symmetric matrices; a rule that is wrong is still seen."""
+    assert gg.compile(gg.value_and_grad(f), "f64[n,n]").check()
+    assert gg.compile(gg.jvp(f), "f64[3,3]", "f64[3,3]").check()
+    wrong = gg.custom_vjp(f, lambda y_bar, y, A: (1.01 * y_bar * gg.grad(f)(A),))
+    assert not gg.compile(gg.value_and_grad(wrong), "f64[3,3]").check()
