@@ -407,7 +407,8 @@ def _index(value: Value) -> int:
 def _reduce(node: Value, x: Any) -> Any:
     axes, ndim = node.params["axes"], x.ndim
     kept = [k for k in range(ndim) if k not in axes]
-    moved = x.transpose(kept + list(axes)).reshape(*(x.shape[k] for k in kept), -1)
+    count = math.prod(x.shape[k] for k in axes)
+    moved = x.transpose(kept + list(axes)).reshape(*(x.shape[k] for k in kept), count)
     out = np.empty(moved.shape[:-1], dtype=object)
     for index in np.ndindex(*out.shape):
         out[index] = _fold(node, list(moved[index]))

@@ -75,3 +75,12 @@ def test_truth_values_are_counted_along_a_short_axis(target):
         found = np.asarray(gg.compile(f, "bool[4]", target=target)(mask))
         np.testing.assert_array_equal(found, f(mask))
         assert found.dtype == np.int64
+
+
+@needs_c
+@pytest.mark.parametrize("f", [np.sum, np.max, np.any, np.std])
+def test_reductions_to_no_elements(f):
+    for shape, axis in (((3, 0), 0), ((0, 4), 1)):
+        x = np.zeros(shape)
+        fn = gg.compile(lambda x, axis=axis: f(x, axis=axis), x, target="c", name="reduced")
+        np.testing.assert_array_equal(fn(x), f(x, axis=axis))
