@@ -20,7 +20,8 @@ class GradgenError(Exception):
     def __init__(self, what: str, remedy: str = "", site: Site | None = None) -> None:
         self.what = what
         self.remedy = remedy
-        self.site = site if site is not None else user_site()
+        # A site that a derivative's rule has made names no line.
+        self.site = site if site is not None and describe(site) else user_site()
         lines = [what]
         if self.site is not None:
             lines.append(f"  at {describe(self.site)}")

@@ -265,3 +265,10 @@ def test_checkpoints_within_loops(sparse):
     found = gg.compile(gg.jacobian(f, sparse=sparse), "f64[4]")(x).toarray()
     np.testing.assert_allclose(found, gg.jacobian(f)(x), rtol=1e-12)
     assert not np.triu(found, 1).any()
+
+
+def test_a_refusal_names_a_line_where_the_statement_has_none():
+    with pytest.raises(gg.UnsupportedError, match=r"at test_sparse\.py:\d+: gg\.compile"):
+        gg.compile(
+            gg.hessian(lambda x, Q: np.sum(np.sin(x)), "Q", sparse=True), "f64[n]", "f64[n,n]"
+        )
