@@ -88,7 +88,8 @@ def _nan_of(y: Value, x: Value) -> Any:
         or (y.op is CONST and np.all(y.params["value"] == y.params["value"]))
     ):
         return x
-    return calls.where(calls.isnan(y), y, x)
+    missing = calls.where(calls.isnan(y), y, 0.0)
+    return x + apply(OPS["stop_gradient"], missing)  # the slopes are NaN there too
 
 
 @_special("scipy.special.entr")
