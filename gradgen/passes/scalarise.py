@@ -427,15 +427,16 @@ ORDERS = frozenset(("argsort", "searchsorted", "argmax", "argmin"))
 
 def _fold(node: Value, items: list[Value]) -> Value:
     name = node.op.name
+    if not items:  # what the op makes of nothing
+        params = {k: v for k, v in node.params.items() if k not in ("axes", "keepdims")}
+        nothing = np.zeros(0, DTYPES[node.args[0].type.dtype])
+        return constant(node.op.evaluate(nothing, axes=(0,), **params), node.type.dtype)
     if name == "logsumexp":
         top = _peak(items)
         total = functools.reduce(lambda a, b: a + b, [apply(OPS["exp"], v - top) for v in items])
         return apply(OPS["log"], total) + top
     if name == "peak":
         return _peak(items)
-    start = {"sum": 0, "prod": 1, "any": False, "all": True}.get(name)
-    if not items:
-        return constant(start, node.type.dtype)
     if not node.args[0].type.is_float and name in ("sum", "prod"):
         items = [apply(OPS["cast"], v, dtype=node.type.dtype) for v in items]
     binary = OPS[_FOLDS[name]]
@@ -444,8 +445,6 @@ def _fold(node: Value, items: list[Value]) -> Value:
 
 def _peak(items: list[Value]) -> Value:
     """The largest item, 0 where that is not finite: from infinite ones nothing is taken off, which would make NaN."""
-    if not items:
-        return constant(0.0)
     top = functools.reduce(lambda a, b: apply(OPS["maximum"], a, b), items)
     return apply(OPS["where"], apply(OPS["isfinite"], top), top, constant(0.0, top.type.dtype))
 

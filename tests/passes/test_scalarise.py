@@ -84,3 +84,15 @@ def test_reductions_to_no_elements(f):
         x = np.zeros(shape)
         fn = gg.compile(lambda x, axis=axis: f(x, axis=axis), x, target="c", name="reduced")
         np.testing.assert_array_equal(fn(x), f(x, axis=axis))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_extremum_of_no_elements_is_its_initial_value(target):
+    nothing = np.zeros((0, 3))
+    for f in (
+        lambda x: np.max(x, axis=0, initial=1.5),
+        lambda x: np.min(x, axis=0, initial=-1.5),
+        lambda x: np.max(x, axis=0, initial=0.0, where=x > 0),
+    ):
+        found = gg.compile(f, "f64[0,3]", target=target)(nothing)
+        np.testing.assert_array_equal(found, f(nothing))
