@@ -197,12 +197,16 @@ def max0(a: Dim) -> Dim:
         return a
     # max0(max0(x) - k) = max0(x - k) for k >= 0
     atoms = [(m, c) for m, c in a.terms if m]
-    constant = sum(c for m, c in a.terms if not m)
+    constant = constant_term(a)
     if len(atoms) == 1 and atoms[0][1] == 1 and len(atoms[0][0]) == 1 and constant <= 0:
         atom = atoms[0][0][0]
         if isinstance(atom, Opaque) and atom.kind == "max0":
             return max0(add(atom.args[0], constant))
     return of_atom(Opaque("max0", a))
+
+
+def constant_term(a: Dim) -> int:
+    return a if isinstance(a, int) else sum(c for m, c in a.terms if not m)
 
 
 def isqrt(a: Dim) -> Dim:
@@ -272,6 +276,19 @@ def with_atoms(dim: Dim, instead: Callable[[Atom], Dim]) -> Dim:
             value = mul(value, instead(atom))
         total = add(total, value)
     return total
+
+
+def relaxed(dim: Dim) -> tuple[Dim, list[Dim]]:
+    """`dim` with `a` for each max(0, a) in it, and these `a`: the same size where none of them is negative."""
+    inside: list[Dim] = []
+
+    def bare(atom: Atom) -> Dim:
+        if isinstance(atom, str) or atom.kind != "max0":
+            return of_atom(atom)
+        inside.append(atom.args[0])
+        return with_atoms(atom.args[0], bare)
+
+    return with_atoms(dim, bare), inside
 
 
 _MADE: dict[str, Callable[..., Dim]] = {"max0": max0, "isqrt": isqrt, "floordiv": floordiv}

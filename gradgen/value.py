@@ -704,7 +704,13 @@ def apply(op: Op, *args: Any, **params: Any) -> Value:
         key = tuple([a.type for a in args])
         known = op.memo.get(key)
         if known is None:
-            known = op.memo[key] = op.infer(*key)
+            try:
+                known = op.memo[key] = op.infer(*key)
+            except ShapeError:
+                fitted = FUNCTIONS["sized alike"](args) if op.elementwise else None
+                if fitted is None:
+                    raise
+                return apply(op, *fitted)
         ty = known
     node = Value.__new__(Value)
     node.op = op

@@ -191,6 +191,9 @@ class Printer:
                 self._compute_into(node, into[node])
                 continue
             expr = self._spell(node, spelling)
+            if op.view and node.name is None and expr.text in expr.reads:
+                self._exprs[node] = expr  # its operand under another type
+                continue
             if (
                 fold
                 and (node.name is None or node in self.unnamed)

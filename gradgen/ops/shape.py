@@ -16,7 +16,7 @@ from gradgen.functions import implements
 from gradgen.ir import CONST, OPS, Op, define
 from gradgen.ops.reduce import as_value, as_values, axes_of
 from gradgen.ops.spans import Span
-from gradgen.sizes import Dim, add, floordiv, product
+from gradgen.sizes import Dim, add, constant_term, floordiv, product, relaxed
 from gradgen.spelling import Expr
 from gradgen.types import Shape, Type, promote, show_shape
 from gradgen.types import broadcast as broadcast_shapes
@@ -40,7 +40,7 @@ def _sequence(what: str, shape: Any) -> list[Any]:
 
 # -- reshape
 def _reshape_type(x: Type, shape: Shape) -> Type:
-    if product(shape) != x.size:
+    if product(shape) != x.size and _bare(product(shape)) != _bare(x.size):
         raise ShapeError(
             f"reshape needs as many elements as {x} has, got shape {show_shape(shape)}",
             "Sizes are compared by name: write the shape with the letters of the specs.",
@@ -48,11 +48,17 @@ def _reshape_type(x: Type, shape: Shape) -> Type:
     return x.with_shape(shape)
 
 
+def _bare(dim: Dim) -> Dim:
+    return relaxed(dim)[0]
+
+
 def _reshape_spell(operands: Any, node: Any, target: Any) -> Expr:
     old, new = node.args[0].type.shape, node.type.shape
     if node.args[0].op is CONST and not old:  # a literal has a dtype of its own
         dtype = "" if node.type.dtype == "f64" else f", dtype={target.dtype(node.type.dtype)}"
         return Expr(f"np.full({target.shape(new)}, {operands[0].text}{dtype})")
+    if len(old) == len(new) and all(_bare(a) == _bare(b) for a, b in zip(old, new, strict=True)):
+        return operands[0]  # of these lengths already
     inserted = _inserted_axes(old, new)
     if inserted is not None and old:
         return Expr(f"{operands[0].at(14)}[{', '.join(inserted)}]")
@@ -112,10 +118,39 @@ def reshape(x: Any, shape: Any, order: str = "C") -> Value:
         dims = tuple(rest if isinstance(d, int) and d == -1 else d for d in dims)
     if dims == x.type.shape:
         return x
+    trace = current_trace()
+    if trace is not None and product(dims) != x.type.size:
+        for inside in (*relaxed(product(dims))[1], *relaxed(x.type.size)[1]):
+            least = -constant_term(inside)  # n >= 1, not n - 1 >= 0
+            trace.require(add(inside, least), ">=", least)
     return apply(RESHAPE, x, shape=dims)
 
 
 implements(np.reshape)(reshape)
+
+
+@implements("sized alike")
+def sized_alike(args: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    """Operands of an elementwise op whose sizes are equal but for a max(0, ...), in one size, with the entry check for it.
+
+    np.concatenate([x[1:], x[:1]]) has max(0, n - 1) + 1 elements, which is n for n >= 1. None where sizes differ otherwise.
+    """
+    ndim = max(a.type.ndim for a in args)
+    columns = zip(*[(1,) * (ndim - a.type.ndim) + a.type.shape for a in args], strict=True)
+    sizes: list[Dim] = []
+    for dims in columns:
+        long = {d for d in dims if d != 1}
+        bare = {_bare(d) for d in long}
+        if len(bare) > 1:
+            return None
+        sizes.append(next(iter(long if len(long) == 1 else bare), 1))
+    fitted = []
+    for a in args:
+        own = sizes[ndim - a.type.ndim :]
+        fitted.append(
+            reshape(a, tuple(1 if d == 1 else s for d, s in zip(a.type.shape, own, strict=True)))
+        )
+    return tuple(fitted) if any(a is not b for a, b in zip(args, fitted, strict=True)) else None
 
 
 @implements(np.ravel)
