@@ -39,8 +39,12 @@ def _name(ufunc: np.ufunc, method: str) -> str:
 def _operand(ufunc: np.ufunc, array: Any, dtype: Any) -> Value:
     """The array in the dtype that the ufunc computes in."""
     x = as_dtype(as_value(array), dtype)
-    given = DTYPES[x.type.dtype]
-    return as_dtype(x, ufunc.resolve_dtypes((np.dtype(given), np.dtype(given), None))[-1])
+    given = np.dtype(DTYPES[x.type.dtype])
+    try:
+        computed = ufunc.resolve_dtypes((given, given, None))[-1]
+    except TypeError as error:  # a difference of truth values
+        raise SpecError(f"np.{ufunc.__name__} needs numbers, got {x.type}: {error}") from None
+    return as_dtype(x, computed)
 
 
 def _fold(ufunc: np.ufunc, what: str, rows: Value, start: Any, keep: Any) -> Value:

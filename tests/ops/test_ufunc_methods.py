@@ -66,3 +66,9 @@ def test_reductions_in_which_numpy_skips_elements_are_refused(ufunc):
     x = np.array([1.1, 0.7, 1.3])
     fn = gg.compile(lambda x: ufunc.accumulate(x), "f64[n]")
     np.testing.assert_allclose(fn(x), ufunc.accumulate(x), rtol=1e-14)
+
+
+@pytest.mark.parametrize("method", ["reduce", "accumulate"])
+def test_differences_of_truth_values_are_refused(method):
+    with pytest.raises(gg.SpecError, match=r"np\.subtract needs numbers, got bool\[3\]"):
+        gg.compile(lambda x: getattr(np.subtract, method)(x > 0) * 1.0, "f64[3]")
