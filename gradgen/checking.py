@@ -129,8 +129,8 @@ def _sample_at(compiled: Any, sizes: dict[str, int], rng: np.random.Generator) -
 
 def _definite(x: np.ndarray) -> np.ndarray:
     """A symmetric positive definite matrix made of a square one: the diagonal outweighs its row."""
-    weight = np.sum(np.abs(x), axis=-1, keepdims=True) + np.sum(np.abs(x), axis=-2, keepdims=True)
-    return (x + np.swapaxes(x, -1, -2) + np.max(weight) * np.eye(x.shape[-1])).astype(x.dtype)
+    weight = 2.0 * np.max(np.sum(np.abs(x), axis=-1) + np.sum(np.abs(x), axis=-2), initial=0.0)
+    return (x + np.swapaxes(x, -1, -2) + weight * np.eye(x.shape[-1])).astype(x.dtype)
 
 
 def _draw(
@@ -213,8 +213,7 @@ def _numeric_rows(
     weights = _weights(compiled.signature)
     single = any(v.type.dtype == "f32" for v in (*compiled.ir.inputs, *compiled.ir.body))
     if compiled.signature.moved:
-        mirrored = taken_as_symmetric(compiled.ir)
-        _tangent_row(compiled, function, cases, rng, report, single, mirrored)
+        _tangent_row(compiled, function, cases, rng, report, single)
         return
     scalar = results and results[0] == "value" and not compiled.ir.outputs[0].type.shape
     if not scalar and not weights:
@@ -230,7 +229,7 @@ def _numeric_rows(
     if not pairs:
         return
     rough = 0
-    mirrored = taken_as_symmetric(compiled.ir)
+    mirrored = _taken_as_symmetric(compiled.ir)
     for k, out in pairs:
         worst, compared = 0.0, 0
         for arrays, sizes in cases:
@@ -274,13 +273,12 @@ def _tangent_row(
     rng: np.random.Generator,
     report: Report,
     single: bool,
-    mirrored: set[Any],
 ) -> None:
     """The tangents of a jvp against Richardson differences of its values along the directions given.
 
-    mirrored: inputs whose directions are made symmetric.
+    Those of a matrix that is taken as symmetric are made symmetric.
     """
-    signature = compiled.signature
+    signature, mirrored = compiled.signature, _taken_as_symmetric(compiled.ir)
     before = sum(len(a.leaves) for a in signature.arguments[:-1])
     half = len(signature.slots) // 2
     slots = zip(signature.slots[:half], signature.slots[half:], strict=True)
@@ -328,7 +326,7 @@ def _weights(signature: Any) -> list[tuple[int, int]]:
     ]
 
 
-def taken_as_symmetric(fn: Any) -> set[Any]:
+def _taken_as_symmetric(fn: Any) -> set[Any]:
     """Inputs that are square matrices, where the function has a decomposition that reads one triangle of such a matrix."""
     if not any(node.op.symmetric for node in fn.body):
         return set()

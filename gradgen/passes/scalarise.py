@@ -356,9 +356,9 @@ def _elements(node: Value, blocks: list[Any]) -> Any:
         for k, b in enumerate(blocks):
             out[k] = b[()] if not b.shape else b
         return np.moveaxis(out, 0, node.params["axis"])
-    if op.name in ("cumsum", "cumprod"):  # of truth values and of i32 in i64
-        cast = np.frompyfunc(lambda v: scalar(OPS["cast"], v, dtype=node.type.dtype), 1, 1)
-        blocks = [cast(blocks[0])] if node.args[0].type.dtype != node.type.dtype else blocks
+    dtype = node.type.dtype
+    if op.name in ("cumsum", "cumprod") and node.args[0].type.dtype != dtype:  # of bool and i32
+        blocks = [np.frompyfunc(lambda v: scalar(OPS["cast"], v, dtype=dtype), 1, 1)(blocks[0])]
     if op.name == "recurrence":
         return _recurrence(blocks, **node.params)
     if op.name == "outer":
