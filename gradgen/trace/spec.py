@@ -345,15 +345,19 @@ def _variadic(f: Any) -> bool:
 
 
 def _parameters(f: Any) -> list[inspect.Parameter]:
-    if isinstance(
-        f, np.ufunc
-    ):  # only NumPy's own have a signature, since 2.4, and there `out` is a parameter
-        names = ["x"] if f.nin == 1 else [f"x{k + 1}" for k in range(f.nin)]
-        return [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
     try:
-        return list(inspect.signature(f).parameters.values())
+        return _signature(f)
     except (TypeError, ValueError):
         return []
+
+
+def _signature(f: Any) -> list[inspect.Parameter]:
+    """The parameters of a function; TypeError or ValueError where it does not say. Those of a ufunc are its operands."""
+    if not isinstance(f, np.ufunc):
+        return list(inspect.signature(f).parameters.values())
+    # Only NumPy's own have a signature, since 2.4, and there `out` is a parameter.
+    names = ["x"] if f.nin == 1 else [f"x{k + 1}" for k in range(f.nin)]
+    return [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
 
 
 def takes(f: Any) -> tuple[list[str], list[str]]:
@@ -362,7 +366,7 @@ def takes(f: Any) -> tuple[list[str], list[str]]:
     What functools.partial has fixed is none of them; nor is what stands behind *args, whose number nobody knows, nor what a
     library's function in C has (`where=`, `dtype=`).
     """
-    found = _parameters(f)
+    found = _signature(f)
     fixed = f.keywords if isinstance(f, functools.partial) else {}
     positional = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     inner = f

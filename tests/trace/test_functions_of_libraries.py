@@ -113,3 +113,8 @@ def test_a_ufunc_takes_its_operands():
     np.testing.assert_allclose(value, np.hypot(x, y))
     np.testing.assert_allclose([x_bar, y_bar], [x / value, y / value])
     np.testing.assert_allclose(gg.compile(special.erf, x="f64[2]")(x), special.erf(x), rtol=1e-15)
+
+
+def test_a_builtin_that_does_not_say_what_it_takes_is_refused():
+    with pytest.raises(gg.SpecError, match="gradgen needs a Python function, got <built-in"):
+        gg.compile(max, "f64[3]")
